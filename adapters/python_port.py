@@ -1,0 +1,288 @@
+"""The real adapter: each channel is a process of its own, in its own session, with private descriptors.
+
+Rules: 0, 1 and 2 of a worker never touch the protocol, from its very first instruction on; nothing in the parent
+waits for a child here; the status of a child is taken only in `reap`, after its group was killed. Apart from the
+supervisor, which decides when these things happen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from signal import SIGKILL
+from typing import Final
+
+from bridge import reaper, worker
+from bridge.contract import Capability, ExitStatus, WorkerInfo, WorkerSpec
+from bridge.errors import CapabilityError, ConfigurationError, WorkerStartError
+from bridge.pipes import write_quietly
+
+BOOT: Final = (
+    # A module loaded so is compiled once and cached beside its source; a script is compiled at each start.
+    "import sys,_frozen_importlib_external as e;n='_scoped_bridge_worker';m=type(sys)(n);sys.modules[n]=m;"
+    "f=m.__file__=sys.argv[1];exec(e.SourceFileLoader(n,f).get_code(n),m.__dict__);m.main(sys.argv[1:])"
+)
+FOREIGN: Final = ("PYTHONPATH", "PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
+"""Variables that lead an interpreter to the packages of another one."""
+READS_PER_DRAIN: Final = 16
+"""Of 64 KiB each: one worker that floods its stderr must not starve the supervisor's other duties."""
+
+
+class PythonPortAdapter:
+    """Starts workers as processes of an interpreter.
+
+    Args:
+        spec: What it is for, when it is handed to `connect` as an instance; it wins over the worker's settings there.
+    """
+
+    name = "python_port"
+    capabilities = frozenset({Capability.PROCESSES, Capability.KILL, Capability.FDS})
+
+    def __init__(self, spec: WorkerSpec | None = None) -> None:
+        if not hasattr(os, "pidfd_open"):
+            raise ConfigurationError("python_port needs Linux 5.4 or newer: it watches its workers through pidfds")
+        self.spec = spec
+        self._starts = 0
+        self._token = os.urandom(16).hex()
+        self._lifeline: tuple[int, int] | None = None
+        self._reaper: subprocess.Popen[bytes] | None = None
+        self._reaper_pidfd = -1
+
+    def open(self, spec: WorkerSpec, *, deadline: float) -> PythonPort:  # noqa: ARG002  a spawn takes a millisecond
+        """Start one worker; it need not be ready yet.
+
+        Raises:
+            WorkerStartError: Nothing was started, nothing is left behind.
+        """
+        # Not the generation: two runtimes that share this adapter count from one each.
+        self._starts += 1
+        mark = f"{self._token}:{self._starts}"
+        with contextlib.ExitStack() as undo, contextlib.ExitStack() as theirs:
+            try:
+                if self._lifeline is None:
+                    self._lifeline = os.pipe()
+                request, reply, stderr = (_pipe(undo, theirs, ours) for ours in (1, 0, 0))
+                python = spec.python or sys.executable
+                fds = (request[0], reply[1], self._lifeline[0])
+                process = subprocess.Popen(
+                    [python, "-c", BOOT, worker.__file__, *map(str, fds)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=stderr[1],
+                    stderr=stderr[1],
+                    pass_fds=fds,
+                    start_new_session=True,
+                    cwd=spec.cwd,
+                    env=_environment(spec, mark),
+                )
+            except OSError as error:
+                raise _start_error(spec, error) from error
+            try:
+                pidfd = os.pidfd_open(process.pid)
+            except OSError as error:
+                process.kill()
+                process.wait()
+                raise _start_error(spec, error) from error
+            undo.pop_all()
+            return PythonPort(process, pidfd, (request[1], reply[0], stderr[0]), spec, partial(self._sweep, mark))
+
+    def settle(self) -> int | None:
+        """Start the reaper, or another one when it was killed. Answers its sentinel."""
+        if self._reaper is not None and not _is_dead(self._reaper_pidfd):
+            return self._reaper_pidfd
+        self._drop_reaper()
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", reaper.__file__, str(os.getpid()), self._token],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._reaper = process
+        self._reaper_pidfd = os.pidfd_open(process.pid)
+        if process.stdin is not None:
+            os.set_blocking(process.stdin.fileno(), False)
+        return self._reaper_pidfd
+
+    def _sweep(self, mark: str) -> None:
+        if self._reaper is not None and self._reaper.stdin is not None:
+            try:
+                write_quietly(self._reaper.stdin.fileno(), mark.encode() + b"\n")
+            except OSError as error:
+                # Full or broken: the reaper is busy or dead, and its last sweep takes them all.
+                if error.errno not in (errno.EAGAIN, errno.EPIPE):
+                    raise
+
+    def close(self) -> None:
+        """Drop the lifeline and let the reaper finish, for 2 s at most."""
+        if self._lifeline is not None:
+            for fd in self._lifeline:
+                os.close(fd)
+            self._lifeline = None
+        self._drop_reaper()
+
+    def _drop_reaper(self) -> None:
+        process, self._reaper = self._reaper, None
+        if process is None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            process.wait(2)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        os.close(self._reaper_pidfd)
+
+    def forget(self) -> None:
+        """In a forked child: close the parent's lifeline and reaper; kill and await nothing."""
+        for fd in self._lifeline or ():
+            os.close(fd)
+        if self._reaper is not None:
+            if self._reaper.stdin is not None:
+                self._reaper.stdin.close()
+            os.close(self._reaper_pidfd)
+            self._reaper.returncode = 0  # not our child: its finaliser must not wait for it
+        self._lifeline = self._reaper = None
+        self._token = os.urandom(16).hex()
+
+
+class PythonPort:
+    """One worker process and the parent's four descriptors for it: request, reply, stderr, pidfd."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        pidfd: int,
+        fds: tuple[int, int, int],
+        spec: WorkerSpec,
+        sweep: Callable[[], None],
+    ) -> None:
+        self.info = WorkerInfo(spec.generation, process.pid)
+        self.sweep = sweep
+        self._process, self._pidfd = process, pidfd
+        self._request, self._reply, self._stderr = fds
+        self._tail_bytes = spec.stderr_tail_bytes
+        self._tail = self._line = b""
+        self._reaped = False
+        self._guard = threading.Lock()  # between kill and reap: a pid is only ours until it is reaped
+        for fd in fds:
+            os.set_blocking(fd, False)
+
+    def fileno(self) -> tuple[int, int]:
+        """(reply, request): where to read, where to write."""
+        return self._reply, self._request
+
+    def submit(self, *_: object) -> None:
+        """Never: this channel has descriptors."""
+        raise CapabilityError("python_port is driven through its descriptors, not through submit()")
+
+    def cancel(self, call_id: int) -> None:
+        """Never: CapabilityError."""
+        raise CapabilityError(f"python_port can't cancel call {call_id} softly; kill the worker")
+
+    def kill(self) -> None:
+        """SIGKILL to the worker's whole process group. Idempotent; never blocks."""
+        with self._guard:
+            if not self._reaped:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self._process.pid, SIGKILL)
+
+    def sentinel(self) -> int:
+        """The pidfd: readable when the worker is dead."""
+        return self._pidfd
+
+    def stderr_fileno(self) -> int | None:
+        """Where the worker's stderr can be read; None after its end."""
+        return self._stderr if self._stderr >= 0 else None
+
+    def drain_stderr(self) -> list[str]:
+        """Read what is there without blocking; the whole lines that it completed."""
+        text = b""
+        for _ in range(READS_PER_DRAIN if self._stderr >= 0 else 0):
+            try:
+                data = os.read(self._stderr, worker.READ_SIZE)
+            except BlockingIOError:
+                break
+            if not data:
+                os.close(self._stderr)
+                self._stderr = -1
+                break
+            text += data
+        self._tail = (self._tail + text)[-self._tail_bytes :]
+        *lines, self._line = (self._line + text).split(b"\n")
+        if len(self._line) > worker.READ_SIZE or self._stderr < 0:
+            lines, self._line = [*lines, self._line], b""
+        return [line.decode(errors="replace") for line in lines if line]
+
+    def stderr_tail(self) -> str:
+        """The last of what the worker wrote to stderr."""
+        return self._tail.decode(errors="replace")
+
+    def reap(self) -> ExitStatus:
+        """Kill what is left of the group, then take the status. Only once the sentinel is readable."""
+        with self._guard:
+            pid = self._process.pid
+            try:
+                # While the dead leader isn't reaped, its number can't be anybody else's group.
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)  # raises when it isn't ours any more
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(pid, SIGKILL)
+                status = os.waitid(os.P_PID, pid, os.WEXITED)
+            except ChildProcessError:
+                status = None  # SIGCHLD is ignored, or somebody else waited for it
+            self._reaped = True
+            self._process.returncode = 0  # Popen's own finaliser must not wait for this number again
+        if status is None:
+            return ExitStatus()
+        if status.si_code == os.CLD_EXITED:
+            return ExitStatus(code=status.si_status)
+        return ExitStatus(signal=status.si_status)
+
+    def close(self) -> None:
+        """Give the descriptors back. Idempotent."""
+        for fd in (self._request, self._reply, self._stderr, self._pidfd):
+            if fd >= 0:
+                os.close(fd)
+        self._request = self._reply = self._stderr = self._pidfd = -1
+        self._process.returncode = 0
+
+
+def _pipe(undo: contextlib.ExitStack, theirs: contextlib.ExitStack, ours: int) -> Sequence[int]:
+    """A pipe of which `ours` (0 or 1) is kept on success; the other end is closed either way."""
+    ends = os.pipe()
+    undo.callback(os.close, ends[ours])
+    theirs.callback(os.close, ends[1 - ours])
+    return ends
+
+
+def _environment(spec: WorkerSpec, mark: str) -> dict[str, str]:
+    environment = dict(os.environ)
+    if not spec.replace_path:
+        for name in FOREIGN:
+            environment.pop(name, None)
+    environment.update(spec.env)
+    outer = environment.get(reaper.VARIABLE, "")  # of the runtime whose worker we are
+    environment[reaper.VARIABLE] = f"{outer} {mark}".lstrip()
+    return environment
+
+
+def _is_dead(pidfd: int) -> bool:
+    try:
+        return os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+    except ChildProcessError:
+        return True  # SIGCHLD is ignored, or somebody else waited for it
+
+
+def _start_error(spec: WorkerSpec, error: OSError) -> WorkerStartError:
+    if error.errno in (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ENOEXEC) and error.filename is not None:
+        what = "worker.cwd" if error.filename == spec.cwd else "worker.python"
+        detail = f"{what} {error.filename!r}: {error.strerror}. Name one that exists and may be used"
+        return WorkerStartError("interpreter", detail, handler=spec.handler)
+    detail = f"{error}. The system refused another process or descriptor; lower `size`, or raise its limits"
+    return WorkerStartError("spawn", detail, handler=spec.handler)

@@ -1,0 +1,298 @@
+"""The synchronous driver: whoever holds the lease writes the request and reads the reply.
+
+Rules: descriptors are non-blocking; try first, poll only when there is nothing; one absolute deadline; while a large
+request is being written, what comes back is read, so that two full pipes can't wait for each other. The poll also
+watches the worker's sentinel, so that a stray that keeps the reply pipe open can't hide its death. A link is clean
+exactly when no reply is outstanding on it. Apart from channel_async.py, which drives the same Connection from a loop.
+(The holder reads the pipe itself: 6 us per call against 20 with a reader thread; docs/design/benchmarks.md.)
+"""
+
+from __future__ import annotations
+
+import fcntl
+import select
+import threading
+from collections.abc import Callable
+from math import ceil, inf
+from os import read, readv, write
+from signal import SIG_DFL, SIGPIPE, getsignal
+from termios import FIONREAD
+from typing import Any, Protocol
+
+from bridge.contract import Channel, Reply, Request
+from bridge.core.messages import decode_reply
+from bridge.core.protocol import Connection, Frame, State
+from bridge.errors import ProtocolError
+from bridge.pipes import write_quietly
+from bridge.worker import CALL, READ_SIZE, decode_json
+
+MAX_POLL_MS = 86_400_000
+
+
+class WorkerGone(Exception):
+    """The worker died, or closed its end, while a reply was due.
+
+    `started` is False when the handler certainly never saw the request.
+    """
+
+    def __init__(self, *, started: bool) -> None:
+        self.started = started
+
+
+class DeadlinePassed(Exception):
+    """No reply came before the deadline. `started` is as for WorkerGone."""
+
+    def __init__(self, *, started: bool) -> None:
+        self.started = started
+
+
+class Link(Protocol):
+    """How the holder of a lease talks to its worker."""
+
+    @property
+    def clean(self) -> bool:
+        """No reply is outstanding: the next holder can't be given somebody else's."""
+
+    def call(self, command: str, body: bytes, deadline: float, kind: int = CALL) -> Any:
+        """One request and its one reply."""
+
+    def abort(self) -> None:
+        """The worker is dead: whoever waits for its reply need not any longer."""
+
+
+class FdLink:
+    """A link over two non-blocking descriptors.
+
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    __slots__ = ("_clock", "_dead", "_poll", "_read_fd", "_sentinel", "_write", "_write_fd", "connection", "pid")
+
+    def __init__(
+        self, fds: tuple[int, int], sentinel: int | None, limit: int, pid: int | None, clock: Callable[[], float]
+    ) -> None:
+        self._read_fd, self._write_fd = fds
+        self._write = write_quietly if getsignal(SIGPIPE) == SIG_DFL else write  # Python itself ignores it
+        self._clock = clock
+        self._dead = False
+        self._sentinel = sentinel
+        self._poll = self._watch()
+        self.connection = Connection(limit)
+        self.pid = pid
+
+    @property
+    def clean(self) -> bool:
+        """No reply is outstanding."""
+        return self.connection.state is State.IDLE
+
+    def call(self, command: str, body: bytes, deadline: float, kind: int = CALL) -> Any:
+        """One request and its one reply.
+
+        Raises:
+            RemoteError, CallError: The handler's answer; the link is clean.
+            WorkerGone, DeadlinePassed, ProtocolError: The link isn't clean, and never will be.
+        """
+        connection = self.connection
+        frame = connection.send(kind, body)
+        try:
+            written = self._write(self._write_fd, frame)
+        except BlockingIOError:
+            written = 0
+        except OSError:
+            raise WorkerGone(started=False) from None
+        try:
+            reply = self._write_rest(frame, written, deadline) if written < len(frame) else None
+            while reply is None:
+                try:
+                    data: bytes | None = read(self._read_fd, READ_SIZE)
+                except BlockingIOError:
+                    data = None
+                if data is None:  # waited for out here: a Ctrl-C in there would print this error as its context
+                    self._wait(deadline)
+                    continue
+                if not data:
+                    raise WorkerGone(started=self._was_read())
+                reply = connection.receive(data)
+                if reply is None:
+                    reply = self._read_rest(deadline)
+            return decode_reply(reply[0], reply[1], command, self.pid)
+        except ProtocolError as error:
+            connection.state = State.CLOSED
+            raise ProtocolError(error.detail, pid=self.pid) from None
+
+    # -- What isn't the common case ----------------------------------------------------------------------
+
+    def _watch(self) -> select.poll:
+        poll = select.poll()
+        poll.register(self._read_fd, select.POLLIN)
+        if self._sentinel is not None:
+            poll.register(self._sentinel, select.POLLIN)
+        return poll
+
+    def _wait(self, deadline: float) -> None:
+        """Sleep until there is something to read."""
+        if self._dead:
+            raise WorkerGone(started=self._was_read())
+        events = self._poll.poll(self._timeout(deadline))
+        if not events:
+            if self._clock() >= deadline:
+                raise DeadlinePassed(started=True)
+        elif all(fd != self._read_fd for fd, _ in events):
+            self._dead = True  # one more read: its last bytes may have come between the two looks
+
+    def _timeout(self, deadline: float) -> int | None:
+        if deadline == inf:
+            return None
+        return min(MAX_POLL_MS, max(0, ceil((deadline - self._clock()) * 1000)))
+
+    def _was_read(self) -> bool:
+        """Whether the dead worker had read the request: as long as a byte of it lies in the pipe, it had not."""
+        unread = fcntl.ioctl(self._write_fd, FIONREAD, b"\0" * 4)
+        return int.from_bytes(unread, "little") == 0
+
+    def _write_rest(self, frame: bytes, written: int, deadline: float) -> Frame | None:
+        """Write a frame larger than the pipe, reading meanwhile what comes back."""
+        both = self._watch()
+        both.register(self._write_fd, select.POLLOUT)
+        rest = memoryview(frame)[written:]
+        while rest:
+            ready = dict(both.poll(self._timeout(deadline)))
+            if not ready and self._clock() >= deadline:
+                raise DeadlinePassed(started=False)
+            if self._read_fd in ready:
+                data = read(self._read_fd, READ_SIZE)
+                if not data:
+                    raise WorkerGone(started=False)
+                if self.connection.receive(data) is not None:
+                    raise ProtocolError("it answered a call that it had not wholly read")
+            elif self._sentinel in ready:
+                raise WorkerGone(started=False)
+            if self._write_fd in ready:
+                try:
+                    rest = rest[self._write(self._write_fd, rest) :]
+                except BlockingIOError:
+                    pass  # the pipe has room, but less than the kernel writes at once
+                except OSError:
+                    raise WorkerGone(started=False) from None
+        return None
+
+    def _read_rest(self, deadline: float) -> Frame | None:
+        """Read the rest of a large frame straight into its place."""
+        while (space := self.connection.space()) is not None:
+            try:
+                count = readv(self._read_fd, [space])
+            except BlockingIOError:
+                count = -1
+            if count < 0:
+                self._wait(deadline)
+                continue
+            if not count:
+                raise WorkerGone(started=True)
+            reply = self.connection.filled(count)
+            if reply is not None:
+                return reply
+        return None
+
+    def abort(self) -> None:
+        """Nothing to do: the holder sees the end of the stream."""
+
+    def forget(self) -> None:
+        """In a forked child: the numbers may be other files soon, and are never used again."""
+        self._read_fd = self._write_fd = -1
+        self.connection.state = State.CLOSED
+
+    # -- For the supervisor, while the worker is nobody's ------------------------------------------------
+
+    def push(self, data: bytes) -> bytes:
+        """Write what fits now; what is left. A worker that is gone takes it all: its death is reported elsewhere."""
+        try:
+            return data[self._write(self._write_fd, data) :]
+        except BlockingIOError:
+            return data
+        except OSError:
+            return b""
+
+    def pull(self) -> list[Frame] | None:
+        """The whole frames that have come; None at the end of the stream."""
+        frames = []
+        try:
+            while data := read(self._read_fd, READ_SIZE):
+                frame = self.connection.receive(data)
+                while frame is not None:
+                    frames.append(frame)
+                    frame = self.connection.receive(b"")
+        except BlockingIOError:
+            return frames
+        return frames or None
+
+
+class SubmitLink:
+    """A link to a channel without descriptors."""
+
+    __slots__ = ("_bell", "_call_id", "_channel", "_clock", "_dead", "_outstanding", "_reply")
+
+    def __init__(self, channel: Channel, clock: Callable[[], float]) -> None:
+        self._channel = channel
+        self._clock = clock
+        self._call_id = 0
+        self._dead = self._outstanding = False
+        self._reply: Reply | None = None
+        # A bare lock, not an Event: a signal inside Event.wait can leave its condition broken.
+        self._bell = threading.Lock()
+
+    @property
+    def clean(self) -> bool:
+        """No reply is outstanding."""
+        return not self._outstanding
+
+    def call(self, command: str, body: bytes, deadline: float, kind: int = CALL) -> Any:  # noqa: ARG002
+        """One request and its one reply. Raises as FdLink.call, and whatever error the reply carries."""
+        self._call_id += 1
+        self._reply = None
+        self._bell = bell = threading.Lock()
+        bell.acquire()
+        self._outstanding = True
+        if self._dead:  # looked at only now: `abort` may have rung the bell before
+            raise WorkerGone(started=False)
+        self._channel.submit(Request(self._call_id, command, decode_json(body)[1]), self._done)
+        if not bell.acquire(timeout=_bounded(deadline - self._clock())):
+            raise DeadlinePassed(started=True)
+        reply = self._reply
+        if reply is None:
+            raise WorkerGone(started=True)
+        if isinstance(reply.error, WorkerGone):
+            raise reply.error
+        self._outstanding = False
+        if reply.error is not None:
+            raise reply.error
+        return reply.value
+
+    def _done(self, reply: Reply) -> None:
+        if reply.call_id == self._call_id and self._reply is None:  # a late or second answer reaches nobody
+            self._reply = reply
+            self._ring()
+
+    def abort(self) -> None:
+        """The worker is dead: whoever waits for its reply need not any longer."""
+        self._dead = True
+        self._ring()
+
+    def _ring(self) -> None:
+        try:
+            self._bell.release()
+        except RuntimeError:
+            pass  # nobody waits, or it rang already
+
+
+def _bounded(seconds: float) -> float:
+    """Seconds that the standard library accepts as a timeout."""
+    return max(0.0, min(seconds, threading.TIMEOUT_MAX))
+
+
+def link_to(channel: Channel, limit: int, clock: Callable[[], float]) -> FdLink | SubmitLink:
+    """The driver that fits a channel."""
+    fds = channel.fileno()
+    if fds is None:
+        return SubmitLink(channel, clock)
+    return FdLink(fds, channel.sentinel(), limit, channel.info.pid, clock)

@@ -1,0 +1,68 @@
+"""The command line: `python -m bridge`, installed as `scoped-bridge`.
+
+Rules: results go to stdout, all else to stderr; a user's mistake is told in words, never by a traceback of ours.
+Apart from the library, which knows nothing of terminals and exit codes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+
+from bridge.cli import exits
+from bridge.cli.parser import PROGRAM, build
+from bridge.errors import BridgeError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line, and answer its exit code. argparse's own SystemExit (0 or 2) passes."""
+    try:
+        return _run(argv)
+    except BrokenPipeError:
+        _abandon_output()
+        return exits.UNREAD
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        options = build().parse_args(argv)
+        with _few_logs():
+            return int(options.run(options))
+    except BridgeError as error:
+        _say(f"{type(error).__name__}: {error}")
+        return exits.code_of(error)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return exits.INTERRUPTED
+    finally:
+        print(end="", flush=True)  # a reader that went away is noticed here, not while the interpreter ends
+
+
+@contextlib.contextmanager
+def _few_logs() -> Iterator[None]:
+    """Only defects of ours are logged to stderr: that a worker died is told by the error, or by the demo."""
+    import logging
+
+    log, handler = logging.getLogger("bridge"), logging.StreamHandler()
+    handler.setLevel(logging.ERROR)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+
+
+def _say(text: str) -> None:
+    if sys.stderr is not None:  # print() would take stdout instead
+        print(f"{PROGRAM}: {text}", file=sys.stderr, flush=True)
+
+
+def _abandon_output() -> None:
+    """Let the interpreter's last flush succeed, whichever of the two streams was cut off."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            os.dup2(null, stream.fileno())
+    os.close(null)

@@ -1,0 +1,255 @@
+"""The synchronous face: Bridge and Lease.
+
+Rules: no decision is made here; each verb resolves its runtime once, at the door, and hands on. Apart from the
+runtime so that several faces can share one pool.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Generator, Iterable
+from enum import Enum
+from math import inf, isnan
+from typing import TYPE_CHECKING, Any, Final
+
+from bridge import bulk
+from bridge.errors import ConfigurationError, PoolClosed, WorkerError
+from bridge.runtime import Runtime, RuntimeState, calls
+from bridge.runtime.pool import Claim
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from bridge.contract import WorkerInfo
+    from bridge.core.stats import Health, Stats
+
+
+class Default(Enum):
+    """Stands for "what the settings say", where None has a meaning of its own."""
+
+    DEFAULT = "default"
+
+    def __repr__(self) -> str:
+        return "DEFAULT"
+
+
+DEFAULT: Final = Default.DEFAULT
+Timeout = float | Default | None
+"""Seconds; None is no limit; DEFAULT is the setting call.timeout."""
+
+
+class Bridge:
+    """Calls commands of one handler, in a pool of worker processes. Not built by hand: `connect` makes it.
+
+    Any number of threads may share one.
+    """
+
+    def __init__(self, runtime: Runtime, *, prewarm: int | None = None) -> None:
+        self._runtime = runtime
+        self._prewarm = prewarm
+
+    # -- Calls -------------------------------------------------------------------------------------------
+
+    def call(self, command: str, args: Any = None, /, *, timeout: Timeout = DEFAULT) -> Any:
+        """Call a command, and wait for its result.
+
+        Args:
+            args: A mapping is passed by keyword, a list or tuple by position, None is no argument.
+            timeout: Seconds for all of it.
+
+        Raises:
+            RemoteError: The handler raised; its traceback is in the message.
+            CallError: Unknown command, wrong arguments, or a value that can't travel.
+            PoolTimeout, PoolOverloaded, CircuitOpen, PoolClosed, WorkerStartError: It was never sent.
+            CallTimeout: It was sent, and no answer came in time; its worker is replaced.
+            WorkerCrashed: Its worker died; if `retryable`, before the handler saw it.
+        """
+        runtime = self._runtime
+        if runtime.state is not RuntimeState.OPEN:
+            runtime.start()
+        return calls.call(runtime, command, args, runtime.call_timeout if timeout is DEFAULT else _checked(timeout))
+
+    def map(
+        self,
+        command: str,
+        items: Iterable[Any],
+        /,
+        *,
+        arg: str | None = None,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+        timeout: Timeout = DEFAULT,
+    ) -> Generator[Any, None, None]:
+        """Call a command for each item, on all workers at once.
+
+        Lazy: items are taken as results are asked for, at most two for each worker ahead. Closing the iterator early
+        cancels what is running.
+
+        Args:
+            items: The args of each call; with `arg`, plain values of that one parameter.
+            ordered: Results in the order of the items; else as they come.
+            return_exceptions: Errors take their result's place; else the first one is raised, and ends it.
+            timeout: Seconds for each item.
+        """
+        runtime = self._runtime
+        seconds = runtime.call_timeout if timeout is DEFAULT else _checked(timeout)
+        calls_args = items if arg is None else ({arg: item} for item in items)
+        runtime.start()
+        return bulk.run(
+            runtime, command, calls_args, seconds, ordered=ordered, return_exceptions=return_exceptions, owner=self
+        )
+
+    def lease(self, *, timeout: Timeout = DEFAULT) -> Lease:
+        """One worker, exclusively, for several calls; `with` gives it back.
+
+        Args:
+            timeout: Seconds to wait for it; the checkout timeout may end the waiting earlier.
+
+        Raises:
+            PoolTimeout, PoolOverloaded, CircuitOpen, PoolClosed, WorkerStartError: No worker was lent.
+        """
+        runtime = self._runtime
+        runtime.start()
+        return Lease(self, runtime, runtime.call_timeout if timeout is DEFAULT else _checked(timeout))
+
+    # -- Life --------------------------------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        """What it has done and is doing."""
+        return self._runtime.stats()
+
+    def health(self) -> Health:
+        """Whether calls can be served."""
+        return self._runtime.health()
+
+    def close(self, timeout: float | None = None) -> None:
+        """Refuse new calls, let running ones end, then stop the workers; after `timeout` seconds kill them.
+
+        Idempotent. Returns at the latest 2 s after the timeout (None: the setting shutdown_timeout).
+        """
+        self._runtime.close(_checked(timeout))
+
+    def __enter__(self) -> Bridge:
+        size = self._runtime.pool.policy.size
+        try:
+            self._runtime.warm(size if self._prewarm is None else min(size, self._prewarm))
+        except BaseException:
+            self._runtime.close(0)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # An error that leaves the block, Ctrl-C above all, doesn't wait for calls of other threads.
+        self._runtime.close(None if kind is None else 0)
+
+    def __del__(self) -> None:
+        runtime = getattr(self, "_runtime", None)
+        if runtime is not None and runtime.state in (RuntimeState.STARTING, RuntimeState.OPEN):
+            warnings.warn(f"{self!r} was dropped without close()", ResourceWarning, source=self, stacklevel=2)
+            runtime.request_close()
+
+    def __repr__(self) -> str:
+        stats = self._runtime.stats()
+        return (
+            f"<Bridge {stats.name} on {stats.adapter}: {stats.state}, {len(stats.workers)} of {stats.size} workers, "
+            f"{stats.busy} busy, {stats.waiting} waiting>"
+        )
+
+
+class Lease:
+    """One worker, lent exclusively. `Bridge.lease` makes it."""
+
+    def __init__(self, owner: Bridge, runtime: Runtime, timeout: float | None) -> None:
+        self._owner = owner  # kept alive: a bridge that nobody holds closes
+        self._runtime = runtime
+        self._pid = os.getpid()
+        self._claim = Claim()
+        self._calling = threading.RLock()  # its own thread can always close, whatever interrupted it
+        deadline = float("inf") if timeout is None else runtime.clock() + timeout
+        self._info = runtime.pool.checkout(self._claim, deadline).info
+
+    @property
+    def info(self) -> WorkerInfo:
+        """Who the worker is."""
+        return self._info
+
+    def call(self, command: str, args: Any = None, /, *, timeout: Timeout = DEFAULT) -> Any:
+        """Call a command on this worker. Arguments and errors as for `Bridge.call`.
+
+        Raises:
+            WorkerError: The lease was given back, is spent (a call on it timed out, crashed or was cancelled), or is
+                being used by another thread.
+        """
+        seconds = self._runtime.call_timeout if timeout is DEFAULT else _checked(timeout)
+        if self._pid != os.getpid():
+            raise WorkerError("this lease is the parent's, not this forked child's; take one here with b.lease()")
+        if self._runtime.state is RuntimeState.CLOSED:
+            raise PoolClosed(self._runtime.name)
+        if not self._calling.acquire(blocking=False):
+            raise WorkerError("another thread is calling on this lease; a lease has one user at a time")
+        try:
+            worker = self._claim.worker
+            if worker is None:
+                raise WorkerError("this lease was given back; take another one with b.lease()")
+            if not worker.link.clean or self._claim.cancelled:
+                raise WorkerError(
+                    f"the worker of this lease (pid {self._info.pid}) was lost by an earlier call; take another lease"
+                )
+            return calls.call_on(self._runtime, self._claim, command, args, seconds)
+        finally:
+            self._calling.release()
+
+    def cancel(self) -> None:
+        """Stop what the worker is doing, from any thread: its call raises CallCancelled, and the lease is spent."""
+        self._runtime.pool.cancel(self._claim)
+
+    def close(self) -> None:
+        """Give the worker back, after the handler's `on_reset`. Idempotent. A call of another thread is cancelled.
+
+        Raises:
+            RemoteError, CallTimeout, WorkerCrashed: Its `on_reset` failed; the worker is replaced.
+        """
+        if self._pid != os.getpid():
+            return  # a forked child has nothing to give back, and the lock may be held by a thread that isn't here
+        if not self._calling.acquire(blocking=False):
+            self.cancel()
+            self._calling.acquire()  # its worker is being killed: the other thread is about to leave
+        try:
+            if self._claim.worker is None:
+                return
+            done = False
+            try:
+                calls.reset(self._runtime, self._claim, self._runtime.call_timeout)
+                done = True
+            finally:
+                if not done:
+                    self._runtime.pool.cancel(self._claim)
+                self._runtime.pool.checkin(self._claim)
+        finally:
+            self._calling.release()
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _checked(timeout: Timeout) -> float | None:
+    if timeout is None:
+        return None
+    seconds = -1.0
+    if isinstance(timeout, (int, float)) and not isinstance(timeout, bool):
+        try:
+            seconds = float(timeout)
+        except OverflowError:
+            seconds = inf  # beyond what a clock counts
+    if isnan(seconds) or seconds < 0:
+        raise ConfigurationError(f"a timeout is seconds (0 or more) or None for no limit, not {timeout!r}")
+    return seconds

@@ -1,0 +1,172 @@
+"""What an adapter is: all that its author has to read.
+
+Rules: protocols and plain values, nothing that runs. An adapter opens channels; a channel is one live conversation
+with one worker. A channel with descriptors is driven by the runtime (it speaks the frames of core/protocol.py); one
+without answers `submit`. Apart from both runtime and adapters because it is the only place where they meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+from typing import Any, Protocol, runtime_checkable
+
+
+class Capability(str, Enum):
+    """What the channels of an adapter can do."""
+
+    PROCESSES = "processes"
+    """Each channel is a process: it has a sentinel, and is a ProcessChannel."""
+    KILL = "kill"
+    """`kill` ends the work at once, whatever it is doing."""
+    SOFT_CANCEL = "soft_cancel"
+    SESSIONS = "sessions"
+    STREAMS = "streams"
+    CALLBACKS = "callbacks"
+    FDS = "fds"
+    """`fileno` answers: the real codec over real descriptors."""
+    PICKLE = "pickle"
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """What to start. Everything is decided: an adapter adds nothing of its own, and reads no configuration."""
+
+    handler: str
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    python: str | None = None
+    """Path of the interpreter; None is the caller's own."""
+    path: tuple[str, ...] = ()
+    """Entries of the worker's sys.path: all of it with `replace_path`, else in front of its own."""
+    replace_path: bool = False
+    cwd: str | None = None
+    env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Added to the environment that the caller's process has."""
+    max_frame_bytes: int = 256 * 1024 * 1024
+    stderr_tail_bytes: int = 8192
+    name: str = "bridge"
+    generation: int = 0
+    """Number of this start within its runtime; never repeats."""
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """Who a channel talks to. None where there is no such thing, or while it isn't known."""
+
+    generation: int
+    pid: int | None = None
+    python: str | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True)
+class ExitStatus:
+    """How a process ended. Both None: somebody else took its status, or nobody knows it yet."""
+
+    code: int | None = None
+    signal: int | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call, for a channel without descriptors. Its values passed the codec's check."""
+
+    call_id: int
+    command: str
+    args: Any
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The one answer to a Request: a value, or the error that the caller gets."""
+
+    call_id: int
+    value: Any = None
+    error: BaseException | None = None
+
+
+class Channel(Protocol):
+    """One live conversation with one worker."""
+
+    @property
+    def info(self) -> WorkerInfo:
+        """Who is at the other end."""
+
+    def fileno(self) -> tuple[int, int] | None:
+        """(read, write), both non-blocking; None when `submit` is the way in."""
+
+    def submit(self, request: Request, done: Callable[[Reply], None]) -> None:
+        """Begin one call; `done` is called once, from any thread. Only when `fileno` is None."""
+
+    def cancel(self, call_id: int) -> None:
+        """Ask the handler to stop; CapabilityError where that isn't possible."""
+
+    def kill(self) -> None:
+        """End it now, and all that it started. Idempotent; never blocks."""
+
+    def sentinel(self) -> int | None:
+        """A descriptor that becomes readable when the worker is dead."""
+
+    def stderr_tail(self) -> str:
+        """The last of what the worker wrote to stderr."""
+
+
+@runtime_checkable
+class ProcessChannel(Channel, Protocol):
+    """What a channel of an adapter with the capability `processes` has besides: the supervisor drives these."""
+
+    def stderr_fileno(self) -> int | None:
+        """Readable when there is something for `drain_stderr`; None after its end."""
+
+    def drain_stderr(self) -> list[str]:
+        """Read what is there without blocking; the whole lines that it completed."""
+
+    def reap(self) -> ExitStatus:
+        """Kill what is left of the group, then take the status. Only once the sentinel is readable."""
+
+    def sweep(self) -> None:
+        """Have every process killed that the dead worker left behind, wherever it went. Never blocks."""
+
+    def close(self) -> None:
+        """Give the descriptors back. Only when no lease is out: they belong to its holder."""
+
+
+class Adapter(Protocol):
+    """Opens channels. One runtime owns it, unless the user handed it in."""
+
+    @property
+    def name(self) -> str:
+        """Under which it is shown in stats and errors."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What its channels can do."""
+
+    def open(self, spec: WorkerSpec, *, deadline: float) -> Channel:
+        """Start one worker; it need not be ready yet. May block; processes: on the supervisor's thread.
+
+        Args:
+            deadline: Monotonic seconds.
+
+        Raises:
+            WorkerStartError: Nothing was started, nothing is left behind.
+        """
+
+    def close(self) -> None:
+        """Release what all channels share. Every channel is dead by then."""
+
+
+@runtime_checkable
+class ProcessAdapter(Adapter, Protocol):
+    """What an adapter with the capability `processes` has besides."""
+
+    def settle(self) -> int | None:
+        """Called after the first start and when the returned sentinel fires: see to what guards the workers.
+
+        Returns a descriptor that becomes readable when that guard is gone, or None.
+        """
+
+    def forget(self) -> None:
+        """In a forked child: close all that belongs to the parent's workers; kill and await nothing."""

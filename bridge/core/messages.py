@@ -1,0 +1,140 @@
+"""What the bodies of frames mean: values to bytes, bytes to values or errors.
+
+Rules: what comes from a worker is untrusted; whatever doesn't have the form we expect is a ProtocolError, never a
+KeyError. Apart from protocol.py because that one knows frames, not what is in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from bridge.core.protocol import Body
+from bridge.errors import BridgeError, CallError, ProtocolError, RemoteError, WorkerStartError
+from bridge.worker import PROTOCOL, RESULT, NotEncodable, decode_json, encode_json
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Who answers at the other end."""
+
+    pid: int
+    python: str
+    executable: str
+
+
+def encode_call(command: str, args: Any, limit: int) -> bytes:
+    """The body of a call.
+
+    Args:
+        args: A mapping goes by keyword, a list or tuple by position, None is no argument (as in JSON-RPC).
+        limit: Bytes that the body may have.
+
+    Raises:
+        CallError: It can't travel; nothing was taken and nothing was sent.
+    """
+    if not isinstance(command, str):  # the worker looks it up: a list there would end the process
+        _refuse(repr(command), f"a command is a str, not {type(command).__name__}")
+    if args is not None and type(args) is not dict and not isinstance(args, (dict, list, tuple)):
+        if not isinstance(args, Mapping):
+            _refuse(command, f"args must be a mapping, a list, a tuple or None, not {type(args).__name__}")
+        args = dict(args)
+    try:
+        body = encode_json((command, args), "call")
+    except NotEncodable as fault:
+        _refuse(command, "args" + str(fault).removeprefix("call").removeprefix("[1]"))
+    if len(body) > limit:
+        _refuse(command, f"the arguments have {len(body)} bytes, over max_frame_bytes={limit}; raise it, or send less")
+    return body
+
+
+def _refuse(command: str, detail: str) -> NoReturn:
+    raise CallError("arguments", detail, command=command, side="caller") from None
+
+
+def encode_hook(name: str) -> bytes:
+    """The body of a call of one of the handler's hooks."""
+    return encode_json((name, None), "hook")
+
+
+def decode_reply(kind: int, body: Body, command: str, pid: int | None) -> Any:
+    """The value that the handler returned.
+
+    Raises:
+        RemoteError: The handler raised.
+        CallError: Unknown command, wrong arguments, or a result that can't travel.
+        ProtocolError: The body isn't what a worker of ours sends.
+    """
+    value = _decode(body, pid)
+    if kind == RESULT:
+        return value
+    raise _error_of(value, command, pid)
+
+
+def _error_of(value: Any, command: str, pid: int | None) -> BridgeError:
+    if not isinstance(value, dict):
+        return ProtocolError("an error frame without fields", pid=pid)
+    kind, message = value.get("kind"), value.get("message")
+    if kind == "raised":
+        name, trace = value.get("type"), value.get("traceback")
+        if isinstance(name, str) and isinstance(message, str) and isinstance(trace, str):
+            return RemoteError(name, message, command=command, remote_traceback=trace)
+    elif kind in ("command", "arguments", "result") and isinstance(message, str):
+        side = "handler" if kind == "result" else "caller"
+        return CallError(kind, message, command=command, side=side)
+    return ProtocolError(f"an error frame of kind {kind!r:.60}", pid=pid)
+
+
+def encode_start(
+    *, handler: str, options: Mapping[str, Any], path: tuple[str, ...], replace_path: bool, max_frame_bytes: int
+) -> bytes:
+    """The body of START: what the worker serves, and where it finds it."""
+    return encode_json(
+        {
+            "handler": handler,
+            "options": dict(options),
+            "path": list(path),
+            "replace_path": replace_path,
+            "max_frame_bytes": max_frame_bytes,
+        },
+        "worker",
+    )
+
+
+def decode_hello(body: Body) -> Hello:
+    """Who is there. Raises ProtocolError when it speaks another version."""
+    value = _decode(body, None)
+    if not isinstance(value, dict) or value.get("protocol") != PROTOCOL:
+        found = value.get("protocol") if isinstance(value, dict) else value
+        raise ProtocolError(f"it speaks protocol {found!r:.60}, not {PROTOCOL}: is its worker file of another release?")
+    pid, python, executable = value.get("pid"), value.get("python"), value.get("executable")
+    if not (isinstance(pid, int) and isinstance(python, str) and isinstance(executable, str)):
+        raise ProtocolError("its hello lacks pid, python or executable")
+    return Hello(pid, python, executable)
+
+
+def decode_ready(body: Body, pid: int | None) -> frozenset[str]:
+    """Names of the hooks that the handler has."""
+    value = _decode(body, pid)
+    hooks = value.get("hooks") if isinstance(value, dict) else None
+    if not isinstance(hooks, list) or not all(isinstance(hook, str) for hook in hooks):
+        raise ProtocolError("its ready frame lacks the list of hooks", pid=pid)
+    return frozenset(hooks)
+
+
+def decode_failed(body: Body, handler: str, pid: int | None) -> WorkerStartError:
+    """Why the handler couldn't be made, with its own traceback."""
+    value = _decode(body, pid)
+    fields = value if isinstance(value, dict) else {}
+    name, message, trace = fields.get("type"), fields.get("message"), fields.get("traceback")
+    if not (isinstance(name, str) and isinstance(message, str) and isinstance(trace, str)):
+        raise ProtocolError("its failed frame lacks type, message or traceback", pid=pid)
+    return WorkerStartError("handler", f"{name}: {message}", handler=handler, remote_traceback=trace)
+
+
+def _decode(body: Body, pid: int | None) -> Any:
+    try:
+        return decode_json(body)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"a body that isn't JSON ({error})", pid=pid) from None

@@ -1,0 +1,164 @@
+"""Decide who gets which worker.
+
+Rules: nothing here reads a clock, takes a lock or wakes anybody: each method takes `now` (monotonic seconds) and
+answers with the waiter that its caller has to wake, if any. An exception may end any method between two bytecodes
+(a Ctrl-C in the thread that runs it), so a worker is bound to its waiter *before* it leaves `idle`, added to `idle`
+*before* it is unbound, and what was cut short is finished by the next call or by `audit`. Apart from runtime/pool.py
+so that every interleaving can be tested as plain data.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any, Generic, Protocol, TypeVar
+from weakref import ReferenceType, ref
+
+
+class Lendable(Protocol):
+    """What the pool asks of a worker: a place to note who holds it."""
+
+    holder: ReferenceType[Any] | None
+
+
+W = TypeVar("W", bound=Lendable)
+
+
+class Waiter(Generic[W]):
+    """One check-out, from the queue to the return.
+
+    waiting (in the queue) -> offered (`worker` is set, out of the queue) -> taken (its owner saw it) -> gone.
+    """
+
+    __slots__ = ("__weakref__", "enqueued_at", "error", "taken", "worker")
+
+    def __init__(self) -> None:
+        self.worker: W | None = None
+        self.error: BaseException | None = None
+        self.enqueued_at = 0.0
+        self.taken = False
+
+    def wake(self) -> None:
+        """Tell the owner that `worker` or `error` is set. Idempotent, never blocks. The core's waiter sleeps not."""
+
+
+class PoolState(Generic[W]):
+    """Which workers there are, who holds them, who waits."""
+
+    __slots__ = ("idle", "populated_at", "waiting", "workers")
+
+    def __init__(self) -> None:
+        self.workers: dict[W, None] = {}
+        self.idle: OrderedDict[W, float] = OrderedDict()  # worker -> since when; the warmest is last
+        # An OrderedDict and not a deque with tombstones: leaving the queue is O(1) and atomic, its length is the
+        # live count, and there is nothing to compact (docs/design/decisions/0003-ordered-queue.md).
+        self.waiting: OrderedDict[Waiter[W], None] = OrderedDict()
+        self.populated_at = 0.0  # when the first worker came after there had been none
+
+    def checkout(self, waiter: Waiter[W], now: float) -> bool:
+        """Lend the warmest idle worker, or queue the waiter (False)."""
+        if self.idle and not self.waiting:
+            worker = next(reversed(self.idle))
+            worker.holder = ref(waiter)
+            waiter.worker = worker
+            waiter.taken = True
+            del self.idle[worker]
+            return True
+        waiter.enqueued_at, waiter.taken, waiter.error = now, False, None
+        self.waiting[waiter] = None
+        return False
+
+    def checkin(self, waiter: Waiter[W], now: float) -> Waiter[W] | None:
+        """Take a clean worker back. Idempotent; a worker that left the pool meanwhile is only unbound."""
+        worker = waiter.worker
+        if worker is None:
+            return None
+        if worker.holder is not None and worker.holder() is waiter:  # else: what was cut short left it to another
+            if worker in self.workers:
+                self.idle[worker] = now
+            worker.holder = None
+        waiter.worker = None
+        return self._match()
+
+    def take(self, waiter: Waiter[W]) -> bool:
+        """The owner woke up: accept what was offered. False while there is nothing."""
+        if waiter.worker is None:
+            return False
+        self.idle.pop(waiter.worker, None)  # the offer may have been cut short
+        self.waiting.pop(waiter, None)
+        waiter.taken = True
+        return True
+
+    def leave(self, waiter: Waiter[W], now: float) -> Waiter[W] | None:
+        """The owner gives up. What was offered to it meanwhile goes to the next one."""
+        self.waiting.pop(waiter, None)
+        return self.checkin(waiter, now)
+
+    def add(self, worker: W, now: float) -> Waiter[W] | None:
+        """A worker became ready."""
+        if not self.workers:
+            self.populated_at = now
+        self.workers[worker] = None
+        self.idle[worker] = now
+        return self._match()
+
+    def remove(self, worker: W) -> None:
+        """A worker must not be lent again. Whoever holds it keeps it. Idempotent."""
+        self.idle.pop(worker, None)  # first: cut short here, the audit reports it; the other way it would be lent
+        self.workers.pop(worker, None)
+
+    def fail_all(self, error: BaseException) -> list[Waiter[W]]:
+        """Refuse everybody who waits; each is to be woken."""
+        refused = [waiter for waiter in self.waiting if waiter.worker is None]
+        for waiter in refused:
+            waiter.error = error
+            self.waiting.pop(waiter, None)
+        return refused
+
+    def coldest(self) -> tuple[W, float] | None:
+        """The worker that has been idle for longest, and since when."""
+        return next(iter(self.idle.items()), None)
+
+    def expiry(self, waiter: Waiter[W], checkout_timeout: float, deadline: float) -> float:
+        """Until when this waiter may wait, in monotonic seconds. Time without any worker isn't charged to it."""
+        if not self.workers:
+            return deadline
+        return min(deadline, max(waiter.enqueued_at, self.populated_at) + checkout_timeout)
+
+    def audit(self) -> tuple[list[W], list[Waiter[W]]]:
+        """Find what an interruption left behind.
+
+        Returns:
+            The workers whose holder is gone while it may have had a call out (to be killed and removed; reported
+            again until then), and the waiters to wake: those that were offered a worker but perhaps never woken,
+            and new grants.
+        """
+        stranded: list[W] = []
+        awake: list[Waiter[W]] = []
+        for worker, holder in list(self._lent()):
+            if holder is None:
+                stranded.append(worker)
+            elif not holder.taken:
+                self.waiting.pop(holder, None)
+                awake.append(holder)
+        while (waiter := self._match()) is not None:
+            awake.append(waiter)
+        return stranded, awake
+
+    def _lent(self) -> Iterator[tuple[W, Waiter[W] | None]]:
+        for worker in self.workers:
+            if worker not in self.idle:
+                yield worker, worker.holder() if worker.holder is not None else None
+
+    def _match(self) -> Waiter[W] | None:
+        """Offer the warmest idle worker to the first waiter."""
+        if not self.waiting or not self.idle:
+            return None
+        waiter = next(iter(self.waiting))
+        if waiter.worker is None:  # else: an interruption cut this very offer short
+            worker = next(reversed(self.idle))
+            worker.holder = ref(waiter)
+            waiter.worker = worker
+        self.idle.pop(waiter.worker, None)
+        self.waiting.pop(waiter, None)
+        return waiter

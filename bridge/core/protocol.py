@@ -1,0 +1,185 @@
+"""The caller's side of one conversation with one worker, without I/O.
+
+Rules: bytes in, frames out; the length of a frame is checked before any of its body is kept; what is legal when is
+one table, and all else is a ProtocolError. After a ProtocolError the connection is closed for good. Apart from the
+drivers so that every split of the byte stream can be tested as data (the sans-IO way of h11).
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from types import MappingProxyType
+from typing import Final
+
+from bridge.errors import ProtocolError
+from bridge.worker import (
+    CALL,
+    CODEC_JSON,
+    CODEC_NONE,
+    ERROR,
+    FAILED,
+    HEADER,
+    HELLO,
+    HOOK,
+    READY,
+    RESULT,
+    START,
+    STOP,
+    pack,
+)
+
+HEADER_SIZE: Final = HEADER.size
+Body = bytes | bytearray
+Frame = tuple[int, Body]
+"""Kind and body of one received frame."""
+
+
+class State(IntEnum):
+    """Where a conversation stands, seen from the caller."""
+
+    CONNECTING = 0
+    STARTING = 1
+    IDLE = 2
+    BUSY = 3
+    CLOSED = 4
+
+
+KINDS: Final = MappingProxyType(
+    {
+        HELLO: "hello",
+        START: "start",
+        READY: "ready",
+        FAILED: "failed",
+        CALL: "call",
+        HOOK: "hook",
+        RESULT: "result",
+        ERROR: "error",
+        STOP: "stop",
+    }
+)
+
+SEND: Final = MappingProxyType(
+    {
+        (State.CONNECTING, START): State.CONNECTING,  # sent blind: it saves a round trip at each start
+        (State.IDLE, CALL): State.BUSY,
+        (State.IDLE, HOOK): State.BUSY,
+        (State.IDLE, STOP): State.CLOSED,
+    }
+)
+"""(state, kind of the frame sent) -> next state."""
+
+RECEIVE: Final = MappingProxyType(
+    {
+        (State.CONNECTING, HELLO): State.STARTING,
+        (State.STARTING, READY): State.IDLE,
+        (State.STARTING, FAILED): State.CLOSED,
+        (State.BUSY, RESULT): State.IDLE,
+        (State.BUSY, ERROR): State.IDLE,
+    }
+)
+"""(state, kind of the frame received) -> next state."""
+
+
+class Connection:
+    """One conversation: what may be sent now, and what the bytes that came mean.
+
+    Args:
+        limit: Bytes that the body of one received frame may have.
+    """
+
+    __slots__ = ("_body", "_filled", "_kind", "_pending", "call_id", "limit", "state")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.state = State.CONNECTING
+        self.call_id = 0  # of the call that is out, or was last; never repeats
+        self._pending: bytes = b""  # bytes behind the last whole frame
+        self._kind = 0
+        self._body: bytearray | None = None  # of a frame that came in part
+        self._filled = 0
+
+    def send(self, kind: int, body: bytes = b"") -> bytes:
+        """The bytes to write for one frame; a call gets the next id."""
+        state = SEND.get((self.state, kind))
+        if state is None:
+            raise ProtocolError(f"{KINDS[kind]} can't be sent while {self.state.name}")
+        self.state = state
+        if state is State.BUSY:
+            self.call_id += 1
+            return HEADER.pack(kind, CODEC_JSON, 0, len(body), self.call_id) + body
+        return pack(kind, 0, body, CODEC_JSON if body else CODEC_NONE)
+
+    def receive(self, data: bytes) -> Frame | None:
+        """Take what was read; the next whole frame, or None while there is none.
+
+        More than one frame may have come: call again with b"" until it answers None.
+
+        Raises:
+            ProtocolError: The bytes aren't ours, or not now; the connection is closed.
+        """
+        if self._body is not None:
+            return self._fill(data) if data else None
+        if self._pending:
+            data = self._pending + data
+        if len(data) < HEADER_SIZE:
+            if data and (self.state, data[0]) not in RECEIVE:
+                self._fail(data)
+            self._pending = data
+            return None
+        kind, _codec, flags, length, call_id = HEADER.unpack_from(data)
+        state = RECEIVE.get((self.state, kind))
+        if state is None or flags or (state is State.IDLE and call_id != self.call_id):
+            self._fail(data)
+        if length > self.limit:
+            self.state = State.CLOSED
+            raise ProtocolError(
+                f"it announced a frame of {length} bytes, over max_frame_bytes={self.limit}; return less, or raise it"
+            )
+        end = HEADER_SIZE + length
+        if len(data) < end:
+            # The one copy on the way in: the rest is read straight into its place.
+            self._kind, self._body, self._filled, self._pending = kind, bytearray(length), 0, b""
+            return self._fill(data[HEADER_SIZE:])
+        self._pending = data[end:]
+        return self._finish(kind, data[HEADER_SIZE:end])
+
+    def space(self) -> memoryview | None:
+        """Where the rest of a frame that came in part may be read into, then told to `filled`."""
+        return None if self._body is None else memoryview(self._body)[self._filled :]
+
+    def filled(self, count: int) -> Frame | None:
+        """`count` bytes were read into `space()`; the frame, when that made it whole."""
+        body = self._body
+        if body is None:
+            raise ProtocolError("bytes were filled into a frame that isn't open")
+        self._filled += count
+        if self._filled < len(body):
+            return None
+        self._body = None
+        return self._finish(self._kind, body)
+
+    def _fill(self, data: bytes) -> Frame | None:
+        body = self._body
+        assert body is not None
+        room = len(body) - self._filled
+        body[self._filled : self._filled + min(room, len(data))] = data[:room]
+        self._pending = data[room:]
+        return self.filled(min(room, len(data)))
+
+    def _finish(self, kind: int, body: Body) -> Frame:
+        self.state = RECEIVE[self.state, kind]
+        if self._pending and self.state is not State.STARTING:
+            self._fail(self._pending)  # nothing may follow a terminal frame, READY or FAILED
+        return kind, body
+
+    def _fail(self, data: bytes) -> None:
+        state, self.state = self.state, State.CLOSED
+        kind = KINDS.get(data[0])
+        if kind is None:
+            raise ProtocolError(f"{bytes(data[:60])!r} is no frame")
+        if len(data) >= HEADER_SIZE and (state, data[0]) in RECEIVE:
+            _kind, _codec, flags, _length, answered = HEADER.unpack_from(data)
+            if flags:
+                raise ProtocolError(f"a {kind} frame with the unknown flags {flags:#x}")
+            raise ProtocolError(f"a {kind} for call {answered} came while call {self.call_id} was out")
+        raise ProtocolError(f"an unexpected frame ({kind}) came while {state.name}")

@@ -1,0 +1,107 @@
+"""Counters and latencies, cheap enough to be kept for every call.
+
+Rules: plain values; the owner's lock guards them. Apart from the pool because the shape of what users read should
+not depend on how the pool works inside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate
+from math import frexp
+
+SUB_BUCKETS = 16
+"""Per power of two: a quantile is off by 3 % at the most."""
+OFFSET = 24
+"""Exponent of the smallest bucket: 2^-24 s, 60 ns."""
+BUCKETS = (OFFSET + 16) * SUB_BUCKETS
+
+
+class Histogram:
+    """Latencies in seconds, in buckets that grow by a constant factor (as in HdrHistogram)."""
+
+    __slots__ = ("counts",)
+
+    def __init__(self) -> None:
+        self.counts = [0] * BUCKETS
+
+    def add(self, seconds: float) -> None:
+        """Count one latency."""
+        mantissa, exponent = frexp(seconds)
+        index = (exponent + OFFSET) * SUB_BUCKETS + int((mantissa - 0.5) * 2 * SUB_BUCKETS) if seconds > 0 else 0
+        self.counts[0 if index < 0 else index if index < BUCKETS else BUCKETS - 1] += 1
+
+    def quantile(self, q: float) -> float | None:
+        """The latency in seconds below which the share `q` of all lies; None when there was none."""
+        total = sum(self.counts)
+        if not total:
+            return None
+        below = accumulate(self.counts)
+        exponent, step = divmod(next(i for i, n in enumerate(below) if n and n >= q * total), SUB_BUCKETS)
+        return (0.5 + (step + 0.5) / (2 * SUB_BUCKETS)) * 2.0 ** (exponent - OFFSET)
+
+
+@dataclass(frozen=True)
+class WorkerStats:
+    """One worker, now."""
+
+    generation: int
+    pid: int | None
+    python: str | None
+    path: str | None
+    state: str
+    """starting, idle, busy or stopping."""
+    calls: int
+    age: float
+    """Seconds since it was started."""
+
+
+@dataclass(frozen=True)
+class Stats:
+    """A bridge, now. Counters are since it was opened; times are seconds."""
+
+    name: str
+    adapter: str
+    state: str
+    size: int
+    max_overflow: int
+    workers: tuple[WorkerStats, ...]
+    waiting: int
+    """Callers in the queue."""
+    calls: int
+    """Calls that were answered, with a value or an error of the handler's."""
+    timeouts: int
+    crashes: int
+    restarts: int
+    """Workers started in place of one that died."""
+    failed_starts: int
+    retries: int
+    """Calls that were sent again, since a worker had died before it saw them."""
+    p50: float | None
+    p99: float | None
+
+    @property
+    def idle(self) -> int:
+        """Workers that wait for a call."""
+        return sum(worker.state == "idle" for worker in self.workers)
+
+    @property
+    def busy(self) -> int:
+        """Workers that are lent."""
+        return sum(worker.state == "busy" for worker in self.workers)
+
+
+@dataclass(frozen=True)
+class Health:
+    """Whether calls can be served, in one look."""
+
+    ok: bool
+    """At least one worker is ready, or none was asked for yet."""
+    state: str
+    """new, starting, open, closing or closed."""
+    ready: int
+    size: int
+    breaker: str
+    """closed (starts are allowed), open (they failed too often) or half-open (one is being tried)."""
+    last_error: str | None
+    """Why the last start failed; None once one succeeded."""

@@ -1,0 +1,284 @@
+"""What can go wrong, as data.
+
+Rules: one base class; as few classes as callers branch on; fields first, the message built from them; each
+message says what to do next; every error pickles. `retryable` means exactly: certainly not started. The idea of
+a family base with picklable leaves is urllib3's, pid and exit code on the error pebble's. Apart from everything
+else because all floors raise these.
+"""
+
+from __future__ import annotations
+
+import signal as _signal
+from typing import Any
+
+__all__ = [
+    "BridgeError",
+    "CallCancelled",
+    "CallError",
+    "CallTimeout",
+    "CapabilityError",
+    "CircuitOpen",
+    "ConfigurationError",
+    "PoolClosed",
+    "PoolError",
+    "PoolOverloaded",
+    "PoolTimeout",
+    "ProtocolError",
+    "RemoteError",
+    "WorkerCrashed",
+    "WorkerError",
+    "WorkerStartError",
+]
+
+# -- Base exceptions ---------------------------------------------------------------------------------------
+
+
+class BridgeError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+    __module__ = "bridge"
+
+    retryable: bool = False
+    """True when the call was certainly not started, so that repeating it can't run it twice."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(cls: type[BridgeError], args: tuple[Any, ...], fields: dict[str, Any]) -> BridgeError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
+
+
+class PoolError(BridgeError):
+    """The pool had no worker to give. Nothing was sent."""
+
+    __module__ = "bridge"
+
+    retryable = True
+
+
+class WorkerError(BridgeError):
+    """A worker failed, before, during or because of a call."""
+
+    __module__ = "bridge"
+
+
+# -- Before anything runs ----------------------------------------------------------------------------------
+
+
+class ConfigurationError(BridgeError, ValueError):
+    """A setting or an argument can't be used. Nothing was started."""
+
+    __module__ = "bridge"
+
+
+class CapabilityError(BridgeError):
+    """The adapter in use can't do what was asked; the message names one that can."""
+
+    __module__ = "bridge"
+
+
+# -- The pool ----------------------------------------------------------------------------------------------
+
+
+class PoolClosed(PoolError):
+    """The pool is closing or closed. The call was never sent."""
+
+    __module__ = "bridge"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the pool of {name} is closed; open another one with bridge.connect(...)")
+        self.name = name
+
+
+class PoolTimeout(PoolError, TimeoutError):
+    """No worker came free before the deadline. The call was never sent; the caller has left the queue."""
+
+    __module__ = "bridge"
+
+    def __init__(self, waited: float, *, queued: int, workers: int, starting: int, name: str) -> None:
+        if workers:
+            why = f"all {workers} workers are busy"
+            cure = "Raise `size` or `max_overflow`, shorten the calls, or wait longer (`checkout_timeout`)"
+        else:
+            why = f"no worker is ready yet ({starting} starting)"
+            cure = "Give the call a longer timeout, or open the bridge with `with`, which waits until it is warm"
+        super().__init__(
+            f"no worker of {name} came free in {waited:.3f} s: {why}, {queued} other callers wait. {cure}."
+        )
+        self.name, self.waited, self.queued, self.workers, self.starting = name, waited, queued, workers, starting
+
+
+class PoolOverloaded(PoolError):
+    """The queue is full (`max_waiting`). The call was never sent."""
+
+    __module__ = "bridge"
+
+    def __init__(self, name: str, *, queued: int, limit: int) -> None:
+        super().__init__(
+            f"{queued} callers wait already for a worker of {name} (max_waiting={limit}). "
+            "Slow down, raise `size`, or raise `max_waiting`."
+        )
+        self.name, self.queued, self.limit = name, queued, limit
+
+
+class CircuitOpen(PoolError):
+    """Starts failed too often, and no worker is alive. The call was never sent; the next probe is one start."""
+
+    __module__ = "bridge"
+
+    def __init__(self, name: str, *, last_error: str, retry_in: float) -> None:
+        super().__init__(
+            f"workers of {name} failed to start too often; the next attempt is in {retry_in:.1f} s. "
+            f"The last one failed so: {last_error}"
+        )
+        self.name, self.last_error, self.retry_in = name, last_error, retry_in
+
+
+# -- The worker --------------------------------------------------------------------------------------------
+
+
+class WorkerStartError(WorkerError):
+    """A worker never became ready. No call was sent to it.
+
+    `reason` is one of: handler, interpreter, spawn, crashed, timeout, protocol.
+    """
+
+    __module__ = "bridge"
+
+    retryable = True
+
+    def __init__(
+        self, reason: str, detail: str, *, handler: str, remote_traceback: str = "", stderr_tail: str = ""
+    ) -> None:
+        text = f"no worker for {handler!r} could start ({reason}): {detail}"
+        if remote_traceback:
+            text += f"\n\nIn the worker:\n{remote_traceback.rstrip()}"
+        elif stderr_tail:
+            text += f"\n\nThe last it wrote to stderr:\n{stderr_tail.rstrip()}"
+        super().__init__(text)
+        self.reason, self.detail, self.handler = reason, detail, handler
+        self.remote_traceback, self.stderr_tail = remote_traceback, stderr_tail
+
+    @property
+    def final(self) -> bool:
+        """Whether another start would end the same way."""
+        return self.reason in ("handler", "interpreter")
+
+
+class WorkerCrashed(WorkerError):
+    """The worker died during this call. It fails this call alone; the worker is being replaced.
+
+    `exit_code` is None when a signal ended it, or when somebody else took its status. `started` is False when
+    the handler certainly never saw the call; `retryable` is the opposite.
+    """
+
+    __module__ = "bridge"
+
+    def __init__(
+        self,
+        *,
+        pid: int | None,
+        exit_code: int | None,
+        signal: int | None,
+        command: str,
+        stderr_tail: str = "",
+        started: bool = True,
+    ) -> None:
+        self.signal_name = signal_name(signal)
+        how = "its exit status is unknown"
+        if signal is not None:
+            how = f"killed by {self.signal_name}"
+        elif exit_code is not None:
+            how = f"exit code {exit_code}"
+        text = f"the worker (pid {pid}) died during {command!r}: {how}."
+        if signal == _signal.SIGKILL:
+            text += " If nobody killed it, it was possibly out of memory."
+        text += " Its place is being filled; repeat the call if running it twice does no harm."
+        if stderr_tail:
+            text += f"\n\nThe last it wrote to stderr:\n{stderr_tail.rstrip()}"
+        super().__init__(text)
+        self.pid, self.exit_code, self.signal, self.command = pid, exit_code, signal, command
+        self.stderr_tail, self.started, self.retryable = stderr_tail, started, not started
+
+
+class CallTimeout(WorkerError, TimeoutError):
+    """The call was sent, and no answer came before its deadline. Its worker is stopped; it may have run."""
+
+    __module__ = "bridge"
+
+    def __init__(self, command: str, timeout: float, *, pid: int | None) -> None:
+        super().__init__(
+            f"{command!r} gave no answer within its {timeout:.3f} s; its worker (pid {pid}) is being stopped and "
+            "replaced. Give it a longer `timeout`, or make the handler faster."
+        )
+        self.command, self.timeout, self.pid = command, timeout, pid
+
+
+class CallCancelled(WorkerError):
+    """Somebody cancelled the call, or closed its bridge. With a pid: while that worker ran it, which was stopped;
+    else before it was sent.
+    """
+
+    __module__ = "bridge"
+
+    def __init__(self, command: str, *, pid: int | None, why: str = "") -> None:
+        when = "before it was sent" if pid is None else f"while its worker (pid {pid}) ran it"
+        super().__init__(f"{command!r} was cancelled {when}{why and f': {why}'}")
+        self.command, self.pid, self.retryable = command, pid, pid is None
+
+
+class ProtocolError(BridgeError):
+    """A worker sent bytes that are not ours. Its output is not trusted again: it is killed and replaced."""
+
+    __module__ = "bridge"
+
+    def __init__(self, detail: str, *, pid: int | None = None) -> None:
+        super().__init__(
+            f"the worker (pid {pid}) broke the protocol: {detail}. Does its code write to file descriptors that it "
+            "did not open? Does it run this package's own worker file?"
+        )
+        self.detail, self.pid = detail, pid
+
+
+# -- The call itself ---------------------------------------------------------------------------------------
+
+
+class CallError(BridgeError, TypeError):
+    """The call can't be made as it stands; repeating it won't help. The worker lives on.
+
+    `kind` is command, arguments or result; `side` says who must mend it: "caller" or "handler".
+    """
+
+    __module__ = "bridge"
+
+    def __init__(self, kind: str, detail: str, *, command: str, side: str) -> None:
+        super().__init__(f"{command!r}: {detail}")
+        self.kind, self.detail, self.command, self.side = kind, detail, command, side
+
+
+class RemoteError(BridgeError):
+    """The handler raised. `type` is the exception's qualified name; its traceback is text, never a live object."""
+
+    __module__ = "bridge"
+
+    def __init__(self, type: str, message: str, *, command: str, remote_traceback: str = "") -> None:  # noqa: A002
+        text = f"{command!r} raised {type}: {message}"
+        if remote_traceback:
+            text += f"\n\nIn the worker:\n{remote_traceback.rstrip()}"
+        super().__init__(text)
+        self.type, self.message, self.command = type, message, command
+        self.remote_traceback = remote_traceback
+
+
+def signal_name(number: int | None) -> str | None:
+    """SIGKILL for 9, and so on; a number without a name as `signal 64`."""
+    if number is None:
+        return None
+    try:
+        return _signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

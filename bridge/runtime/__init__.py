@@ -1,0 +1,254 @@
+"""The runtime: one adapter, its supervisor, its pool. What a bridge is made of, and what a scope activates.
+
+Rules: frozen values come in through the constructor; nothing here reads configuration. States only go forward:
+new -> starting -> open -> closing -> closed. Apart from the facades so that several of them share one pool.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+from collections.abc import Callable
+from copy import copy
+from enum import Enum
+from typing import Final
+from weakref import WeakSet
+
+from bridge.channel import FdLink
+from bridge.contract import Adapter, ProcessAdapter, WorkerSpec
+from bridge.core.policy import Breaker
+from bridge.core.stats import Health, Stats, WorkerStats
+from bridge.errors import PoolClosed, WorkerStartError
+from bridge.runtime.pool import Pool, PoolPolicy
+from bridge.runtime.supervisor import Supervisor, SupervisorPolicy
+
+AFTER_KILL: Final = 2.0
+"""Seconds that `close` waits for killed workers to be gone, beyond its timeout."""
+
+
+class RuntimeState(str, Enum):
+    """Where a runtime stands."""
+
+    NEW = "new"
+    STARTING = "starting"
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class Runtime:
+    """Workers of one handler, and the way to them.
+
+    Args:
+        name: Labels logs, stats and errors.
+        owns_adapter: Whether closing it closes the adapter too.
+        call_timeout: Seconds for a call that names none; None is no limit.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        spec: WorkerSpec,
+        *,
+        pool_policy: PoolPolicy,
+        supervisor_policy: SupervisorPolicy,
+        owns_adapter: bool = True,
+        call_timeout: float | None = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.adapter, self.spec, self.name = adapter, spec, spec.name
+        self.call_timeout = call_timeout
+        self._owns_adapter = owns_adapter
+        self.clock = clock
+        self._pool_policy, self._supervisor_policy = pool_policy, supervisor_policy
+        self._build()
+        _live.add(self)
+
+    def _build(self) -> None:
+        self._lock = threading.Lock()  # guards the state, never held while waiting
+        self.state = RuntimeState.NEW
+        self.pool = Pool(self._pool_policy, name=self.name, clock=self.clock)
+        self.supervisor = Supervisor(
+            self.adapter,
+            self.spec,
+            self.pool,
+            self._supervisor_policy,
+            owns_adapter=self._owns_adapter,
+            clock=self.clock,
+        )
+
+    # -- Life --------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to start workers. Idempotent.
+
+        Raises:
+            PoolClosed: It was closed.
+        """
+        with self._lock:
+            if self.state in (RuntimeState.CLOSING, RuntimeState.CLOSED):
+                raise PoolClosed(self.name)
+            if self.state is RuntimeState.OPEN:
+                return
+            self.state = RuntimeState.STARTING
+        try:
+            self.supervisor.start()
+        except (RuntimeError, OSError) as error:
+            if "shutdown" in str(error):  # no thread can be started any more: the interpreter is exiting
+                self.state = RuntimeState.CLOSED
+                raise PoolClosed(self.name) from error
+            self.state = RuntimeState.NEW
+            detail = f"{error}. The system refused a thread or a descriptor; raise its limits"
+            raise WorkerStartError("spawn", detail, handler=self.spec.handler) from error
+        with self._lock:
+            if self.state is RuntimeState.STARTING:
+                self.state = RuntimeState.OPEN
+        if self.state is RuntimeState.CLOSED:  # by a finaliser, which found nothing to close
+            self.supervisor.close(self.clock())
+
+    def warm(self, workers: int) -> None:
+        """Start, and wait until so many workers are ready, for `startup_timeout` at most.
+
+        Raises:
+            WorkerStartError: A start failed; the runtime is as it was, and goes on trying.
+        """
+        self.start()
+        deadline = self.clock() + self._supervisor_policy.startup_timeout
+        while True:
+            step = self.supervisor.next_step()
+            fleet = self.pool.fleet
+            if fleet.ready >= workers:
+                return
+            if self.state in (RuntimeState.CLOSING, RuntimeState.CLOSED):
+                raise PoolClosed(self.name)
+            failed = fleet.last_error
+            if failed is not None and (failed.final or fleet.breaker is not Breaker.CLOSED):
+                raise copy(failed)
+            left = deadline - self.clock()
+            if left <= 0:
+                detail = f"{fleet.ready} of {workers} workers were ready in time; see `startup_timeout`"
+                raise copy(failed) or WorkerStartError("timeout", detail, handler=self.spec.handler)
+            step.wait(left)
+
+    def close(self, timeout: float | None = None) -> None:
+        """Refuse new calls, let running ones end, stop the workers softly; after `timeout` seconds kill.
+
+        Returns when every worker is gone, at the latest 2 s after the timeout. Idempotent, from any thread.
+
+        Args:
+            timeout: None is `shutdown_timeout`.
+        """
+        until = self.request_close(timeout)
+        self.await_closed(until)
+
+    def await_closed(self, until: float) -> None:
+        """Wait for the end of what `request_close` began."""
+        supervisor = self.supervisor
+        if self.state is RuntimeState.CLOSING:
+            step, told = supervisor.next_step(), False
+            while not supervisor.finished and (left := until + AFTER_KILL - self.clock()) > 0:
+                step.wait(min(left, max(0.0, until - self.clock()) or left))
+                step = supervisor.next_step()
+                if not told and self.clock() >= until:  # once: each notice is a step, which would wake us again
+                    told = True
+                    supervisor.notice()  # where it has no thread, nobody else tells it that the time is up
+            self.state = RuntimeState.CLOSED
+
+    def request_close(self, timeout: float | None = None) -> float:
+        """Begin to close without waiting or taking a lock: for finalisers and exit hooks. Answers until when."""
+        until = self.clock() + (self._supervisor_policy.shutdown_timeout if timeout is None else timeout)
+        if self.state is RuntimeState.NEW:
+            self.state = RuntimeState.CLOSED
+            self.pool.close()
+        elif self.state is not RuntimeState.CLOSED:
+            self.state = RuntimeState.CLOSING
+            self.supervisor.close(until)
+        return until
+
+    def forget(self) -> None:
+        """In a forked child: drop the parent's workers without touching them; the first call starts our own."""
+        workers = [*self.supervisor.workers.values(), *self.supervisor.undead]
+        if self.supervisor.poller is not None:
+            self.supervisor.poller.close()  # our thread isn't here, but its frames, which hold it, never end
+        if isinstance(self.adapter, ProcessAdapter):
+            self.adapter.forget()
+        for worker in workers:
+            if worker.process is not None:
+                worker.process.close()
+            if isinstance(worker.link, FdLink):
+                worker.link.forget()
+        closed = self.state in (RuntimeState.CLOSING, RuntimeState.CLOSED)
+        self._build()
+        if closed:
+            self.request_close()
+
+    # -- For those who look ------------------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        """What it has done and is doing."""
+        pool, now = self.pool, self.clock()
+        lent = pool.states()
+        workers = tuple(
+            WorkerStats(
+                generation=worker.generation,
+                pid=worker.info.pid,
+                python=worker.info.python,
+                path=worker.info.path,
+                state=lent.get(worker, "stopping" if worker.ready else "starting"),
+                calls=worker.calls,
+                age=now - worker.started_at,
+            )
+            for worker in [*self.supervisor.workers.values()]
+        )
+        return Stats(
+            name=self.name,
+            adapter=self.adapter.name,
+            state=self.state.value,
+            size=self._pool_policy.size,
+            max_overflow=self._pool_policy.max_overflow,
+            workers=workers,
+            waiting=pool.waiting,
+            calls=pool.calls,
+            timeouts=pool.timeouts,
+            crashes=pool.crashes,
+            restarts=pool.fleet.restarts,
+            failed_starts=pool.fleet.failed_starts,
+            retries=pool.retries,
+            p50=pool.latencies.quantile(0.5),
+            p99=pool.latencies.quantile(0.99),
+        )
+
+    def health(self) -> Health:
+        """Whether calls can be served."""
+        fleet = self.pool.fleet
+        error = fleet.last_error
+        return Health(
+            ok=self.state is RuntimeState.NEW or (self.state is RuntimeState.OPEN and fleet.ready > 0),
+            state=self.state.value,
+            ready=fleet.ready,
+            size=self._pool_policy.size,
+            breaker=fleet.breaker.value,
+            last_error=None if error is None else f"{error.reason}: {error.detail}",
+        )
+
+
+_live: WeakSet[Runtime] = WeakSet()
+"""Every runtime that wasn't collected: the exit and fork hooks walk it."""
+
+
+def _close_all() -> None:
+    # In parallel and bounded: interpreter exit never hangs on a worker.
+    for runtime, until in [(runtime, runtime.request_close()) for runtime in list(_live)]:
+        runtime.await_closed(until)
+
+
+def _forget_all() -> None:
+    for runtime in list(_live):
+        runtime.forget()
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_forget_all)

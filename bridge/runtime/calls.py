@@ -1,0 +1,115 @@
+"""One call: from the arguments to its one outcome.
+
+Rules: encode before a worker is taken; one deadline, computed at the door; whatever happens the claim goes back, and
+whether its worker is clean is for the link to say. A worker that died before it saw the call costs another try, not
+an error. Apart from pool and supervisor, which know nothing of commands; this is the hot path, to be read at a sitting.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any, Final
+
+from bridge.channel import DeadlinePassed, WorkerGone
+from bridge.core.fleet import Why
+from bridge.core.messages import encode_call, encode_hook
+from bridge.errors import BridgeError, CallCancelled, CallTimeout, WorkerCrashed
+from bridge.runtime.pool import Claim
+from bridge.runtime.worker import Worker
+from bridge.worker import CALL, HOOK
+
+if TYPE_CHECKING:
+    from bridge.runtime import Runtime
+
+MAX_RETRIES: Final = 3
+"""Times that a call is sent again because its worker had died before it saw it."""
+STATUS_WAIT: Final = 1.0
+"""Seconds that a caller whose worker died waits for its exit status, at the most."""
+
+
+def call(runtime: Runtime, command: str, args: Any, timeout: float | None, claim: Claim | None = None) -> Any:
+    """Call a command on any worker.
+
+    Args:
+        timeout: Seconds for all of it; None is no limit.
+        claim: The caller's own, so that another thread can cancel it.
+    """
+    clock, pool = runtime.clock, runtime.pool
+    deadline = inf if timeout is None else clock() + timeout
+    body = encode_call(command, args, runtime.spec.max_frame_bytes)
+    claim = claim or Claim()
+    retries = 0
+    while True:
+        try:
+            worker = pool.checkout(claim, deadline)
+            if claim.cancelled:
+                raise CallCancelled(command, pid=None)
+            worker.calls += 1
+            claim.sent_at = clock()
+            return worker.link.call(command, body, deadline)
+        except WorkerGone as gone:
+            if gone.started or retries == MAX_RETRIES or claim.cancelled:
+                raise _lost(runtime, claim, worker, command, deadline, started=gone.started) from None
+            retries += 1
+            pool.count(retries=1)
+        except DeadlinePassed:
+            raise _late(runtime, worker, command, timeout) from None
+        finally:
+            pool.checkin(claim)
+
+
+def call_on(runtime: Runtime, claim: Claim, command: str, args: Any, timeout: float | None) -> Any:
+    """Call a command on the worker of a lease; if it isn't clean afterwards, that lease is spent."""
+    body = encode_call(command, args, runtime.spec.max_frame_bytes)
+    return _call_on(runtime, claim, command, body, timeout, CALL)
+
+
+def reset(runtime: Runtime, claim: Claim, timeout: float | None) -> None:
+    """Run the handler's `on_reset`, if it has one, before its worker goes to somebody else."""
+    worker = claim.worker
+    if worker is not None and worker.link.clean and "on_reset" in worker.hooks:
+        _call_on(runtime, claim, "on_reset", encode_hook("on_reset"), timeout, HOOK)
+
+
+def _call_on(runtime: Runtime, claim: Claim, command: str, body: bytes, timeout: float | None, kind: int) -> Any:
+    deadline = inf if timeout is None else runtime.clock() + timeout
+    worker = claim.worker
+    assert worker is not None
+    worker.calls += 1
+    sent_at = runtime.clock()
+    try:
+        return worker.link.call(command, body, deadline, kind)
+    except WorkerGone as gone:
+        raise _lost(runtime, claim, worker, command, deadline, started=gone.started) from None
+    except DeadlinePassed:
+        raise _late(runtime, worker, command, timeout) from None
+    finally:
+        if worker.link.clean:
+            runtime.pool.record(sent_at)
+
+
+def _late(runtime: Runtime, worker: Worker, command: str, timeout: float | None) -> CallTimeout:
+    runtime.pool.count(timeouts=1)
+    return CallTimeout(command, timeout or 0.0, pid=worker.info.pid)
+
+
+def _lost(
+    runtime: Runtime, claim: Claim, worker: Worker, command: str, deadline: float, *, started: bool
+) -> BridgeError:
+    """The report of a death, once the supervisor knows how it happened."""
+    if claim.cancelled:
+        return CallCancelled(command, pid=worker.info.pid)
+    runtime.supervisor.retire(worker)  # it may only have closed its pipe
+    worker.exited.wait(min(STATUS_WAIT, deadline - runtime.clock()))
+    if worker.killed is Why.SHUTDOWN_TIMEOUT:
+        return CallCancelled(command, pid=worker.info.pid, why="the bridge was closed")
+    runtime.pool.count(crashes=1)
+    status = worker.status
+    return WorkerCrashed(
+        pid=worker.info.pid,
+        exit_code=status.code if status is not None else None,
+        signal=status.signal if status is not None else None,
+        command=command,
+        stderr_tail=worker.channel.stderr_tail(),
+        started=started,
+    )

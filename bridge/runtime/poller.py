@@ -1,0 +1,73 @@
+"""Which descriptors one thread waits for, what it does when one is ready, and how others wake it.
+
+Rules: epoll, never select (a descriptor may be above 1023); one thread polls, any thread wakes. Apart from the
+supervisor because it knows nothing of workers.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable
+from contextlib import suppress
+from math import ceil
+from typing import Final
+
+MAX_SLEEP: Final = 3600.0
+
+
+class Poller:
+    """An epoll with callbacks and a wake-up descriptor."""
+
+    def __init__(self) -> None:
+        self._wake_fd = -1  # so that `close` works, should the next line fail
+        self._epoll = select.epoll()
+        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._callbacks: dict[int, Callable[[], None]] = {}
+        self.watch(self._wake_fd, self._woken)
+
+    def __del__(self) -> None:
+        # Not earlier: a thread that is about to wake us would write into whatever file got the number next.
+        self.close()
+
+    def close(self) -> None:
+        """Give the descriptors back: when no other thread can wake it any more. Idempotent."""
+        if self._wake_fd >= 0:
+            os.close(self._wake_fd)
+            self._wake_fd = -1
+            self._epoll.close()
+
+    def __contains__(self, fd: int) -> bool:
+        return fd in self._callbacks
+
+    def watch(self, fd: int, callback: Callable[[], None], events: int = select.EPOLLIN) -> None:
+        """Call back whenever the descriptor is ready."""
+        self._callbacks[fd] = callback
+        self._epoll.register(fd, events)
+
+    def unwatch(self, fd: int | None) -> None:
+        """Forget a descriptor, before it is closed. Idempotent."""
+        if fd is not None and self._callbacks.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def unwatch_closed(self, fd: int) -> None:
+        """Forget a descriptor that was closed: the kernel did so by itself."""
+        self._callbacks.pop(fd, None)
+
+    def poll(self, seconds: float) -> None:
+        """Wait for at most so long, and call back for all that is ready."""
+        sleep = min(max(0.0, seconds), MAX_SLEEP)
+        ready = [(fd, self._callbacks.get(fd)) for fd, _ in self._epoll.poll(ceil(sleep * 1000) / 1000)]
+        for fd, callback in ready:
+            # A callback before this one may have closed the descriptor, and its number may be another file's by now.
+            if callback is not None and self._callbacks.get(fd) is callback:
+                callback()
+
+    def wake(self) -> None:
+        """End the poll of another thread. Takes no lock: finalisers and signal handlers may call it."""
+        with suppress(BlockingIOError):  # full: it is awake
+            os.eventfd_write(self._wake_fd, 1)
+
+    def _woken(self) -> None:
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._wake_fd)

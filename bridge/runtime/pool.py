@@ -1,0 +1,322 @@
+"""The shell of core/pool_state.py: one lock, the waiting, the waking.
+
+Rules: the lock guards decisions only; waking, posting to the supervisor and all I/O happen after it is released. A
+check-out survives an exception between any two bytecodes: what was cut short is found by the audit, which the
+supervisor makes at each wake-up, and which every waiter asks for before it goes on waiting. Apart from the
+supervisor, which decides how many workers there are; this decides who has them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from copy import copy
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from bridge.core.fleet import View
+from bridge.core.pool_state import PoolState, Waiter
+from bridge.core.stats import Histogram
+from bridge.errors import CallCancelled, CircuitOpen, PoolClosed, PoolError, PoolOverloaded, PoolTimeout
+from bridge.runtime.worker import Worker
+
+FIRST_LOOK: Final = 0.02
+"""Seconds that a waiter sleeps before it asks for an audit; doubles up to LAST_LOOK."""
+LAST_LOOK: Final = 2.0
+
+
+@dataclass(frozen=True)
+class PoolPolicy:
+    """How long callers wait, and how many may. Seconds."""
+
+    size: int
+    max_overflow: int = 0
+    checkout_timeout: float = 30.0
+    max_waiting: int | None = None
+
+
+class Keeper(Protocol):
+    """What the pool needs of its supervisor. None of these blocks."""
+
+    def grow(self) -> None:
+        """Callers wait, and one more worker is allowed."""
+
+    def retire(self, worker: Worker) -> None:
+        """A worker was left in the middle of a call."""
+
+    def notice(self) -> None:
+        """A lease came back after the end began, or somebody has waited for long."""
+
+
+class Claim(Waiter[Worker]):
+    """One thread's check-out."""
+
+    __slots__ = ("_bell", "cancelled", "sent_at")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bell: Any = None
+        self.cancelled = False  # by another thread, which also had the worker killed
+        self.sent_at = 0.0  # monotonic seconds; of the call that the worker was lent for
+
+    def arm(self) -> None:
+        """Get ready to be woken; before the claim is queued."""
+        self._bell = threading.Lock()
+        self._bell.acquire()
+
+    def wake(self) -> None:
+        """Tell the owner to look. Idempotent."""
+        try:
+            if self._bell is not None:
+                self._bell.release()
+        except RuntimeError:
+            pass  # it was woken already, and hasn't looked yet
+
+    def sleep(self, seconds: float) -> None:
+        """Wait to be woken."""
+        self._bell.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
+
+
+class Pool:
+    """Who has which worker.
+
+    Args:
+        name: Labels errors.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, policy: PoolPolicy, *, name: str, clock: Callable[[], float]) -> None:
+        self.policy = policy
+        self.latencies = Histogram()
+        self.calls = self.timeouts = self.crashes = self.retries = 0
+        self.keeper: Keeper | None = None
+        self.fleet = View()  # what the supervisor last said of its workers
+        self._may_ask = False  # for one more worker; until the supervisor has answered
+        self._closed = False
+        self._name = name
+        self._clock = clock
+        self._state: PoolState[Worker] = PoolState()
+        # Entered with a plain `with`, never through a Python context manager: a signal between the two would leave
+        # it locked. Re-entrant, so that a finaliser that runs inside can give a worker back.
+        self._lock = threading.RLock()
+
+    # -- For callers -------------------------------------------------------------------------------------
+
+    def checkout(self, claim: Claim, deadline: float) -> Worker:
+        """Lend one worker to the claim; its owner calls `checkin` whatever happens.
+
+        Args:
+            deadline: Monotonic seconds; the checkout timeout may end the waiting earlier.
+
+        Raises:
+            PoolTimeout, PoolOverloaded, PoolClosed, CircuitOpen, WorkerStartError: Nothing was lent.
+        """
+        if self._lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
+            # Only a signal handler or a finaliser that interrupted this very thread can be here; to wait would hang.
+            raise PoolError(
+                f"the pool of {self._name} was called by a signal handler or a finaliser that interrupted it; "
+                "set a flag there, and call from the main flow"
+            )
+        now = self._clock()
+        # Critical section: decide only. Waking a waiter may run foreign code, so it happens after the lock.
+        with self._lock:
+            state = self._state
+            if self._closed or state.waiting or not state.idle:
+                self._refuse(now)
+                claim.arm()
+            granted = state.checkout(claim, now)
+        if not granted:
+            self._wait(claim, deadline, now)
+        worker = claim.worker
+        assert worker is not None
+        return worker
+
+    def checkin(self, claim: Claim) -> None:
+        """Take the worker back: lend it on when it is clean, else have it killed. Idempotent."""
+        worker = claim.worker
+        if worker is None:
+            return
+        try:
+            if not worker.link.clean or worker.status is not None:
+                self._give_up(claim, worker)
+                return
+            now = self._clock()
+            # Critical section: decide only.
+            with self._lock:
+                if claim.sent_at:
+                    self.calls += 1
+                    self.latencies.add(now - claim.sent_at)
+                    claim.sent_at = 0.0
+                next_one = self._state.checkin(claim, now)
+        except BaseException:
+            self.checkin(claim)  # a signal cut it short; else it would be for the audit to find
+            raise
+        if next_one is not None:
+            next_one.wake()
+        if self._closed and self.keeper is not None:
+            self.keeper.notice()
+
+    def cancel(self, claim: Claim) -> None:
+        """End what a claim is doing, from any thread: its worker is killed, or it leaves the queue."""
+        claim.cancelled = True  # before the look: whoever is granted a worker now sees it before sending
+        with self._lock:
+            worker = claim.worker
+            if worker is not None and (worker.holder is None or worker.holder() is not claim):
+                worker = None
+            if worker is not None:
+                self._state.remove(worker)  # else it could be lent to another before it is killed
+        if worker is not None and self.keeper is not None:
+            self.keeper.retire(worker)
+        claim.wake()
+
+    def record(self, sent_at: float) -> None:
+        """Count a call that was answered on a worker that stays lent."""
+        now = self._clock()
+        with self._lock:
+            self.calls += 1
+            self.latencies.add(now - sent_at)
+
+    def count(self, *, timeouts: int = 0, crashes: int = 0, retries: int = 0) -> None:
+        """Count a call that got no answer."""
+        with self._lock:
+            self.timeouts += timeouts
+            self.crashes += crashes
+            self.retries += retries
+
+    def _give_up(self, claim: Claim, worker: Worker) -> None:
+        # Else: a check-out or a return was cut short, and by now somebody else has it and a call out on it.
+        if worker.holder is not None and worker.holder() is claim:
+            # Told before it is unbound: after an interruption the audit finds it either way.
+            if self.keeper is not None:
+                self.keeper.retire(worker)
+            worker.holder = None
+        claim.worker = None
+        if self.keeper is not None:
+            self.keeper.notice()
+
+    def _refuse(self, now: float) -> None:
+        """Raise what a caller that would have to wait is to be told at once."""
+        if self._closed:
+            raise PoolClosed(self._name)
+        error = self.fleet.last_error
+        if self.fleet.unavailable and error is not None:
+            last = f"{error.reason}: {error.detail}"
+            raise CircuitOpen(self._name, last_error=last, retry_in=max(0.0, self.fleet.probe_at - now)) from error
+        limit, queued = self.policy.max_waiting, len(self._state.waiting)
+        if limit is not None and queued >= limit:
+            raise PoolOverloaded(self._name, queued=queued, limit=limit)
+
+    def _wait(self, claim: Claim, deadline: float, started: float) -> None:
+        pause = FIRST_LOOK
+        try:
+            while True:
+                if self._may_ask and self.keeper is not None:
+                    self._may_ask = False
+                    self.keeper.grow()
+                with self._lock:
+                    if self._state.take(claim):
+                        return
+                    expiry = self._state.expiry(claim, self.policy.checkout_timeout, deadline)
+                if claim.cancelled:
+                    raise CallCancelled("a call that waited for a worker", pid=None)
+                if claim.error is not None:
+                    raise copy(claim.error)  # each caller its own: a shared one would collect their tracebacks
+                now = self._clock()
+                if now >= expiry:
+                    raise self._timeout(now - started)
+                claim.sleep(min(pause, expiry - now))
+                pause = min(2 * pause, LAST_LOOK)
+                if self.keeper is not None:
+                    self.keeper.notice()  # it makes an audit, in case an interruption stranded a worker
+        except BaseException:
+            self._leave(claim)
+            raise
+
+    def _leave(self, claim: Claim) -> None:
+        with self._lock:
+            next_one = self._state.leave(claim, self._clock())
+        if next_one is not None:
+            next_one.wake()
+
+    def _timeout(self, waited: float) -> PoolTimeout:
+        queued = max(0, len(self._state.waiting) - 1)
+        workers = len(self._state.workers)
+        return PoolTimeout(waited, queued=queued, workers=workers, starting=self.fleet.starting, name=self._name)
+
+    # -- For the supervisor ------------------------------------------------------------------------------
+
+    def audit(self) -> None:
+        """Find workers whose holder is gone and grants that nobody was told of."""
+        with self._lock:
+            stranded, awake = self._state.audit()
+        for waiter in awake:
+            waiter.wake()
+        for worker in stranded:
+            if self.keeper is not None:
+                self.keeper.retire(worker)
+            self.remove(worker)  # after it was told: cut short between the two, the next audit reports it again
+
+    def add(self, worker: Worker) -> None:
+        """A worker became ready."""
+        with self._lock:
+            next_one = self._state.add(worker, self._clock())
+        if next_one is not None:
+            next_one.wake()
+
+    def remove(self, worker: Worker) -> None:
+        """A worker is dead or to die; whoever holds it finds out by itself."""
+        with self._lock:
+            self._state.remove(worker)
+
+    def has(self, worker: Worker) -> bool:
+        """Whether a worker is lent or can be."""
+        return worker in self._state.workers
+
+    def take_idle(self, before: float, keep: int) -> Worker | None:
+        """Remove the worker that was idle for longest, if since `before`, and if more than `keep` remain."""
+        with self._lock:
+            coldest = self._state.coldest()
+            if coldest is None or coldest[1] > before or len(self._state.workers) <= keep:
+                return None
+            self._state.remove(coldest[0])
+            return coldest[0]
+
+    def idle_since(self) -> float | None:
+        """Since when the coldest idle worker has been idle."""
+        with self._lock:
+            coldest = self._state.coldest()
+        return None if coldest is None else coldest[1]
+
+    def publish(self, fleet: View) -> None:
+        """What the supervisor knows and callers need."""
+        with self._lock:
+            self.fleet, self._may_ask = fleet, fleet.can_grow
+
+    def refuse_all(self, error: Exception) -> None:
+        """Everybody who waits gets this error."""
+        with self._lock:
+            refused = self._state.fail_all(error)
+        self._wake_all(refused)
+
+    def close(self) -> None:
+        """From now on nobody is lent a worker."""
+        with self._lock:
+            self._closed = True
+            refused = self._state.fail_all(PoolClosed(self._name))
+        self._wake_all(refused)
+
+    def _wake_all(self, waiters: Iterable[Waiter[Worker]]) -> None:
+        for waiter in waiters:
+            waiter.wake()
+
+    # -- For those who look ------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """Callers in the queue."""
+        return len(self._state.waiting)
+
+    def states(self) -> dict[Worker, str]:
+        """Each live worker: idle or busy."""
+        with self._lock:
+            return {worker: "idle" if worker in self._state.idle else "busy" for worker in self._state.workers}

@@ -1,0 +1,103 @@
+"""The start of one worker: START out, HELLO and READY or FAILED in, without waiting for any of them.
+
+Rules: driven by the supervisor's poller; ends with exactly one of `ready`, `failed` and the worker's death. Apart
+from the supervisor, which decides what follows from it.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from typing import Protocol
+
+from bridge.channel import FdLink
+from bridge.contract import WorkerInfo, WorkerSpec
+from bridge.core.messages import decode_failed, decode_hello, decode_ready, encode_start
+from bridge.core.protocol import Frame
+from bridge.errors import ProtocolError, WorkerStartError
+from bridge.runtime.poller import Poller
+from bridge.runtime.worker import Worker
+from bridge.worker import FAILED, HELLO, START
+
+
+class Outcome(Protocol):
+    """Whom a start reports to."""
+
+    def became_ready(self, worker: Worker) -> None:
+        """It may be lent."""
+
+    def start_failed(self, worker: Worker, fault: WorkerStartError | None) -> None:
+        """It must be ended; without a fault, its exit status says why."""
+
+
+class Starting:
+    """One handshake under way."""
+
+    def __init__(self, worker: Worker, link: FdLink, spec: WorkerSpec, poller: Poller, outcome: Outcome) -> None:
+        self._worker, self._link, self._spec = worker, link, spec
+        self._poller, self._outcome = poller, outcome
+        fds = worker.channel.fileno()
+        assert fds is not None
+        self._read_fd, self._write_fd = fds
+        body = encode_start(
+            handler=spec.handler,
+            options=spec.options,
+            path=spec.path,
+            replace_path=spec.replace_path,
+            max_frame_bytes=spec.max_frame_bytes,
+        )
+        self._unsent = link.connection.send(START, body)
+        poller.watch(self._read_fd, self.hear)
+        self._send()
+
+    def _send(self) -> None:
+        self._unsent = self._link.push(self._unsent)
+        if self._unsent and self._write_fd not in self._poller:
+            self._poller.watch(self._write_fd, self._send, select.EPOLLOUT)
+        elif not self._unsent:
+            self._poller.unwatch(self._write_fd)
+
+    def hear(self) -> None:
+        """Take what has come; also once after the death, since the last words may say why."""
+        if self._read_fd not in self._poller:
+            return
+        try:
+            frames = self._link.pull()
+            for frame in frames or ():
+                self._heard(frame)
+            if frames is None:
+                self._end(lambda: self._outcome.start_failed(self._worker, None))
+        except ProtocolError as error:
+            fault = WorkerStartError("protocol", error.detail, handler=self._spec.handler)
+            self._end(lambda: self._outcome.start_failed(self._worker, fault))
+
+    def _heard(self, frame: Frame) -> None:
+        kind, body = frame
+        worker = self._worker
+        pid = worker.info.pid
+        if kind == HELLO:
+            hello = decode_hello(body)
+            worker.info = WorkerInfo(worker.generation, pid, hello.python, hello.executable)
+        elif kind == FAILED:
+            fault = decode_failed(body, self._spec.handler, pid)
+            self._end(lambda: self._outcome.start_failed(worker, fault))
+        else:
+            worker.hooks = decode_ready(body, pid)
+            self._end(lambda: self._outcome.became_ready(worker))
+
+    def abandon(self) -> None:
+        """The worker is to die: hear no more of it."""
+        self._poller.unwatch(self._read_fd)
+        self._poller.unwatch(self._write_fd)
+
+    def _end(self, report: Callable[[], None]) -> None:
+        if self._read_fd in self._poller:
+            self.abandon()  # from here on its holder reads
+            report()
+
+
+def drop_frames(error: BaseException | None) -> None:
+    """The error of a start is kept; it must not keep the supervisor's frames, and all that they hold."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__

@@ -1,0 +1,398 @@
+"""The shell of core/fleet.py: performs its effects, and reports what happened as its events.
+
+Rules: one daemon thread for an adapter with processes, and none for the others, whose events are handled by the
+thread that caused them; every spawn, kill and reap is here; this thread never waits for a worker. Posting to the
+inbox takes no lock, so finalisers and signal handlers may do it. Apart from the pool: that one decides who has a
+worker, this one that there are workers.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import inf
+from random import random
+from typing import Final
+
+from bridge.channel import FdLink, link_to
+from bridge.contract import Adapter, Capability, ProcessAdapter, ProcessChannel, WorkerSpec
+from bridge.core.fleet import Admit, Effect, Fleet, Kill, Phase, Refuse, Spawn, Stop, Why
+from bridge.core.policy import RestartPolicy
+from bridge.errors import WorkerStartError
+from bridge.runtime.poller import Poller
+from bridge.runtime.pool import Pool
+from bridge.runtime.starting import Starting, drop_frames
+from bridge.runtime.worker import Latch, Worker
+from bridge.worker import STOP
+
+log = logging.getLogger("bridge.supervisor")
+stderr_log = logging.getLogger("bridge.worker")
+logging.getLogger("bridge").addHandler(logging.NullHandler())  # silent, unless the application asks to hear
+
+SETTLE_AFTER: Final = 0.1
+"""Seconds after the first spawn at which the adapter's guard is seen to, if no worker was ready before."""
+AFTER_DEFECT: Final = 0.1
+"""Seconds until the loop goes on after an error of our own, so that one that repeats doesn't take a core."""
+UNDEAD_LOOK: Final = 1.0
+"""Seconds between two looks at dead workers that are still lent."""
+
+
+@dataclass(frozen=True)
+class SupervisorPolicy:
+    """How starts are made and given up. Seconds."""
+
+    startup_timeout: float = 30.0
+    shutdown_timeout: float = 5.0
+    max_restarts: int = 3
+    restart_window: float = 5.0
+    backoff: float = 0.1
+    max_idle: float = 60.0
+    """Until a worker above `size` is let go."""
+
+
+class Supervisor:
+    """Keeps the pool's workers alive.
+
+    Args:
+        spec: What each worker serves.
+        owns_adapter: Whether the adapter is closed with the last worker.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        spec: WorkerSpec,
+        pool: Pool,
+        policy: SupervisorPolicy,
+        *,
+        owns_adapter: bool,
+        clock: Callable[[], float],
+    ) -> None:
+        self.workers: dict[int, Worker] = {}
+        self.finished = False  # every worker is dead, and the adapter is closed
+        self.fleet = Fleet(
+            size=pool.policy.size,
+            max_overflow=pool.policy.max_overflow,
+            policy=RestartPolicy(
+                max_restarts=policy.max_restarts, window=policy.restart_window, backoff=policy.backoff
+            ),
+            startup_timeout=policy.startup_timeout,
+            shutdown_timeout=policy.shutdown_timeout,
+            chance=random,
+        )
+        self._adapter, self._spec, self._pool, self._policy, self._clock = adapter, spec, pool, policy, clock
+        self._owns_adapter = owns_adapter
+        self._inbox: deque[Callable[[], object]] = deque()
+        self._starting: dict[Worker, Starting] = {}
+        self._watchers: deque[Latch] = deque()
+        self.undead: set[Worker] = set()  # dead, but lent: their descriptors belong to the holder
+        self._settle_at = inf
+        self._guard_fd: int | None = None
+        self._stepping = threading.RLock()  # guards `_stepper`: whoever handles events, where there is no thread
+        self._stepper: object | None = None
+        self._threaded = self._running = False
+        self.poller: Poller | None = None  # from the start to the end of the thread
+        pool.keeper = self
+
+    # -- From any thread ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin. The workers become ready in their own time. Idempotent: a signal may have cut the last one short."""
+        if Capability.PROCESSES in self._adapter.capabilities and not self._running:
+            self._threaded = True
+            name = f"bridge-supervisor-{self._spec.name}"
+            with self._stepping:
+                # Before the first spawn: later, descriptors may be what is short.
+                self.poller = poller = self.poller or Poller()
+                # Daemon: a thread that interpreter exit waits for would hang it; the exit hook closes with a bound.
+                threading.Thread(target=self._run, args=(poller,), name=name, daemon=True).start()
+        self._post(lambda: self._perform(self.fleet.open(self._clock())))
+
+    def retire(self, worker: Worker) -> None:
+        """A worker was left in the middle of a call: it must never be lent again."""
+        self._post(lambda: self._perform(self.fleet.retire(worker.generation, Why.DIRTY)))
+
+    def grow(self) -> None:
+        """Callers wait."""
+        self._post(lambda: self._perform(self.fleet.grow(self._pool.waiting, self._clock())))
+
+    def notice(self) -> None:
+        """Look again: a lease came back, or somebody has waited for long."""
+        self._post(bool)
+
+    def next_step(self) -> Latch:
+        """Set at the end of the next step. Ask for it, then look, then wait: so none is missed. (A Condition would
+        stay locked when a signal comes between its `__enter__` and the `with`.)"""
+        latch = Latch()
+        self._watchers.append(latch)
+        return latch
+
+    def close(self, until: float) -> None:
+        """Refuse all callers, end all workers: idle ones softly, busy ones as they come back, the rest at `until`."""
+        self._post(lambda: self._close(until))
+
+    def _post(self, event: Callable[[], object]) -> None:
+        self._inbox.append(event)
+        if self._threaded:
+            poller = self.poller  # ours while we wake it, whatever the thread does
+            if poller is not None:
+                poller.wake()
+            return
+        while self._inbox:
+            token = object()
+            try:
+                with self._stepping:
+                    if self._stepper is not None:
+                        return  # it looks again before it is through; who posts never waits for a step (or an `open`)
+                    self._stepper = token
+                while self._inbox:
+                    self._step()
+            finally:
+                if self._stepper is token:
+                    self._stepper = None
+
+    # -- The loop ----------------------------------------------------------------------------------------
+
+    def _run(self, poller: Poller) -> None:
+        with self._stepping:
+            if self._running:
+                return  # this start was repeated
+            self._running = True
+        while not self.finished or self.undead:
+            try:
+                poller.poll(self._next_timer() - self._clock())
+                self._step()
+            except BaseException:
+                # A defect of ours, or a log handler that exits, must not leave callers without a supervisor.
+                log.exception("the supervisor of %s met an error of its own and goes on", self._spec.name)
+                threading.Event().wait(AFTER_DEFECT)
+        self.poller = None  # a closed bridge that somebody keeps holds no descriptor
+
+    def _step(self) -> None:
+        while self._inbox:
+            self._inbox.popleft()()
+        now = self._clock()
+        if self.poller is None:
+            self._mend(now)
+        self._perform(self.fleet.tick(now))
+        if now >= self._settle_at:
+            self._settle()
+        self._let_idle_go(now)
+        for worker in [worker for worker in self.undead if not _is_held(worker)]:
+            self.undead.discard(worker)
+            self._release(worker)
+        self._pool.audit()
+        self._pool.publish(self.fleet.view())
+        if self.fleet.closing and not self.fleet.members and not self.finished:
+            self._unwatch(self._guard_fd)
+            if self._owns_adapter:
+                self._adapter.close()
+            self.finished = True
+        while self._watchers:
+            self._watchers.popleft().set()
+
+    def _mend(self, now: float) -> None:
+        """Finish what a signal cut short: without a thread of our own, steps run in callers, who may be interrupted."""
+        for generation, member in [*self.fleet.members.items()]:
+            worker = self.workers.get(generation)
+            if worker is None:
+                self._perform(self.fleet.exited(generation, None, served=True, now=now))
+            elif member.killed or member.phase is Phase.STOPPING:
+                self._kill(worker, worker.killed or Why.DIRTY)
+            elif not worker.ready:
+                self.became_ready(worker)
+            elif not self._pool.has(worker):
+                # Not to be lent again: somebody may have taken it out of the pool who is just about to say so.
+                self._perform(self.fleet.retire(generation, Why.DIRTY))
+
+    def _next_timer(self) -> float:
+        times = [self.fleet.next_timer(), self._settle_at]
+        if self.undead:
+            times.append(self._clock() + UNDEAD_LOOK)
+        if len(self.fleet.members) > self.fleet.size:
+            since = self._pool.idle_since()
+            times.append((self._clock() if since is None else since) + self._policy.max_idle)
+        return 0.0 if self._inbox else min(times)
+
+    def _let_idle_go(self, now: float) -> None:
+        """Above `size` after `max_idle`; all of them while closing."""
+        closing = self.fleet.closing
+        before, keep = (now, 0) if closing else (now - self._policy.max_idle, self.fleet.size)
+        while (worker := self._pool.take_idle(before, keep)) is not None:
+            self._perform(self.fleet.stop(worker.generation, now))
+
+    def _close(self, until: float) -> None:
+        self._pool.close()
+        self._perform(self.fleet.close(until))
+
+    # -- Effects -----------------------------------------------------------------------------------------
+
+    def _perform(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Spawn(generation):
+                    self._spawn(generation)
+                case Admit(generation):
+                    self._pool.add(self.workers[generation])
+                case Stop(generation):
+                    self._stop(self.workers[generation])
+                case Kill(generation, why):
+                    self._kill(self.workers[generation], why)
+                case Refuse(error):
+                    self._pool.refuse_all(error)
+
+    def _spawn(self, generation: int) -> None:
+        now = self._clock()
+        deadline = now + self._policy.startup_timeout
+        try:
+            channel = self._adapter.open(replace(self._spec, generation=generation), deadline=deadline)
+        except Exception as error:  # an adapter may be anybody's; whatever it raises is a failed start
+            fault = error
+            if not isinstance(fault, WorkerStartError):
+                detail = f"the adapter {self._adapter.name} raised {type(error).__name__}: {error}"
+                fault = WorkerStartError("spawn", detail, handler=self._spec.handler)
+            log.warning("a worker of %s could not be started: %s", self._spec.name, fault.detail)
+            drop_frames(fault)
+            self._perform(self.fleet.exited(generation, fault, served=False, now=now))
+            return
+        link = link_to(channel, self._spec.max_frame_bytes, self._clock)
+        worker = Worker(channel, link, replace(channel.info, generation=generation), now)
+        self.workers[generation] = worker
+        if self.poller is not None:
+            assert isinstance(channel, ProcessChannel)
+            worker.process = channel
+            self._watch(channel.sentinel(), lambda: self._died(worker))
+            self._watch(channel.stderr_fileno(), lambda: self._drain(worker))
+            if self._guard_fd is None and self._settle_at == inf:
+                self._settle_at = now + SETTLE_AFTER
+        if self.poller is not None and isinstance(link, FdLink):
+            self._starting[worker] = Starting(worker, link, self._spec, self.poller, self)
+        else:
+            self.became_ready(worker)
+
+    def _kill(self, worker: Worker, why: Why) -> None:
+        worker.killed = why
+        self._pool.remove(worker)
+        worker.channel.kill()
+        if worker.process is None:  # there is no death to wait for
+            worker.link.abort()
+            self._buried(worker)
+
+    def _stop(self, worker: Worker) -> None:
+        worker.killed = Why.CLOSING
+        if isinstance(worker.link, FdLink):
+            worker.link.push(worker.link.connection.send(STOP))
+        else:
+            worker.channel.kill()
+        if worker.process is None:
+            self._buried(worker)
+
+    # -- How a start ends (starting.Outcome) -------------------------------------------------------------
+
+    def became_ready(self, worker: Worker) -> None:
+        """It may be lent."""
+        worker.ready = True
+        self._starting.pop(worker, None)
+        log.info("worker %s of %s is ready", worker.info.pid, self._spec.name)
+        self._perform(self.fleet.became_ready(worker.generation))
+        if self._guard_fd is None:
+            self._settle_at = self._clock()
+
+    def start_failed(self, worker: Worker, fault: WorkerStartError | None) -> None:
+        """It must be ended; without a fault, its exit status says why."""
+        worker.fault = fault
+        self._perform(self.fleet.retire(worker.generation, Why.START_FAILED))
+
+    def _start_error(self, worker: Worker) -> WorkerStartError:
+        if worker.fault is not None:
+            return worker.fault
+        tail, handler = worker.channel.stderr_tail(), self._spec.handler
+        if worker.killed is Why.STARTUP_TIMEOUT:
+            limit = self._policy.startup_timeout
+            detail = f"it was not ready after {limit:g} s. Raise `startup_timeout`, or import and load less"
+            return WorkerStartError("timeout", detail, handler=handler, stderr_tail=tail)
+        detail = f"its process (pid {worker.info.pid}) died before its first call: {worker.how_it_ended()}"
+        return WorkerStartError("crashed", detail, handler=handler, stderr_tail=tail)
+
+    # -- Ending ------------------------------------------------------------------------------------------
+
+    def _died(self, worker: Worker) -> None:
+        process = worker.process
+        assert process is not None
+        start = self._starting.pop(worker, None)
+        if start is not None:
+            start.hear()
+            start.abandon()
+        self._drain(worker)
+        self._unwatch(worker.channel.sentinel())
+        self._unwatch(process.stderr_fileno())
+        worker.status = process.reap()
+        if not self.fleet.closing:  # at its end the adapter sweeps for all of them
+            process.sweep()
+        self._buried(worker)
+
+    def _buried(self, worker: Worker) -> None:
+        """A worker is dead for certain: tell whoever waits for that, and let the fleet decide what follows."""
+        self._pool.remove(worker)
+        self.workers.pop(worker.generation, None)
+        worker.exited.set()
+        if _is_held(worker):
+            self.undead.add(worker)
+        else:
+            self._release(worker)
+        if worker.killed is None:
+            log.warning("worker %s of %s died: %s", worker.info.pid, self._spec.name, worker.how_it_ended())
+        served = worker.calls > 0
+        error = None if served else self._start_error(worker)
+        self._perform(self.fleet.exited(worker.generation, error, served=served, now=self._clock()))
+
+    def _release(self, worker: Worker) -> None:
+        if worker.process is not None:
+            worker.process.close()
+
+    def _drain(self, worker: Worker) -> None:
+        process = worker.process
+        fd = None if process is None else process.stderr_fileno()
+        if process is None or fd is None:
+            return
+        for line in process.drain_stderr():
+            stderr_log.info("%s", line, extra={"bridge": self._spec.name, "worker_pid": worker.info.pid})
+        if process.stderr_fileno() is None and self.poller is not None:
+            self.poller.unwatch_closed(fd)
+
+    # -- The adapter's guard against orphans -------------------------------------------------------------
+
+    def _settle(self) -> None:
+        self._settle_at = inf
+        if not isinstance(self._adapter, ProcessAdapter) or self.fleet.closing:
+            return
+        try:
+            guard = self._adapter.settle()
+        except OSError:
+            log.exception("the guard against orphans of %s can't be started; trying again", self._spec.name)
+            self._settle_at = self._clock() + 1.0
+            return
+        if guard != self._guard_fd:
+            self._guard_fd = guard
+            self._watch(guard, self._guard_died)
+
+    def _guard_died(self) -> None:
+        self._unwatch(self._guard_fd)
+        self._guard_fd = None
+        self._settle_at = self._clock()
+
+    def _watch(self, fd: int | None, callback: Callable[[], None]) -> None:
+        if fd is not None and self.poller is not None:
+            self.poller.watch(fd, callback)
+
+    def _unwatch(self, fd: int | None) -> None:
+        if self.poller is not None:
+            self.poller.unwatch(fd)
+
+
+def _is_held(worker: Worker) -> bool:
+    return worker.holder is not None and worker.holder() is not None

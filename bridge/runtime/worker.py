@@ -1,0 +1,80 @@
+"""One worker as the runtime knows it.
+
+Rules: whoever holds the lease owns the link; the supervisor owns everything else. Apart from pool and supervisor
+because both hold it and neither may import the other's inside.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+from weakref import ReferenceType
+
+from bridge.channel import FdLink, SubmitLink
+from bridge.contract import Channel, ExitStatus, ProcessChannel, WorkerInfo
+from bridge.core.fleet import Why
+from bridge.errors import WorkerStartError, signal_name
+
+
+class Latch:
+    """Set once, waited for by one thread. A bare lock: a signal inside Event.wait can leave its condition broken."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """Let the one who waits go on. Idempotent."""
+        try:
+            self._lock.release()
+        except RuntimeError:
+            pass  # it was set already
+
+    def wait(self, seconds: float) -> None:
+        """Wait for it, for so long at the most."""
+        self._lock.acquire(timeout=max(0.0, min(seconds, threading.TIMEOUT_MAX)))
+
+
+class Worker:
+    """A channel, its link, and what is known of both."""
+
+    __slots__ = (
+        "__weakref__",
+        "calls",
+        "channel",
+        "exited",
+        "fault",
+        "generation",
+        "holder",
+        "hooks",
+        "info",
+        "killed",
+        "link",
+        "process",
+        "ready",
+        "started_at",
+        "status",
+    )
+
+    def __init__(self, channel: Channel, link: FdLink | SubmitLink, info: WorkerInfo, started_at: float) -> None:
+        self.channel, self.link, self.info = channel, link, info
+        self.process: ProcessChannel | None = None
+        self.generation = info.generation
+        self.started_at = started_at
+        self.holder: ReferenceType[Any] | None = None
+        self.hooks: frozenset[str] = frozenset()
+        self.calls = 0  # written by the holder before a call is sent
+        self.ready = False
+        self.fault: WorkerStartError | None = None  # why its start is being given up
+        self.killed: Why | None = None
+        self.status: ExitStatus | None = None
+        self.exited = Latch()  # set once `status` and the tail of its stderr are complete
+
+    def how_it_ended(self) -> str:
+        """Its exit code or signal, in words."""
+        status = self.status
+        if status is None or (status.code is None and status.signal is None):
+            return "its exit status is unknown"
+        return f"killed by {signal_name(status.signal)}" if status.signal is not None else f"exit code {status.code}"

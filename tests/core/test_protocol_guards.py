@@ -1,0 +1,123 @@
+"""The sans-IO connection against a worker that isn't to be trusted: each guard, alone."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import pytest
+
+from bridge.core.protocol import HEADER_SIZE, State
+from bridge.errors import ProtocolError
+from bridge.worker import CALL, CODEC_JSON, ERROR, FAILED, HEADER, HELLO, READY, RESULT, pack
+from tests.core.test_protocol import HELLO_FRAME, LIMIT, RECEIVABLE, connection_in, frame_of, hear
+
+
+def test_a_frame_over_the_limit_is_refused_at_its_header() -> None:
+    """Nothing is set aside for a body that is too long. Fails when the limit is looked at after the allocation."""
+    connection = connection_in(State.BUSY)
+    header = HEADER.pack(RESULT, CODEC_JSON, 0, 2**31, 1)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolError, match=f"{2**31} bytes, over max_frame_bytes={LIMIT}"):
+            connection.receive(header)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 100_000
+    assert connection.space() is None
+    assert connection.state is State.CLOSED
+
+
+def test_the_limit_itself_is_allowed() -> None:
+    """The limit is inclusive; one byte more is refused. Fails when `>` becomes `>=` or the check goes."""
+    connection = connection_in(State.BUSY)
+    assert hear(connection, frame_of(RESULT, connection, b"7" * LIMIT)) == [(RESULT, b"7" * LIMIT)]
+
+    connection.send(CALL)
+    with pytest.raises(ProtocolError, match="over max_frame_bytes"):
+        connection.receive(frame_of(RESULT, connection, b"7" * (LIMIT + 1)))
+
+
+@pytest.mark.parametrize("call_id", [0, 1, 3, 2**64 - 1])
+def test_an_answer_to_another_call_is_refused(call_id: int) -> None:
+    """Also a late one, to the call before: a reply never reaches a stranger. Fails when the id isn't compared."""
+    for kind in (RESULT, ERROR):
+        connection = connection_in(State.BUSY)
+        hear(connection, frame_of(RESULT, connection))
+        connection.send(CALL, b"null")
+
+        with pytest.raises(ProtocolError, match=f"for call {call_id} came while call 2 was out"):
+            connection.receive(pack(kind, call_id, b"null", CODEC_JSON))
+        assert connection.state is State.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("state", "last"), [(State.STARTING, READY), (State.STARTING, FAILED), (State.BUSY, RESULT), (State.BUSY, ERROR)]
+)
+def test_nothing_may_follow_a_terminal_frame(state: State, last: int) -> None:
+    """Bytes that come with an answer would answer the next call: not even the answer is handed out.
+
+    Fails when `_finish` forgets to look.
+    """
+    for behind in (b"x", HELLO_FRAME, pack(RESULT, 1, b"2", CODEC_JSON)):
+        for cut in (0, 5, HEADER_SIZE + 1):
+            connection = connection_in(state)
+            data = frame_of(last, connection) + behind
+
+            assert cut == 0 or connection.receive(data[:cut]) is None
+            with pytest.raises(ProtocolError):
+                connection.receive(data[cut:])
+            assert connection.state is State.CLOSED
+
+
+@pytest.mark.parametrize("text", [b"H", b"Traceback (most recent call last):\n  File ...", b"\x00" * 20, b"\xff\xfe"])
+def test_garbage_is_shown(text: bytes) -> None:
+    """A stray print is seen for what it is, at its first byte, and quoted; the pid is for the driver to add."""
+    for state in (State.CONNECTING, State.STARTING, State.IDLE, State.BUSY):
+        connection = connection_in(state)
+
+        with pytest.raises(ProtocolError) as caught:
+            connection.receive(text)
+
+        assert repr(text[:60]) in caught.value.detail
+        assert connection.state is State.CLOSED
+
+
+def test_half_a_header_is_waited_for() -> None:
+    """Fifteen bytes of a legal frame are no frame and no fault."""
+    connection = connection_in(State.BUSY)
+    data = frame_of(RESULT, connection)
+
+    assert [connection.receive(data[i : i + 1]) for i in range(HEADER_SIZE - 1)] == [None] * (HEADER_SIZE - 1)
+    assert connection.space() is None
+    assert hear(connection, data[HEADER_SIZE - 1 :]) == [(RESULT, b"{}")]
+
+
+@pytest.mark.parametrize(("state", "kind"), RECEIVABLE)
+def test_flags_are_refused(state: State, kind: int) -> None:
+    """No flag has a meaning yet: a worker that sets one speaks another protocol. Fails when flags aren't looked at."""
+    connection = connection_in(state)
+
+    with pytest.raises(ProtocolError, match="flags 0x8001"):
+        connection.receive(HEADER.pack(kind, CODEC_JSON, 0x8001, 0, connection.call_id))
+    assert connection.state is State.CLOSED
+
+
+@pytest.mark.parametrize("kind", [HELLO, RESULT, ERROR])
+def test_a_closed_connection_stays_closed(kind: int) -> None:
+    """After one ProtocolError nothing is believed and nothing is sent."""
+    connection = connection_in(State.BUSY)
+    with pytest.raises(ProtocolError):
+        connection.receive(b"garbage, at some length")
+
+    with pytest.raises(ProtocolError):
+        connection.receive(frame_of(kind, connection))
+    with pytest.raises(ProtocolError):
+        connection.send(CALL)
+
+
+def test_nothing_can_be_filled_into_no_frame() -> None:
+    """A driver that reads into a frame that isn't open is told so. Fails when `filled` doesn't look."""
+    with pytest.raises(ProtocolError, match="isn't open"):
+        connection_in(State.BUSY).filled(3)

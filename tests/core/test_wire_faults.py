@@ -1,0 +1,158 @@
+"""What the worker makes of a handler's exception: text, and whose fault it is."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bridge.worker import ERROR, HEADER, MAX_TEXT, _answer, _arguments_fault, decode_json, describe, fault_frame
+
+# -- Exceptions as data ------------------------------------------------------------------------------------
+
+
+class Unspeakable(Exception):
+    """Its text can't be had."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+def caught(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Exception:
+    try:
+        function(*args, **kwargs)
+    except Exception as error:
+        return error
+    raise AssertionError("it didn't raise")
+
+
+def test_an_exception_is_described_in_full() -> None:
+    """Qualified type, message, traceback with the handler's lines and the cause."""
+
+    def fail() -> None:
+        try:
+            raise KeyError("first")
+        except KeyError as error:
+            raise LookupError("second") from error
+
+    fields = describe(caught(fail))
+
+    assert (fields["type"], fields["message"]) == ("LookupError", "second")
+    assert "KeyError: 'first'" in fields["traceback"]
+    assert "in fail" in fields["traceback"]
+
+
+def test_an_exception_whose_text_raises_is_described_all_the_same() -> None:
+    """The handler's second fault doesn't hide its first. Fails when `str` isn't guarded."""
+    fields = describe(Unspeakable())
+
+    assert fields["type"] == f"{__name__}.Unspeakable"
+    assert fields["message"] == "(its __str__ raised RuntimeError)"
+
+
+def test_a_described_exception_shows_the_handlers_lines_alone() -> None:
+    """Users see where they went wrong, not how they were called. Fails when our frames aren't skipped."""
+
+    def fail() -> None:
+        raise LookupError("no")
+
+    fields = decode_json(_answer({"fail": fail}, 7, b'["fail",null]', 2**20)[HEADER.size :])
+
+    assert fields["kind"] == "raised"
+    assert "in fail" in fields["traceback"]
+    assert "worker.py" not in fields["traceback"]
+
+
+def test_a_long_text_is_cut() -> None:
+    """A megabyte of it helps nobody; of a traceback the end counts. Fails when the cut goes."""
+    fields = decode_json(fault_frame(ERROR, 7, 2**28, **describe(ValueError("x" * 200_000 + "end")))[HEADER.size :])
+
+    assert len(fields["message"]) == len(fields["traceback"]) == MAX_TEXT
+    assert fields["message"].startswith("x")
+    assert fields["traceback"].rstrip().endswith("end")
+
+
+@pytest.mark.parametrize("limit", [1024, 5000, 2**28])
+def test_an_error_frame_fits_under_any_limit(limit: int) -> None:
+    """Even of characters that JSON writes as twelve. Fails when the room isn't cut down to the limit."""
+    text = "\U0001f4a9" * 100_000 + "end"
+    frame = fault_frame(ERROR, 7, limit, kind="raised", type=text, message=text, traceback=text)
+
+    kind, _codec, _flags, length, call_id = HEADER.unpack_from(frame)
+    fields = decode_json(frame[HEADER.size :])
+    assert (kind, call_id) == (ERROR, 7)
+    assert length == len(frame) - HEADER.size <= limit
+    assert fields["traceback"].endswith("end")
+
+
+# -- Whose TypeError it is ---------------------------------------------------------------------------------
+
+
+def plain(a: int, b: int = 0) -> None:
+    if a == 0:
+        raise TypeError("its own")
+
+
+def counting(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator like most."""
+
+    @functools.wraps(function)
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return counted
+
+
+def connected(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator that passes on an argument more than it got."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return function(0, *args, **kwargs)
+
+    return call
+
+
+@pytest.mark.parametrize("function", [plain, counting(plain), functools.partial(plain)])
+@pytest.mark.parametrize("args", [{"c": 1}, {}, [1, 2, 3], None, (1, 2, 3)])
+def test_wrong_arguments_are_the_callers_fault(function: Callable[..., Any], args: Any) -> None:
+    """Also through a decorator; the report says what is taken. Fails when the signature isn't asked."""
+    error = caught(lambda: function(**args) if isinstance(args, dict) else function(*args or ()))
+    assert isinstance(error, TypeError)
+
+    assert str(_arguments_fault(error, function, args)).endswith("it takes (a: 'int', b: 'int' = 0) -> 'None'")
+
+
+@pytest.mark.parametrize("function", [plain, counting(plain), functools.partial(plain)])
+def test_a_type_error_inside_the_handler_is_not_an_arguments_fault(function: Callable[..., Any]) -> None:
+    """It is the handler's, with its traceback. Fails when any TypeError is blamed on the caller."""
+    error = caught(function, 0)
+    assert isinstance(error, TypeError)
+
+    assert _arguments_fault(error, function, [0]) is None
+    assert _arguments_fault(caught_type_error(function, a=0), function, {"a": 0}) is None
+
+
+def caught_type_error(function: Callable[..., Any], *args: Any, **kwargs: Any) -> TypeError:
+    error = caught(function, *args, **kwargs)
+    assert isinstance(error, TypeError)
+    return error
+
+
+def test_a_function_in_c_blames_its_caller() -> None:
+    """It has no frame of its own, and often no signature. Fails when that isn't provided for."""
+    assert _arguments_fault(caught_type_error(max, 1), max, [1]) == "'int' object is not iterable"
+    assert _arguments_fault(caught_type_error(len, 1), len, [1]) == "object of type 'int' has no len()"
+
+
+def test_what_a_decorator_passes_on_is_not_the_callers() -> None:
+    """A TypeError of the handler's own lines is the handler's, whatever its signature says. Fails when unasked."""
+
+    def needs_two(connection: int, key: str) -> None:
+        raise TypeError("its own")
+
+    function = connected(needs_two)
+
+    assert _arguments_fault(caught_type_error(function, "k"), function, ["k"]) is None

@@ -1,0 +1,141 @@
+"""The progress bar: on a real pseudo-terminal, and where there is none."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import os
+import pty
+import struct
+import termios
+
+import pytest
+
+from bridge.cli.progress import REDRAW, Progress
+
+
+class Terminal:
+    """A pseudo-terminal: `stream` is its program's end, as text."""
+
+    def __init__(self, columns: int = 80) -> None:
+        self._screen, program = pty.openpty()
+        fcntl.ioctl(program, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        self.stream = open(program, "w")  # noqa: SIM115  closed by `shown`
+
+    def shown(self) -> str:
+        """Close the program's end; all that was written to it."""
+        self.stream.close()
+        text = b""
+        # The kernel hands it over in pieces, at its leisure; only the end of file says that there is no more.
+        with contextlib.suppress(OSError):
+            while data := os.read(self._screen, 4096):
+                text += data
+        os.close(self._screen)
+        return text.decode()
+
+
+class Ticks:
+    """A clock that moves on by more than a redraw's pause at each look."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 2 * REDRAW
+        return self.now
+
+
+def test_a_terminal_gets_one_line_that_is_drawn_over() -> None:
+    """Each drawing starts at the line's beginning; only the end of the job ends the line."""
+    terminal = Terminal()
+    with Progress(2, "files", terminal.stream, Ticks()) as progress:
+        progress.step()
+        progress.step()
+
+    half = "[" + "#" * 15 + "." * 15 + "]  50%  1 of 2 files"
+    whole = "[" + "#" * 30 + "] 100%  2 of 2 files"
+    assert terminal.shown() == f"\r{half}\r{whole}\r\n"
+
+
+@pytest.mark.parametrize(("columns", "longest"), [(20, 19), (0, 79)])
+def test_a_bar_never_wraps(columns: int, longest: int) -> None:
+    """It is cut to the terminal's width; one that says 0, since nobody told it, is taken for 80."""
+    terminal = Terminal(columns)
+    Progress(3, "files" * 20, terminal.stream, Ticks()).step()
+
+    assert len(terminal.shown()) == 1 + longest
+
+
+def test_a_message_stands_above_the_bar() -> None:
+    """What was drawn is wiped before, and a terminal's own ^C with it: nothing is left beside the text."""
+    terminal = Terminal()
+    progress = Progress(3, "files", terminal.stream, Ticks())
+    progress.step()
+    progress.say("hello")
+    progress.step()
+
+    _, bar, blanks, text, again = terminal.shown().replace("\r\n", "\n").split("\r")
+    assert (blanks, text) == (" " * len(bar + "^C"), "hello\n")
+    assert again.endswith("2 of 3 files")
+
+
+def test_a_bar_is_not_drawn_more_often_than_eyes_can_see() -> None:
+    """A thousand steps at the same moment are two drawings: the first and the last."""
+    terminal = Terminal()
+    progress = Progress(1000, "files", terminal.stream, lambda: 0.0)
+    for _ in range(1000):
+        progress.step()
+
+    shown = terminal.shown()
+    assert shown.count("\r") == 2
+    assert shown.endswith("1,000 of 1,000 files")
+
+
+def test_an_error_wipes_the_bar() -> None:
+    """What is said next, as after Ctrl-C, begins on an empty line."""
+    terminal = Terminal()
+    progress = Progress(2, "files", terminal.stream, Ticks())
+    progress.step()
+    with pytest.raises(KeyboardInterrupt), progress:
+        raise KeyboardInterrupt
+
+    assert terminal.shown().endswith(" \r")
+
+
+def test_a_bar_whose_drawing_was_interrupted_is_wiped_too() -> None:
+    """Ctrl-C likes to come while the program writes; what reached the screen by then doesn't stay there."""
+
+    class Interrupted(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+        def flush(self) -> None:
+            if not self.getvalue().endswith(" \r"):
+                raise KeyboardInterrupt
+
+    stream = Interrupted()
+    with pytest.raises(KeyboardInterrupt), Progress(2, "files", stream, Ticks()) as progress:
+        progress.step()
+
+    assert stream.getvalue().endswith(" \r")
+
+
+@pytest.mark.parametrize(("total", "lines"), [(1000, 4), (4, 4), (3, 3), (1, 1)])
+def test_without_a_terminal_there_are_a_few_plain_lines(total: int, lines: int) -> None:
+    """A log of a thousand steps is four lines long, whatever the clock says."""
+    log = io.StringIO()
+    with Progress(total, "files", log) as progress:
+        for _ in range(total):
+            progress.step()
+
+    assert log.getvalue().count("\n") == lines
+    assert "\r" not in log.getvalue()
+    assert log.getvalue().endswith(f"{total:,} of {total:,} files\n")
+
+
+def test_without_a_stream_nothing_is_written() -> None:
+    """A program whose stderr was closed counts in silence."""
+    with Progress(1, "files", None) as progress:
+        progress.say("hello")
+        progress.step()

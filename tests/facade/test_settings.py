@@ -1,0 +1,107 @@
+"""Settings: what is legal, where it comes from, and what a mistake is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from bridge import BridgeSettings, ConfigurationError
+from bridge.settings import sort_keywords
+
+
+def test_defaults_are_overlaid_by_the_file_and_that_by_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """defaults < env_file < environment."""
+    file = tmp_path / "settings.env"
+    file.write_text("BRIDGE_POOL__SIZE=3\nBRIDGE_CALL__TIMEOUT=7\n")
+    monkeypatch.setenv("BRIDGE_CALL__TIMEOUT", "9")
+    defaults = {"pool": {"size": 2, "max_overflow": 5}, "worker": {"handler": "math"}}
+
+    settings = BridgeSettings.load(defaults, env_file=str(file))
+
+    assert (settings.pool.size, settings.pool.max_overflow, settings.call.timeout) == (3, 5, 9.0)
+    assert settings.worker.handler == "math"
+
+
+def test_a_dotenv_file_that_nobody_named_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file called .env in the working directory belongs to somebody else."""
+    (tmp_path / ".env").write_text("BRIDGE_POOL__SIZE=3\n")
+    monkeypatch.chdir(tmp_path)
+
+    assert BridgeSettings.load().pool.size == 4
+
+
+def test_building_settings_reads_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only `load` does."""
+    monkeypatch.setenv("BRIDGE_POOL__SIZE", "3")
+
+    assert BridgeSettings().pool.size == 4
+
+
+def test_a_second_bridge_has_a_prefix_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OCR_POOL__SIZE is read by `load(prefix="OCR_")`, and by nobody else."""
+    monkeypatch.setenv("OCR_POOL__SIZE", "3")
+
+    assert BridgeSettings.load(prefix="OCR_").pool.size == 3
+    assert BridgeSettings.load().pool.size == 4
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("BRIDGE_POOL__SIZE", "0", r"pool\.size: .*greater than or equal to 1"),
+        ("BRIDGE_POOL__SIZ", "3", r"pool\.siz is no setting; did you mean 'size'"),
+        ("BRIDGE_ADAPTOR", "x", r"BRIDGE_ADAPTOR is no setting; did you mean BRIDGE_ADAPTER\?"),
+        ("BRIDGE_WORKER__OPTIONS", "{", r"written as JSON"),
+    ],
+)
+def test_a_wrong_variable_is_an_error_that_names_the_cure(
+    variable: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of range, misspelt, not JSON: a ConfigurationError, and never pydantic's own."""
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(ConfigurationError, match=message):
+        BridgeSettings.load()
+
+
+@pytest.mark.parametrize("variable", ["BRIDGE_PORT", "BRIDGE_SERVICE_HOST", "BRIDGE_PORT_80_TCP_ADDR"])
+def test_variables_of_somebody_else_are_left_alone(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kubernetes injects these for a Service called bridge."""
+    monkeypatch.setenv(variable, "tcp://10.0.0.1:80")
+
+    assert BridgeSettings.load() == BridgeSettings()
+
+
+def test_settings_are_frozen() -> None:
+    """They can't change under the pool."""
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(BridgeSettings().pool, "size", 3)  # noqa: B010
+
+
+def test_changes_are_validated_as_a_whole() -> None:
+    """with_changes merges a group, keeps the rest, and refuses what is out of range."""
+    settings = BridgeSettings(pool={"size": 2, "max_overflow": 1})
+
+    assert settings.with_changes({"pool": {"size": 3}}).pool.max_overflow == 1
+    with pytest.raises(ConfigurationError, match=r"pool\.size"):
+        settings.with_changes({"pool": {"size": -1}})
+
+
+def test_flat_keywords_find_their_one_field() -> None:
+    """`size` is pool.size; a group takes a mapping; what is no setting is handed back."""
+    tree, rest = sort_keywords({"size": 2, "worker": {"python": "x"}, "adapter": "mock", "spam": 1})
+
+    assert tree == {"pool": {"size": 2}, "worker": {"python": "x"}, "adapter": "mock"}
+    assert rest == {"spam": 1}
+
+
+def test_a_field_given_twice_is_an_error() -> None:
+    """By its leaf name and in its group: nobody can know which was meant."""
+    with pytest.raises(ConfigurationError, match=r"pool\.size is given twice"):
+        sort_keywords({"size": 2, "pool": {"size": 3}})
+    with pytest.raises(ConfigurationError, match="give it a mapping"):
+        sort_keywords({"pool": 3})

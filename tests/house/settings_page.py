@@ -1,0 +1,90 @@
+"""docs/reference/settings.md, made from the model: `python -m tests.house.settings_page > docs/reference/settings.md`.
+
+Rules: nothing is said here that the model doesn't say, but how to give a value. A test compares the page with what
+this makes, so that the two can't part.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Union, get_args, get_origin
+
+from bridge.settings import GROUPS, BridgeSettings
+
+HEAD: Final = """\
+# Settings
+
+This page is made from the model (`python -m tests.house.settings_page > docs/reference/settings.md`); a test compares.
+
+A value comes from the first of these that gives one:
+
+1. an argument of `bridge.connect`, by the name of the field (`size=8`) or in its group (`pool={"size": 8}`);
+2. the environment variable;
+3. the default.
+
+`bridge.connect` reads the environment once, when it is called; nothing else reads it. `BridgeSettings(...)` is the
+same set of fields as a frozen model, and building one never reads the environment: `BridgeSettings.load()` does, with
+another prefix than `BRIDGE_` if asked, and with a dotenv file if one is named. The environment wins over that file,
+and that over the defaults which the program passes.
+
+- Mappings and lists are written as JSON: `BRIDGE_WORKER__ENV='{"OMP_NUM_THREADS": "1"}'`.
+- A whole group can be given as JSON: `BRIDGE_POOL='{"size": 8, "max_waiting": 100}'`.
+- Where null is a value, the word `null` says it: `BRIDGE_CALL__TIMEOUT=null`.
+- A variable that begins with `BRIDGE_` and is close to a setting without being one is an error that names the
+  setting; so is any unknown name inside a group. Other variables that begin with `BRIDGE_` are left alone.
+- A value out of its range is a `ConfigurationError` that names the field, and nothing is started.
+"""
+
+SIGNS: Final = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+WORDS: Final = {str: "text", int: "integer", float: "number", bool: "true or false", dict: "mapping", tuple: "list"}
+
+
+def kind(annotation: Any) -> str:
+    """A type in a user's words."""
+    origin = get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        return " or ".join("null" if part is type(None) else kind(part) for part in get_args(annotation))
+    return WORDS[origin or annotation]
+
+
+def limits(metadata: list[Any]) -> str:
+    """The range of a field."""
+    bounds = ((sign, getattr(item, name, None)) for item in metadata for name, sign in SIGNS.items())
+    return ", ".join(f"{sign} {bound}" for sign, bound in bounds if bound is not None)
+
+
+def default(value: Any) -> str:
+    """A default as it is written in JSON, near enough."""
+    if value is None:
+        return "null"
+    if isinstance(value, (dict, tuple)):
+        return "empty"
+    return f"`{value}`"
+
+
+def table(fields: Mapping[str, Any], group: str) -> Iterator[str]:
+    """One row for each field."""
+    yield "| field | environment | value | default | meaning |"
+    yield "| --- | --- | --- | --- | --- |"
+    for name, field in fields.items():
+        variable = "__".join(part for part in (group, name) if part).upper()
+        value = ", ".join(part for part in (kind(field.annotation), limits(field.metadata)) if part)
+        yield f"| `{name}` | `BRIDGE_{variable}` | {value} | {default(field.default)} | {field.description} |"
+
+
+def page() -> str:
+    """The whole page."""
+    fields = BridgeSettings.model_fields
+    lines = [HEAD, "## Of the whole bridge", ""]
+    lines += table({name: field for name, field in fields.items() if name not in GROUPS}, "")
+    for name, field in fields.items():
+        if name in GROUPS:
+            model: Any = field.annotation
+            lines += ["", f"## `{name}`", "", str(model.__doc__), "", *table(model.model_fields, name)]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -1,0 +1,182 @@
+"""Who may import whom: the floors of the house, read from the files themselves.
+
+A file imports lower floors. Within a floor the files that belong together stand on a ladder, and each may import
+those to its left; for type checkers alone, those to its right as well.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from typing import Final
+
+import pytest
+
+from tests.house.sources import OURS, TESTS, Import, Source, imports
+
+FLOORS: Final = (
+    (("bridge.errors",), ("bridge.worker",), ("bridge.reaper",), ("bridge.pipes",)),
+    (
+        ("bridge.core.protocol", "bridge.core.messages"),
+        ("bridge.core.policy", "bridge.core.fleet"),
+        ("bridge.core.pool_state",),
+        ("bridge.core.stats",),
+        ("bridge.core",),
+    ),
+    (("bridge.contract",),),
+    (("bridge.channel",),),
+    (
+        (
+            "bridge.runtime.poller",
+            "bridge.runtime.worker",
+            "bridge.runtime.starting",
+            "bridge.runtime.pool",
+            "bridge.runtime.supervisor",
+            "bridge.runtime",
+            "bridge.runtime.calls",
+        ),
+        ("bridge.adapters.python_port",),
+        ("bridge.adapters",),
+    ),
+    (("bridge.bulk", "bridge.client"),),
+    (("bridge.registry", "bridge.settings", "bridge.assembly"),),
+    (("bridge.testing",), ("bridge", "bridge.cli", "bridge.__main__")),
+)
+"""F0 to F7. All files below bridge/cli count as bridge.cli."""
+
+PLACES: Final = {
+    name: (floor, ladder, step)
+    for floor, ladders in enumerate(FLOORS)
+    for ladder in ladders
+    for step, name in enumerate(ladder)
+}
+
+DEPENDENCIES: Final = {"pydantic": "bridge.settings", "pydantic_settings": "bridge.settings", "dependency_injector": ""}
+"""Each dependency and the one module that may import it; dependency_injector waits for its container."""
+
+
+def on_the_plan(name: str) -> str:
+    """The name under which FLOORS knows a module."""
+    return "bridge.cli" if name.startswith("bridge.cli.") else name
+
+
+def of_the_house(imported: Import) -> bool:
+    """Whether an import stays in the house."""
+    return imported.target.partition(".")[0] == "bridge"
+
+
+def test_every_file_has_its_place_on_a_floor() -> None:
+    """A new file is put on a floor before it is merged, and the plan names no file that is gone."""
+    assert {on_the_plan(source.name) for source in OURS} | {"bridge.cli"} == set(PLACES)
+
+
+@pytest.mark.parametrize("source", OURS, ids=lambda source: source.shown)
+def test_a_file_imports_only_lower_floors(source: Source) -> None:
+    """Imports go down, or along the ladder of a floor; for type checkers both ways along it."""
+    mine = on_the_plan(source.name)
+    floor, ladder, step = PLACES[mine]
+    broken = []
+    for imported in filter(of_the_house, imports(source)):
+        target = on_the_plan(imported.target)
+        other_floor, other_ladder, other_step = PLACES[target]
+        along = other_ladder == ladder and (imported.typing_only or other_step < step)
+        if not (other_floor < floor or target == mine == "bridge.cli" or (other_floor == floor and along)):
+            broken.append(f"{imported.where} imports {imported.target}, F{other_floor}, from F{floor}")
+
+    assert broken == []
+
+
+def test_no_imports_go_in_a_circle() -> None:
+    """Following the imports at the top of files, one never comes back to where one began."""
+    known = {source.name for source in OURS}
+    edges = {
+        source.name: {
+            imported.target
+            for imported in imports(source)
+            if imported.at_top and not imported.typing_only and imported.target in known
+        }
+        for source in OURS
+    }
+    while leaves := [name for name, targets in edges.items() if not targets & edges.keys()]:
+        for name in leaves:
+            del edges[name]
+
+    assert edges == {}
+
+
+def test_adapters_import_only_what_lies_below_the_runtime() -> None:
+    """An adapter can be written with errors, worker, reaper, pipes, core, contract and channel alone."""
+    adapters = [source for source in OURS if source.name.startswith("bridge.adapters")]
+    above = [
+        f"{imported.where} imports {imported.target}"
+        for source in adapters
+        for imported in filter(of_the_house, imports(source))
+        if PLACES[on_the_plan(imported.target)][0] > 3 and not imported.target.startswith("bridge.adapters")
+    ]
+
+    assert adapters
+    assert above == []
+
+
+def test_only_the_registry_knows_the_adapters_and_only_by_name() -> None:
+    """No file of bridge/ imports an adapter, and no file but the registry spells the name of one's module."""
+    broken = []
+    for source in OURS:
+        if source.name.startswith("bridge.adapters"):
+            continue
+        broken += [imported.where for imported in imports(source) if imported.target.startswith("bridge.adapters")]
+        if source.name != "bridge.registry":
+            broken += [
+                source.at(node)
+                for node in ast.walk(source.tree)
+                if isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and node.value.startswith("bridge.adapters")
+            ]
+
+    assert broken == []
+
+
+def test_runtime_and_adapters_meet_only_in_the_contract() -> None:
+    """Neither imports the other; what both name is contract.py, or lies below it and belongs to neither."""
+    reached = {
+        side: {
+            imported.target
+            for source in OURS
+            if source.name.startswith(side)
+            for imported in filter(of_the_house, imports(source))
+        }
+        for side in ("bridge.runtime", "bridge.adapters")
+    }
+    shared = reached["bridge.runtime"] & reached["bridge.adapters"]
+
+    assert not any(target.startswith("bridge.adapters") for target in reached["bridge.runtime"])
+    assert not any(target.startswith("bridge.runtime") for target in reached["bridge.adapters"])
+    assert "bridge.contract" in shared
+    assert shared <= {"bridge.contract", "bridge.errors", "bridge.worker"}
+
+
+def test_the_house_needs_the_standard_library_and_three_packages() -> None:
+    """pydantic and pydantic_settings are imported by settings.py alone, dependency_injector by nobody yet."""
+    strangers = [
+        f"{imported.where} imports {imported.target}"
+        for source in OURS
+        for imported in imports(source)
+        if (top := imported.target.partition(".")[0]) not in sys.stdlib_module_names | {"bridge"}
+        and DEPENDENCIES.get(top) != source.name
+    ]
+
+    assert strangers == []
+
+
+def test_tests_import_nothing_but_pytest_besides() -> None:
+    """Whoever has installed the package and pytest can run every test."""
+    known = sys.stdlib_module_names | DEPENDENCIES.keys() | {"bridge", "tests", "pytest"}
+    strangers = [
+        f"{imported.where} imports {imported.target}"
+        for source in TESTS
+        for imported in imports(source)
+        if imported.target.partition(".")[0] not in known
+    ]
+
+    assert strangers == []

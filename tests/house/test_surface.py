@@ -1,0 +1,105 @@
+"""What is public, and what importing it costs.
+
+The list stands here a second time on purpose: who changes the API changes this file, and the change is seen.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from typing import Final
+
+import pytest
+
+import bridge
+from tests.house.sources import OURS
+
+PUBLIC: Final = [
+    "DEFAULT",
+    "Adapter",
+    "Bridge",
+    "BridgeError",
+    "BridgeSettings",
+    "CallCancelled",
+    "CallError",
+    "CallTimeout",
+    "Capability",
+    "CapabilityError",
+    "Channel",
+    "CircuitOpen",
+    "ConfigurationError",
+    "ExitStatus",
+    "Health",
+    "Lease",
+    "PoolClosed",
+    "PoolError",
+    "PoolOverloaded",
+    "PoolTimeout",
+    "ProtocolError",
+    "RemoteError",
+    "Reply",
+    "Request",
+    "Stats",
+    "WorkerCrashed",
+    "WorkerError",
+    "WorkerInfo",
+    "WorkerSpec",
+    "WorkerStartError",
+    "WorkerStats",
+    "connect",
+]
+
+EXPENSIVE: Final = {"pydantic", "pydantic_settings", "dependency_injector", "asyncio", "multiprocessing"}
+
+
+def by_kind(name: str) -> tuple[int, str]:
+    """The order of sorted names: constants, classes, functions."""
+    return 0 if name.isupper() else 1 if name[0].isupper() else 2, name
+
+
+def test_the_public_names_are_these() -> None:
+    """Adding or removing a public name is a change of this list."""
+    assert bridge.__all__ == PUBLIC
+    assert sorted(PUBLIC, key=by_kind) == PUBLIC
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_name_resolves(name: str) -> None:
+    """What is promised is there, and star imports don't fail on it."""
+    assert getattr(bridge, name) is not None
+
+
+def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
+    """Misspelling a name says so, in the usual words."""
+    with pytest.raises(AttributeError, match="module 'bridge' has no attribute 'conect'"):
+        bridge.conect  # noqa: B018
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    """What is loaded lazily is imported under TYPE_CHECKING, name for name."""
+    init = next(source for source in OURS if source.name == "bridge")
+    seen = [
+        alias.asname or alias.name
+        for block in init.tree.body
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    ]
+
+    assert sorted(seen) == sorted(PUBLIC)
+
+
+def test_dir_lists_the_public_names() -> None:
+    """An interactive user is offered every public name, also those that weren't loaded yet."""
+    assert set(PUBLIC) <= set(dir(bridge))
+
+
+def test_importing_bridge_imports_nothing_expensive() -> None:
+    """`import bridge` costs a program that never opens one next to nothing."""
+    code = "import sys, bridge; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    assert "bridge" in loaded
+    assert EXPENSIVE.isdisjoint(loaded)

@@ -1,0 +1,79 @@
+"""The file that runs in the other interpreter: what it costs there, and which interpreters run it.
+
+Through real bridges: what a test of the file alone would show isn't what a worker is.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import bridge
+from tests.house import interpreters
+from tests.house.sources import OURS
+
+HANDLER: Final = """\
+import sys
+
+
+class Visitor:
+    def modules(self):
+        return sorted(sys.modules)
+
+    def version(self):
+        return list(sys.version_info[:2])
+
+    def double(self, value):
+        return value * 2
+"""
+
+AT_START: Final = {"_scoped_bridge_worker", "struct", "_struct", "fcntl", "_json"}
+"""All that a worker may have imported beyond a bare interpreter."""
+
+
+@pytest.fixture
+def visitor(tmp_path: Path) -> str:
+    """A handler in a file of its own that imports nothing but sys."""
+    file = tmp_path / "visitor.py"
+    file.write_text(HANDLER)
+    return f"{file}:Visitor"
+
+
+def bare_modules(python: str) -> set[str]:
+    """What an interpreter has imported when it has done nothing."""
+    code = "import sys; print(*sys.modules)"
+    return set(subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_a_started_worker_has_imported_next_to_nothing(visitor: str) -> None:
+    """The start of a worker isn't slowed down by imports that its handler doesn't need."""
+    with bridge.connect(visitor, size=1) as b:
+        loaded = set(b.call("modules"))
+
+    assert loaded - bare_modules(sys.executable) <= AT_START | {"bridge_handler_visitor"}
+
+
+@pytest.mark.parametrize("minor", [minor for minor in interpreters.MINORS if minor != sys.version_info[1]])
+def test_the_worker_serves_on_every_other_python(minor: int, visitor: str) -> None:
+    """A handler can live in any CPython from 3.8 on, with nothing installed there."""
+    python = interpreters.find(minor)
+    if python is None:
+        pytest.skip(f"no python3.{minor} is installed")
+    with bridge.connect(visitor, size=1, python=python) as b:
+        version, doubled, loaded = b.call("version"), b.call("double", ["ab"]), b.call("modules")
+
+    assert version == [3, minor]
+    assert doubled == "abab"
+    assert "bridge" not in loaded
+
+
+def test_the_worker_file_is_python_3_8() -> None:
+    """Newer syntax is noticed also where no old interpreter is installed."""
+    worker = next(source for source in OURS if source.name == "bridge.worker")
+
+    ast.parse(worker.text, feature_version=(3, 8))

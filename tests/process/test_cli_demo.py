@@ -1,0 +1,157 @@
+"""The command line from end to end: real workers, a real kill, a real Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.process.waiting import children_of, read_pid, wait_until_gone
+
+ROOT = Path(__file__).parents[2]
+ON_A_TERMINAL = (
+    # A session leader without a terminal that opens one gets it, and with it what Ctrl-C sends.
+    "import os, sys; os.open(sys.argv[1], os.O_RDWR);"
+    "os.execv(sys.executable, [sys.executable, '-m', 'bridge', *sys.argv[2:]])"
+)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> str:
+    """Eighty modules that take some ten milliseconds each to parse, and one that can't be parsed: enough of them that
+    one of the kills meets a call, on a busy machine too."""
+    body = "".join(f"def f{n}(x):\n    return [y for y in x if y] if x else {n}\n" for n in range(400))
+    for n in range(80):
+        (tmp_path / f"m{n:02}.py").write_text(body)
+    (tmp_path / "wrong.py").write_text("print 'hello'\n")
+    return str(tmp_path)
+
+
+class Screen:
+    """What a program wrote to its terminal."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd, self.text = fd, ""
+
+    def read(self, seconds: float = 20.0, until: str | None = None) -> str:
+        """Everything up to and including `until`, or to the program's end."""
+        deadline = time.monotonic() + seconds
+        while until is None or until not in self.text:
+            assert select.select([self.fd], [], [], max(0.0, deadline - time.monotonic()))[0], self.text
+            try:
+                self.text += os.read(self.fd, 4096).decode()
+            except OSError:  # the other end was closed: the program ended
+                break
+        return self.text
+
+
+@contextmanager
+def on_a_terminal(*words: str) -> Iterator[tuple[subprocess.Popen[bytes], Screen]]:
+    """The command line with a pseudo-terminal as its controlling terminal and its stderr."""
+    screen, terminal = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", ON_A_TERMINAL, os.ttyname(terminal), *words],
+            stdin=terminal,
+            stdout=subprocess.PIPE,
+            stderr=terminal,
+            start_new_session=True,
+            cwd=ROOT,
+        )
+    finally:
+        os.close(terminal)
+    try:
+        with process:
+            yield process, Screen(screen)
+    finally:
+        process.kill()
+        os.close(screen)
+
+
+def run_demo(*words: str) -> tuple[int, dict[str, object], str]:
+    """Exit code, the one JSON object of stdout, and stderr."""
+    command = [sys.executable, "-m", "bridge", "demo", "--json", *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    return done.returncode, json.loads(done.stdout), done.stderr
+
+
+def test_the_demo_loses_nothing_though_a_busy_worker_is_killed(tree: str) -> None:
+    """A call is really hit, is sent again, the worker is replaced; every file is accounted for."""
+    code, found, told = run_demo("--path", tree, "--size", "2")
+
+    assert (code, found["ok"], found["faults"]) == (0, True, [])
+    assert (found["files"], found["unparsable"], found["lost"], found["sample_agrees"]) == (81, 1, 0, True)
+    assert (found["functions"], found["branches"]) == (80 * 400, 80 * 800)
+    assert found["crashes"] == found["repeated"] == 1
+    assert found["restarts"] == found["kills"]
+    assert "which is sent again" in told
+    assert "81 of 81 files" in told
+
+
+def test_on_a_terminal_the_demo_draws_a_bar_and_prints_a_table(tree: str) -> None:
+    """The bar is on stderr alone; stdout holds the table."""
+    with on_a_terminal("demo", "--path", tree, "--size", "2") as (process, screen):
+        drawn = screen.read()
+        assert process.stdout is not None
+        table = process.stdout.read().decode()
+        assert process.wait(5) == 0
+
+    assert "[" + "#" * 30 + "] 100%  81 of 81 files\r\n" in drawn
+    assert "lost calls  0" in table
+    assert "\r" not in table
+
+
+def test_ctrl_c_ends_the_demo_in_one_line_and_leaves_no_worker() -> None:
+    """The bar is wiped, `interrupted` is all that is said, the exit code is 130."""
+    with on_a_terminal("demo", "--size", "2") as (process, screen):
+        screen.read(until="%")
+        workers = children_of(process.pid)
+        os.write(screen.fd, b"\x03")
+        assert process.wait(10) == 130
+        said = screen.read()
+
+    assert len(workers) >= 2
+    wait_until_gone(workers)
+    assert said.endswith("\rscoped-bridge: interrupted\r\n")
+    assert "Traceback" not in said
+
+
+def test_ctrl_c_ends_a_call_in_one_line_and_leaves_no_worker(tmp_path: Path) -> None:
+    """A handler that never returns is no obstacle."""
+    handler = tmp_path / "stuck.py"
+    handler.write_text(
+        "import os\n"
+        "def spin(path):\n"
+        "    with open(path, 'w') as file: print(os.getpid(), file=file)\n"
+        "    while True: pass\n"
+    )
+    words = ["call", str(handler), "spin", json.dumps([str(tmp_path / "pid")])]
+    with subprocess.Popen(
+        [sys.executable, "-m", "bridge", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        worker = read_pid(tmp_path / "pid")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+
+    assert (process.returncode, out, err) == (130, "", "scoped-bridge: interrupted\n")
+    wait_until_gone([worker])
+
+
+@pytest.mark.deep
+def test_the_demo_parses_the_whole_standard_library() -> None:
+    """The command as the documentation names it, on its real input."""
+    code, found, _ = run_demo()
+
+    assert (code, found["ok"], found["faults"], found["lost"]) == (0, True, [], 0)
+    assert int(str(found["files"])) > 500
+    assert len(list(found["top"])) == 10  # type: ignore[call-overload]

@@ -1,0 +1,166 @@
+"""What can be a handler, and what a handler may do without harm to the protocol."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bridge import Bridge, CallError, RemoteError, WorkerCrashed
+from tests.process.conftest import Connect
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def b(connect: Connect, rough: str) -> Bridge:
+    """One worker of the handler Rough."""
+    return connect(f"{rough}:Rough")
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "kind", "message"),
+    [
+        ("leave", [5], "SystemExit", "5"),
+        ("interrupt", None, "KeyboardInterrupt", ""),
+        ("mute", None, "bridge_handler_rough_handlers.MuteError", "(its __str__ raised RuntimeError)"),
+    ],
+)
+def test_whatever_a_handler_raises_is_an_answer(
+    b: Bridge, command: str, args: list[int] | None, kind: str, message: str
+) -> None:
+    """sys.exit(), KeyboardInterrupt and an exception that can't be printed don't end the worker. Fails when `_answer`
+    catches Exception only, or when `describe` trusts `str`."""
+    pid = b.call("pid")
+    with pytest.raises(RemoteError) as caught:
+        b.call(command, args)
+
+    assert (caught.value.type, caught.value.message) == (kind, message)
+    assert b.call("pid") == pid
+
+
+def test_a_forked_child_that_returns_from_the_call_does_not_answer_it(b: Bridge) -> None:
+    """Exactly one answer comes, the parent's. Fails without `Pipes.forget`: the child's answer is taken for it."""
+    parent = b.call("pid")
+    children = [b.call("fork") for _ in range(5)]
+
+    assert all(children)
+    assert [b.call("echo", [i]) for i in range(5)] == [0, 1, 2, 3, 4]
+    assert b.call("pid") == parent
+
+
+def test_a_handler_that_closes_all_descriptors_is_a_crash(b: Bridge) -> None:
+    """The caller gets an error, not silence. Fails when only the death of a process counts as its end."""
+    with pytest.raises(WorkerCrashed):
+        b.call("close_descriptors", timeout=10)
+
+    assert b.call("echo", [1]) == 1
+
+
+def test_a_method_named_close_is_a_command(b: Bridge) -> None:
+    """Only the hooks' names are taken. Fails when `close` is called at the end, or withheld."""
+    assert b.call("close") == "closed by name"
+    assert b.call("echo", [1]) == 1
+
+
+@pytest.mark.parametrize("name", ["on_start", "_private", "data", "__init__"])
+def test_hooks_private_names_and_data_are_no_commands(b: Bridge, name: str) -> None:
+    """The start hook ran, once, and can't be called. Fails when `commands_of` offers HOOKS."""
+    with pytest.raises(CallError, match="no such command"):
+        b.call(name)
+
+    assert b.call("note") == "none, started"
+
+
+def test_options_go_to_the_constructor_by_keyword(connect: Connect, rough: str, handlers: str) -> None:
+    """Each bridge has its own. Fails when `load` calls the class without them."""
+    assert connect(f"{rough}:Rough", options={"note": "mine"}).call("note") == "mine, started"
+    assert connect(f"{handlers}:Echo", options={"greeting": "ciao"}).call("greet", ["Ada"]) == "ciao, Ada"
+
+
+def test_a_module_is_a_handler(connect: Connect) -> None:
+    """Of Python or of C: its own public functions are commands. Fails when `commands_of` looks at classes only."""
+    statistics, math = connect("statistics"), connect("math")
+
+    assert statistics.call("mean", [[1, 2, 6]]) == 3
+    assert statistics.call("quantiles", {"data": [1, 2, 3], "n": 2}) == [2]
+    assert math.call("sqrt", [16]) == 4
+    assert math.call("hypot", [3, 4]) == 5
+    with pytest.raises(CallError, match="must be real number"):
+        math.call("sqrt", ["x"])
+    with pytest.raises(RemoteError, match="math domain error"):
+        math.call("sqrt", [-1])
+
+
+def test_a_modules_imports_and_classes_are_no_commands(connect: Connect, tmp_path: Path) -> None:
+    """Without `__all__` only what is its own and callable by intent. Fails when `dir()` alone decides."""
+    (tmp_path / "tools.py").write_text(
+        "from os.path import join\nclass Kind: ...\nCONST = 1\ndef own(): return 'own'\n"
+    )
+    b = connect(f"{tmp_path / 'tools.py'}")
+
+    assert b.call("own") == "own"
+    with pytest.raises(CallError, match=r"it has: own$"):
+        b.call("join", ["a", "b"])
+
+
+def test_a_modules_all_decides_what_its_commands_are(connect: Connect, tmp_path: Path) -> None:
+    """What is listed is offered, also when it was imported. Fails when `__all__` isn't looked at."""
+    (tmp_path / "tools.py").write_text("from os.path import join\n__all__ = ['join']\ndef own(): return 'own'\n")
+    b = connect(f"{tmp_path / 'tools.py'}")
+
+    assert b.call("join", ["a", "b"]) == "a/b"
+    with pytest.raises(CallError, match=r"it has: join$"):
+        b.call("own")
+
+
+def test_a_handler_file_can_import_its_neighbours(
+    connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for a script, its folder is on the path; a relative name is taken from here. Fails when `_load_file` doesn't
+    extend sys.path, or when `_absolute` doesn't."""
+    (tmp_path / "neighbour.py").write_text("WORD = 'hello from next door'\n")
+    (tmp_path / "main_handler.py").write_text(
+        "import neighbour\nclass Outer:\n    class Inner:\n        def word(self): return neighbour.WORD\n"
+    )
+    monkeypatch.chdir(tmp_path)
+
+    b = connect("main_handler.py:Outer.Inner", cwd="/")
+    assert b.call("word") == "hello from next door"
+
+
+def test_the_same_interpreter_sees_the_callers_path(
+    connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the caller can import its workers can import. Fails when START doesn't carry sys.path."""
+    (tmp_path / "only_on_my_path.py").write_text("import sys\ndef path(): return sys.path\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    seen = connect("only_on_my_path").call("path")
+    assert seen == [entry or str(Path.cwd()) for entry in sys.path]
+
+
+def test_extra_path_entries_come_first(connect: Connect, tmp_path: Path) -> None:
+    """`worker.path` is put in front. Fails when `_spec` leaves it out."""
+    (tmp_path / "statistics.py").write_text("def mean(data): return 'not the real one'\n")
+
+    assert connect("statistics", path=[str(tmp_path)]).call("mean", [[1]]) == "not the real one"
+
+
+def test_the_callers_main_module_is_never_imported_again(tmp_path: Path, handlers: str) -> None:
+    """A script without `if __name__ == "__main__"` runs once, and its worker's main module isn't it. Fails when a
+    worker is started as multiprocessing does it."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import bridge, sys\n"
+        "print('the script runs', flush=True)\n"
+        f"with bridge.connect({handlers + ':Echo'!r}, size=2) as b:\n"
+        "    print([b.call('add', [i, 1]) for i in range(4)])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script], cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=30
+    )
+
+    assert (done.stdout, done.stderr) == ("the script runs\n[1, 2, 3, 4]\n", "")

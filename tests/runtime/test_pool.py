@@ -1,0 +1,162 @@
+"""The pool's shell: waiting, waking, and what an interruption leaves behind."""
+
+from __future__ import annotations
+
+import gc
+import threading
+
+import pytest
+
+from bridge.errors import PoolError, PoolTimeout
+from bridge.runtime import Runtime, calls
+from bridge.runtime.pool import Claim
+from bridge.testing import Gate, ScriptedAdapter
+from tests.fakes import AnnouncedClaim
+from tests.runtime.conftest import MakeRuntime
+
+FOREVER = float("inf")
+
+
+class Caller(threading.Thread):
+    """A caller of its own, already started; `queued` counts those that had to wait."""
+
+    def __init__(self, runtime: Runtime, queued: Gate, results: list[object]) -> None:
+        super().__init__()
+        self._runtime, self._claim, self._results = runtime, AnnouncedClaim(queued), results
+        self.start()
+
+    def run(self) -> None:
+        self._results.append(calls.call(self._runtime, "go", None, 30, self._claim))
+
+
+def test_waiters_are_served_in_the_order_of_their_arrival(make_runtime: MakeRuntime) -> None:
+    """Four callers queue up for one worker, and are answered first come, first served."""
+    gate, queued = Gate(-1), Gate()
+    steps = [("go", gate), *(("go", number) for number in range(4))]
+    runtime = make_runtime(ScriptedAdapter(steps))
+    runtime.start()
+    results: list[list[object]] = [[] for _ in range(5)]
+
+    threads = [Caller(runtime, queued, results[0])]
+    gate.await_arrivals()
+    for number in range(1, 5):
+        threads.append(Caller(runtime, queued, results[number]))
+        queued.await_arrivals(number)
+    gate.open()
+    for thread in threads:
+        thread.join(10)
+
+    assert results == [[-1], [0], [1], [2], [3]]
+
+
+def test_overflow_workers_come_while_callers_wait_and_go_when_idle(make_runtime: MakeRuntime) -> None:
+    """With size 1 and max_overflow 2 three calls run at once, and a fourth waits."""
+    gate, served, queued = Gate("x"), Gate(), Gate()
+    adapter = ScriptedAdapter([("go", gate), ("go", gate)])
+    runtime = make_runtime(adapter, size=1, max_overflow=2)
+    runtime.start()
+    results: list[object] = []
+
+    threads = [Caller(runtime, served, results) for _ in range(3)]
+    gate.await_arrivals(3)
+    assert adapter.opened == 3
+    threads.append(Caller(runtime, queued, results))
+    queued.await_arrivals(1)
+    assert adapter.opened == 3
+    gate.open()
+    for thread in threads:
+        thread.join(10)
+
+    assert results == ["x"] * 4
+
+
+def test_a_claim_that_was_dropped_gives_its_worker_up(make_runtime: MakeRuntime) -> None:
+    """A holder that vanished without a word costs its worker, never its place. Fails when the audit is gone."""
+    adapter = ScriptedAdapter([("go", 1)])
+    runtime = make_runtime(adapter)
+    runtime.start()
+    claim: Claim | None = Claim()
+    assert claim is not None
+    runtime.pool.checkout(claim, FOREVER)
+
+    del claim
+    gc.collect()
+
+    assert calls.call(runtime, "go", None, 10) == 1
+    assert adapter.opened == 2
+
+
+def test_a_call_from_within_the_pool_is_refused_and_not_deadlocked(make_runtime: MakeRuntime) -> None:
+    """A signal handler or finaliser that interrupts the pool gets an error. Fails (hangs) when it isn't noticed."""
+    runtime = make_runtime(ScriptedAdapter([("go", 1)]))
+    runtime.start()
+
+    with runtime.pool._lock, pytest.raises(PoolError, match="signal handler or a finaliser"):
+        calls.call(runtime, "go", None, 5)
+    assert calls.call(runtime, "go", None, 5) == 1
+
+
+def test_checkin_is_idempotent(make_runtime: MakeRuntime) -> None:
+    """A claim that is given back twice doesn't put its worker into the pool twice."""
+    runtime = make_runtime(ScriptedAdapter([]))
+    runtime.start()
+    claim = Claim()
+    runtime.pool.checkout(claim, FOREVER)
+
+    runtime.pool.checkin(claim)
+    runtime.pool.checkin(claim)
+    other = Claim()
+    runtime.pool.checkout(other, FOREVER)
+
+    with pytest.raises(PoolTimeout):
+        runtime.pool.checkout(Claim(), 0)
+    runtime.pool.checkin(other)
+
+
+def test_many_threads_on_few_workers_lose_nothing(make_runtime: MakeRuntime) -> None:
+    """16 threads make 100 calls each on 3 workers: each gets its own answer, and all workers are idle at the end."""
+    steps = [("double", lambda args: args[0] * 2) for _ in range(1600)]
+    adapter = ScriptedAdapter(steps, steps, steps)
+    runtime = make_runtime(adapter, size=3)
+    runtime.start()
+    start = threading.Barrier(16)
+    wrong: list[int] = []
+
+    def caller(seed: int) -> None:
+        start.wait(10)
+        for number in range(seed * 100, seed * 100 + 100):
+            answer = calls.call(runtime, "double", [number], 30)
+            wrong.extend([number] if answer != number * 2 else [])
+
+    threads = [threading.Thread(target=caller, args=(seed,)) for seed in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert wrong == []
+    assert runtime.stats().calls == 1600
+    assert runtime.stats().idle == 3
+
+
+def test_a_return_by_somebody_who_holds_nothing_kills_nobody(make_runtime: MakeRuntime) -> None:
+    """A check-out that was cut short may know the name of a worker that another holds by now, in the middle of a
+    call. Fails when `_give_up` doesn't look at the holder."""
+    gate = Gate("answer")
+    adapter = ScriptedAdapter([("go", gate)])
+    runtime = make_runtime(adapter)
+    runtime.start()
+    results: list[object] = []
+    caller = Caller(runtime, Gate(), results)
+    gate.await_arrivals()
+    (worker,) = runtime.pool.states()
+    stale = Claim()
+    stale.worker = worker
+
+    runtime.pool.checkin(stale)
+    gate.open()
+    caller.join(10)
+
+    assert results == ["answer"]
+    assert stale.worker is None
+    assert not adapter.channels[0].killed
