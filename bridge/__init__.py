@@ -6,7 +6,8 @@
         b.call("predict", {"text": "hi"}, timeout=5)
 
 General layout, from the ground up (a file imports only lower floors): errors and worker (F0), core (F1), contract
-(F2), channel (F3), runtime (F4), client (F5), settings, registry and assembly (F6), cli and testing (F7). What isn't
+(F2), channel (F3), runtime (F4), client and scope (F5), settings, registry, assembly, binding and container (F6), cli,
+testing and the pytest plugin (F7). What isn't
 listed in `__all__` may move.
 """
 
@@ -16,8 +17,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bridge.assembly import connect
     from bridge.client import DEFAULT, Bridge, Lease
+    from bridge.container import BridgeContainer, check
     from bridge.contract import (
         Adapter,
         Capability,
@@ -43,21 +44,32 @@ if TYPE_CHECKING:
         PoolTimeout,
         ProtocolError,
         RemoteError,
+        ScopeClosedError,
+        ScopeError,
+        UnscopedAccessError,
         WorkerCrashed,
         WorkerError,
         WorkerStartError,
     )
-    from bridge.settings import BridgeSettings
+    from bridge.opening import connect
+    from bridge.overrides import with_adapter, with_settings, with_test_mode
+    from bridge.schema import BridgeSettings
+    from bridge.scope import Scope, ScopedExecutor, ScopedThread, ScopeInfo, carry, current_scope
+    from bridge.settings import TestMode
 
 _HOMES = (
-    ("bridge.assembly", ("connect",)),
     ("bridge.client", ("Bridge", "DEFAULT", "Lease")),
+    ("bridge.container", ("BridgeContainer", "check")),
     (
         "bridge.contract",
         ("Adapter", "Capability", "Channel", "ExitStatus", "Reply", "Request", "WorkerInfo", "WorkerSpec"),
     ),
     ("bridge.core.stats", ("Health", "Stats", "WorkerStats")),
-    ("bridge.settings", ("BridgeSettings",)),
+    ("bridge.opening", ("connect",)),
+    ("bridge.overrides", ("with_adapter", "with_settings", "with_test_mode")),
+    ("bridge.schema", ("BridgeSettings",)),
+    ("bridge.scope", ("Scope", "ScopeInfo", "ScopedExecutor", "ScopedThread", "carry", "current_scope")),
+    ("bridge.settings", ("TestMode",)),
 )
 """Where the names live that are loaded on first use; all others are errors."""
 
@@ -65,6 +77,7 @@ __all__ = [
     "DEFAULT",
     "Adapter",
     "Bridge",
+    "BridgeContainer",
     "BridgeError",
     "BridgeSettings",
     "CallCancelled",
@@ -86,14 +99,28 @@ __all__ = [
     "RemoteError",
     "Reply",
     "Request",
+    "Scope",
+    "ScopeClosedError",
+    "ScopeError",
+    "ScopeInfo",
+    "ScopedExecutor",
+    "ScopedThread",
     "Stats",
+    "TestMode",
+    "UnscopedAccessError",
     "WorkerCrashed",
     "WorkerError",
     "WorkerInfo",
     "WorkerSpec",
     "WorkerStartError",
     "WorkerStats",
+    "carry",
+    "check",
     "connect",
+    "current_scope",
+    "with_adapter",
+    "with_settings",
+    "with_test_mode",
 ]
 
 

@@ -36,6 +36,8 @@ class WorkerSpec:
 
     handler: str
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    fake: str | None = None
+    """What stands for the handler where there is no process; written like it."""
     python: str | None = None
     """Path of the interpreter; None is the caller's own."""
     path: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from typing import Final
 from weakref import WeakSet
 
 from bridge.channel import FdLink
-from bridge.contract import Adapter, ProcessAdapter, WorkerSpec
+from bridge.contract import Adapter, Capability, ProcessAdapter, WorkerSpec
 from bridge.core.policy import Breaker
 from bridge.core.stats import Health, Stats, WorkerStats
 from bridge.errors import PoolClosed, WorkerStartError
@@ -45,6 +45,8 @@ class Runtime:
         name: Labels logs, stats and errors.
         owns_adapter: Whether closing it closes the adapter too.
         call_timeout: Seconds for a call that names none; None is no limit.
+        prewarm: Workers that `warm` waits for; None is all.
+        test_mode: The TEST_MODE that chose the adapter, to be shown.
         clock: Monotonic seconds.
     """
 
@@ -57,10 +59,13 @@ class Runtime:
         supervisor_policy: SupervisorPolicy,
         owns_adapter: bool = True,
         call_timeout: float | None = 60.0,
+        prewarm: int | None = None,
+        test_mode: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.adapter, self.spec, self.name = adapter, spec, spec.name
-        self.call_timeout = call_timeout
+        self.call_timeout, self.test_mode = call_timeout, test_mode
+        self._prewarm = pool_policy.size if prewarm is None else prewarm
         self._owns_adapter = owns_adapter
         self.clock = clock
         self._pool_policy, self._supervisor_policy = pool_policy, supervisor_policy
@@ -109,12 +114,21 @@ class Runtime:
         if self.state is RuntimeState.CLOSED:  # by a finaliser, which found nothing to close
             self.supervisor.close(self.clock())
 
-    def warm(self, workers: int) -> None:
+    @property
+    def blocks(self) -> bool:
+        """Whether `warm` has to wait for processes."""
+        return Capability.PROCESSES in self.adapter.capabilities and self._prewarm > 0
+
+    def warm(self, workers: int | None = None) -> None:
         """Start, and wait until so many workers are ready, for `startup_timeout` at most.
+
+        Args:
+            workers: None is what it was made with.
 
         Raises:
             WorkerStartError: A start failed; the runtime is as it was, and goes on trying.
         """
+        workers = self._prewarm if workers is None else workers
         self.start()
         deadline = self.clock() + self._supervisor_policy.startup_timeout
         while True:
@@ -219,6 +233,7 @@ class Runtime:
             retries=pool.retries,
             p50=pool.latencies.quantile(0.5),
             p99=pool.latencies.quantile(0.99),
+            test_mode=self.test_mode,
         )
 
     def health(self) -> Health:
@@ -232,6 +247,7 @@ class Runtime:
             size=self._pool_policy.size,
             breaker=fleet.breaker.value,
             last_error=None if error is None else f"{error.reason}: {error.detail}",
+            test_mode=self.test_mode,
         )
 
 
