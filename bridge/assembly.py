@@ -50,7 +50,9 @@ class Choice:
     @property
     def label(self) -> str:
         """As a person names it."""
-        return self.source if isinstance(self.source, str) else str(getattr(self.source, "__name__", self.source))
+        if self.is_instance:
+            return f"{type(self.source).__name__}(...)"
+        return repr(self.source) if isinstance(self.source, str) else str(getattr(self.source, "__name__", self.source))
 
 
 def choice_of(adapter: Any, options: Mapping[str, Any]) -> Choice:
@@ -76,7 +78,7 @@ def check_options(choice: Choice) -> None:
     parameters = _parameters(choice)
     for name in choice.options:
         if parameters is not None and name not in parameters:
-            whose = f"the adapter {choice.label!r}"
+            whose = f"the adapter {choice.label}"
             raise TypeError(f"{name!r} is neither a setting{closest(name)} nor an option of {whose}")
 
 
@@ -146,7 +148,7 @@ def _adapter(values: BridgeSettings, choice: Choice) -> Adapter:
         parameters = _parameters(choice)
         for option in values.adapter_options:
             if parameters is not None and option not in parameters:
-                raise ConfigurationError(f"adapter_options: the adapter {choice.label!r} has no option {option!r}")
+                raise ConfigurationError(f"adapter_options: the adapter {choice.label} has no option {option!r}")
         options = {**values.adapter_options, **options}
     made: Adapter = _factory(choice)(**options)
     if not hasattr(made, "capabilities"):

@@ -76,7 +76,10 @@ class Binding:
         """The same, also when it was closed."""
         # The hot path: two look-ups, whatever the depth.
         frame = CURRENT.get()
-        if frame is not None and self._scoped and not frame.closed:
+        if frame is None:
+            if self.birth is None and self.everywhere is None and self._default is not None:
+                return self._default
+        elif self._scoped and not frame.closed:
             owner = frame.pins.get(self, frame.default)
             if owner is not None and not owner.closed:
                 found: Runtime | None = owner.runtimes.get(self)

@@ -59,8 +59,7 @@ def plan_of_adapter(
     choice = choice_of(adapter, {**tree.pop("adapter_options", {}), **rest})
     if "adapter" in tree:
         raise ConfigurationError("with_adapter takes the adapter as its first argument, not by name")
-    label = f"with_adapter({choice.label!r})" if isinstance(adapter, str) else f"with_adapter({choice.label})"
-    return _plan(label, container, tree, choice, everywhere=everywhere, lent=lent)
+    return _plan(f"with_adapter({choice.label})", container, tree, choice, everywhere=everywhere, lent=lent)
 
 
 def with_settings(settings: BridgeSettings | None = None, /, *, container: Any = None, **changes: Any) -> Scope:
