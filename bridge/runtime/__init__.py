@@ -64,6 +64,7 @@ class Runtime:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.adapter, self.spec, self.name = adapter, spec, spec.name
+        self.origin: object = None  # the frame that it was built in or for; opaque here
         self.call_timeout, self.test_mode = call_timeout, test_mode
         self._prewarm = pool_policy.size if prewarm is None else prewarm
         self._owns_adapter = owns_adapter
@@ -113,6 +114,11 @@ class Runtime:
                 self.state = RuntimeState.OPEN
         if self.state is RuntimeState.CLOSED:  # by a finaliser, which found nothing to close
             self.supervisor.close(self.clock())
+
+    @property
+    def holds_resources(self) -> bool:
+        """Whether it has processes, threads or descriptors once it is started."""
+        return not self.adapter.capabilities.isdisjoint({Capability.PROCESSES, Capability.FDS})
 
     @property
     def blocks(self) -> bool:
@@ -253,6 +259,11 @@ class Runtime:
 
 _live: WeakSet[Runtime] = WeakSet()
 """Every runtime that wasn't collected: the exit and fork hooks walk it."""
+
+
+def live() -> list[Runtime]:
+    """Every runtime that wasn't collected, closed ones too."""
+    return list(_live)
 
 
 def _close_all() -> None:
