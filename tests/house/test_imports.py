@@ -24,10 +24,11 @@ FLOORS: Final = (
         ("bridge.core",),
     ),
     (("bridge.contract",),),
-    (("bridge.channel",),),
+    (("bridge.channel",), ("bridge.inprocess",), ("bridge.answers",)),
     (
         (
             "bridge.runtime.poller",
+            "bridge.runtime.guard",
             "bridge.runtime.worker",
             "bridge.runtime.starting",
             "bridge.runtime.pool",
@@ -35,12 +36,14 @@ FLOORS: Final = (
             "bridge.runtime",
             "bridge.runtime.calls",
         ),
+        ("bridge.adapters.mock",),
+        ("bridge.adapters.bridge_mock",),
         ("bridge.adapters.python_port",),
         ("bridge.adapters",),
     ),
     (("bridge.bulk", "bridge.client"),),
     (("bridge.registry", "bridge.settings", "bridge.assembly"),),
-    (("bridge.testing",), ("bridge", "bridge.cli", "bridge.__main__")),
+    (("bridge.testing.fakes", "bridge.testing"), ("bridge", "bridge.cli", "bridge.__main__")),
 )
 """F0 to F7. All files below bridge/cli count as bridge.cli."""
 
