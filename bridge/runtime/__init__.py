@@ -17,7 +17,7 @@ from typing import Final
 from weakref import WeakSet
 
 from bridge.channel import FdLink
-from bridge.contract import Adapter, Capability, ProcessAdapter, WorkerSpec
+from bridge.contract import Adapter, Capability, FdChannel, ForkedAdapter, WorkerSpec
 from bridge.core.policy import Breaker
 from bridge.core.stats import Health, Stats, WorkerStats
 from bridge.errors import PoolClosed, WorkerStartError
@@ -151,7 +151,8 @@ class Runtime:
             if left <= 0:
                 detail = f"{fleet.ready} of {workers} workers were ready in time; see `startup_timeout`"
                 raise copy(failed) or WorkerStartError("timeout", detail, handler=self.spec.handler)
-            step.wait(left)
+            if not self.supervisor.attend(left):
+                step.wait(left)
 
     def close(self, timeout: float | None = None) -> None:
         """Refuse new calls, let running ones end, stop the workers softly; after `timeout` seconds kill.
@@ -170,7 +171,9 @@ class Runtime:
         if self.state is RuntimeState.CLOSING:
             step, told = supervisor.next_step(), False
             while not supervisor.finished and (left := until + AFTER_KILL - self.clock()) > 0:
-                step.wait(min(left, max(0.0, until - self.clock()) or left))
+                pause = min(left, max(0.0, until - self.clock()) or left)
+                if not supervisor.attend(pause):
+                    step.wait(pause)
                 step = supervisor.next_step()
                 if not told and self.clock() >= until:  # once: each notice is a step, which would wake us again
                     told = True
@@ -193,11 +196,11 @@ class Runtime:
         workers = [*self.supervisor.workers.values(), *self.supervisor.undead]
         if self.supervisor.poller is not None:
             self.supervisor.poller.close()  # our thread isn't here, but its frames, which hold it, never end
-        if isinstance(self.adapter, ProcessAdapter):
+        if isinstance(self.adapter, ForkedAdapter):
             self.adapter.forget()
         for worker in workers:
-            if worker.process is not None:
-                worker.process.close()
+            if isinstance(worker.channel, FdChannel):
+                worker.channel.forget()
             if isinstance(worker.link, FdLink):
                 worker.link.forget()
         closed = self.state in (RuntimeState.CLOSING, RuntimeState.CLOSED)
@@ -244,6 +247,7 @@ class Runtime:
 
     def health(self) -> Health:
         """Whether calls can be served."""
+        self.supervisor.attend(0.0)
         fleet = self.pool.fleet
         error = fleet.last_error
         return Health(

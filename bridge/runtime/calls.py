@@ -10,7 +10,8 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from bridge.channel import DeadlinePassed, WorkerGone
+from bridge.channel import DeadlinePassed
+from bridge.contract import WorkerGone
 from bridge.core.fleet import Why
 from bridge.core.messages import encode_call, encode_hook
 from bridge.errors import BridgeError, CallCancelled, CallTimeout, WorkerCrashed

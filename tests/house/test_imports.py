@@ -24,10 +24,11 @@ FLOORS: Final = (
         ("bridge.core",),
     ),
     (("bridge.contract",),),
-    (("bridge.channel",),),
+    (("bridge.channel",), ("bridge.inprocess",), ("bridge.answers",)),
     (
         (
             "bridge.runtime.poller",
+            "bridge.runtime.guard",
             "bridge.runtime.worker",
             "bridge.runtime.starting",
             "bridge.runtime.pool",
@@ -35,6 +36,8 @@ FLOORS: Final = (
             "bridge.runtime",
             "bridge.runtime.calls",
         ),
+        ("bridge.adapters.mock",),
+        ("bridge.adapters.bridge_mock",),
         ("bridge.adapters.python_port",),
         ("bridge.adapters",),
     ),
@@ -55,7 +58,7 @@ FLOORS: Final = (
         ),
     ),
     (
-        ("bridge.testing",),
+        ("bridge.testing.fakes", "bridge.testing"),
         ("bridge.pytest_leaks", "bridge.pytest_scopes", "bridge.pytest_plugin"),
         ("bridge", "bridge.cli", "bridge.__main__"),
     ),
