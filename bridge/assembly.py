@@ -116,11 +116,6 @@ def assemble(values: BridgeSettings, choice: Choice) -> Runtime:
         spec = replace(own, name=values.name or own.handler)
     pool, supervisor = values.pool, values.supervisor
     if Capability.PROCESSES in adapter.capabilities:
-        if not spec.handler:
-            raise ConfigurationError(
-                "no handler is set: name one, as in bridge.connect('myapp.worker:Handler'), or in the settings "
-                "(worker.handler, BRIDGE_WORKER__HANDLER)"
-            )
         _check_limits(pool.size + pool.max_overflow)
     return Runtime(
         adapter,

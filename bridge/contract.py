@@ -39,8 +39,6 @@ class WorkerSpec:
     fake: str | None = None
     """What a mock calls and bridge_mock serves in its place; named in the same way. A process never sees it."""
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    fake: str | None = None
-    """What stands for the handler where there is no process; written like it."""
     python: str | None = None
     """Path of the interpreter; None is the caller's own."""
     path: tuple[str, ...] = ()

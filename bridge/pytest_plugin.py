@@ -250,7 +250,7 @@ def pytest_fixture_setup(
 def _refuse_generator(fixturedef: pytest.FixtureDef[Any]) -> None:
     # After its set-up: pytest doesn't finalise a fixture whose hook raised before that.
     function = fixturedef.func
-    label = getattr(function, "__scoped_bridge__", None)
+    label = getattr(function, "__bridge_scope__", None)
     if label is not None and (inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)):
         raise pytest.fail.Exception(
             f"the fixture {fixturedef.argname!r} is a generator decorated with {label}: that would be current in the "

@@ -20,7 +20,7 @@ from bridge.channel import FdLink
 from bridge.contract import Adapter, Capability, FdChannel, ForkedAdapter, WorkerSpec
 from bridge.core.policy import Breaker
 from bridge.core.stats import Health, Stats, WorkerStats
-from bridge.errors import PoolClosed, WorkerStartError
+from bridge.errors import ConfigurationError, PoolClosed, WorkerStartError
 from bridge.runtime.pool import Pool, PoolPolicy
 from bridge.runtime.supervisor import Supervisor, SupervisorPolicy
 
@@ -93,7 +93,13 @@ class Runtime:
 
         Raises:
             PoolClosed: It was closed.
+            ConfigurationError: There is no handler to start.
         """
+        if not self.spec.handler and Capability.PROCESSES in self.adapter.capabilities:
+            raise ConfigurationError(
+                "no handler is set: name one, as in bridge.connect('myapp.worker:Handler'), or in the settings "
+                "(worker.handler, BRIDGE_WORKER__HANDLER)"
+            )
         with self._lock:
             if self.state in (RuntimeState.CLOSING, RuntimeState.CLOSED):
                 raise PoolClosed(self.name)
