@@ -43,7 +43,16 @@ FLOORS: Final = (
     ),
     (("bridge.bulk", "bridge.client"),),
     (("bridge.registry", "bridge.settings", "bridge.assembly"),),
-    (("bridge.testing.fakes", "bridge.testing"), ("bridge", "bridge.cli", "bridge.__main__")),
+    (
+        (
+            "bridge.testing.fakes",
+            "bridge.testing.possessions",
+            "bridge.testing.contract_handler",
+            "bridge.testing.adapter_contract",
+            "bridge.testing",
+        ),
+        ("bridge", "bridge.cli", "bridge.__main__"),
+    ),
 )
 """F0 to F7. All files below bridge/cli count as bridge.cli."""
 
