@@ -16,6 +16,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bridge.adapters.bridge_mock import BridgeMockAdapter
+    from bridge.adapters.mock import MockAdapter
     from bridge.assembly import connect
     from bridge.client import DEFAULT, Bridge, Lease
     from bridge.contract import (
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
         PoolTimeout,
         ProtocolError,
         RemoteError,
+        UnexpectedCall,
         WorkerCrashed,
         WorkerError,
         WorkerStartError,
@@ -50,6 +53,8 @@ if TYPE_CHECKING:
     from bridge.settings import BridgeSettings
 
 _HOMES = (
+    ("bridge.adapters.bridge_mock", ("BridgeMockAdapter",)),
+    ("bridge.adapters.mock", ("MockAdapter",)),
     ("bridge.assembly", ("connect",)),
     ("bridge.client", ("Bridge", "DEFAULT", "Lease")),
     (
@@ -66,6 +71,7 @@ __all__ = [
     "Adapter",
     "Bridge",
     "BridgeError",
+    "BridgeMockAdapter",
     "BridgeSettings",
     "CallCancelled",
     "CallError",
@@ -78,6 +84,7 @@ __all__ = [
     "ExitStatus",
     "Health",
     "Lease",
+    "MockAdapter",
     "PoolClosed",
     "PoolError",
     "PoolOverloaded",
@@ -87,6 +94,7 @@ __all__ = [
     "Reply",
     "Request",
     "Stats",
+    "UnexpectedCall",
     "WorkerCrashed",
     "WorkerError",
     "WorkerInfo",
