@@ -10,6 +10,7 @@ import os
 import select
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from math import ceil
 from typing import Final
 
@@ -24,7 +25,7 @@ class Poller:
         self._epoll = select.epoll()
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._callbacks: dict[int, Callable[[], None]] = {}
-        self.watch(self._wake_fd, self._woken)
+        self.watch(self._wake_fd, partial(_take_wakes, self._wake_fd))  # no method: it would keep us alive
 
     def __del__(self) -> None:
         # Not earlier: a thread that is about to wake us would write into whatever file got the number next.
@@ -74,6 +75,7 @@ class Poller:
         with suppress(BlockingIOError):  # full: it is awake
             os.eventfd_write(self._wake_fd, 1)
 
-    def _woken(self) -> None:
-        with suppress(BlockingIOError):
-            os.eventfd_read(self._wake_fd)
+
+def _take_wakes(fd: int) -> None:
+    with suppress(BlockingIOError):
+        os.eventfd_read(fd)

@@ -213,15 +213,13 @@ class Supervisor:
         """Finish what a signal cut short: without a thread of our own, steps run in callers, who may be interrupted."""
         for generation, member in [*self.fleet.members.items()]:
             worker = self.workers.get(generation)
-            handshake = worker is not None and not worker.ready and isinstance(worker.link, FdLink)
             if worker is None:
                 self._perform(self.fleet.exited(generation, None, served=True, now=now))
             elif member.killed or (member.phase is Phase.STOPPING and worker not in self._leaving):
                 self._kill(worker, worker.killed or Why.DIRTY)
-            elif handshake:
-                start = self._starting.get(worker)
-                if start is None or not start.pending:
-                    worker.calls += 1  # its start didn't fail: we lost the thread of it
+            elif not worker.ready and isinstance(worker.link, FdLink):
+                if worker not in self._starting or not self._starting[worker].pending:
+                    worker.calls += 1  # it did nothing wrong: that is no failed start
                     self._kill(worker, Why.DIRTY)
             elif not worker.ready:
                 self.became_ready(worker)
@@ -323,8 +321,7 @@ class Supervisor:
         start = self._starting.pop(worker, None)
         if start is not None:
             start.abandon()
-        fds = worker.channel.fileno()
-        self._unwatch(None if fds is None else fds[0])
+        self._unwatch((worker.channel.fileno() or (None,))[0])
         self._leaving.discard(worker)
 
     # -- How a start ends (starting.Outcome) -------------------------------------------------------------

@@ -5,11 +5,13 @@ production.
 """
 
 from bridge.answers import in_turn
+from bridge.testing.adapter_contract import AdapterContract
 from bridge.testing.fakes import CRASH, HANG, FakeClock, Gate, Outcome, ScriptedAdapter, ScriptedChannel
 
 __all__ = [
     "CRASH",
     "HANG",
+    "AdapterContract",
     "FakeClock",
     "Gate",
     "Outcome",
