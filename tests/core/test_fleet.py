@@ -6,7 +6,8 @@ from math import inf
 
 import pytest
 
-from bridge.core.fleet import Admit, Effect, Fleet, Kill, Phase, Refuse, Spawn, Stop, Why
+from bridge.core.fleet import Admit, Effect, Fleet, Kill, Refuse, Spawn, Stop, Why
+from bridge.core.lifecycle import WorkerState
 from bridge.core.policy import Breaker, RestartPolicy
 from bridge.errors import WorkerStartError
 
@@ -298,4 +299,4 @@ def test_the_view_is_of_one_moment() -> None:
 
     assert (before.ready, before.starting, before.can_grow) == (0, 2, True)
     assert (fleet.view().ready, fleet.view().starting) == (2, 0)
-    assert [fleet.count(phase) for phase in Phase] == [0, 2, 0]
+    assert [fleet.count(state) for state in (WorkerState.STARTING, WorkerState.READY)] == [0, 2]
