@@ -45,7 +45,7 @@ class Waiter(Generic[W]):
 class PoolState(Generic[W]):
     """Which workers there are, who holds them, who waits."""
 
-    __slots__ = ("idle", "populated_at", "waiting", "workers")
+    __slots__ = ("idle", "populated_at", "standing_since", "waiting", "workers")
 
     def __init__(self) -> None:
         self.workers: dict[W, None] = {}
@@ -54,6 +54,7 @@ class PoolState(Generic[W]):
         # live count, and there is nothing to compact (docs/design/decisions/0003-ordered-queue.md).
         self.waiting: OrderedDict[Waiter[W], None] = OrderedDict()
         self.populated_at = 0.0  # when the first worker came after there had been none
+        self.standing_since = 0.0  # when the first waiter came after there had been none
 
     def checkout(self, waiter: Waiter[W], now: float) -> bool:
         """Lend the warmest idle worker, or queue the waiter (False)."""
@@ -65,6 +66,8 @@ class PoolState(Generic[W]):
             del self.idle[worker]
             return True
         waiter.enqueued_at, waiter.taken, waiter.error = now, False, None
+        if not self.waiting:
+            self.standing_since = now
         self.waiting[waiter] = None
         return False
 
@@ -124,6 +127,10 @@ class PoolState(Generic[W]):
         if not self.workers:
             return deadline
         return min(deadline, max(waiter.enqueued_at, self.populated_at) + checkout_timeout)
+
+    def is_standing(self, interval: float, now: float) -> bool:
+        """Whether the queue hasn't been empty for so many seconds: then it doesn't absorb a burst, it only delays."""
+        return bool(self.waiting) and now - self.standing_since >= interval
 
     def audit(self) -> tuple[list[W], list[Waiter[W]]]:
         """Find what an interruption left behind.
