@@ -23,7 +23,7 @@ from bridge.runtime.pool import PoolPolicy
 from bridge.runtime.supervisor import SupervisorPolicy
 from bridge.schema import BridgeSettings, closest
 from bridge.settings import TestMode
-from bridge.worker import NotEncodable, encode_json
+from bridge.wire import NotEncodable, encode_json
 
 MOCKS: Final = frozenset({"mock", "bridge_mock"})
 """Adapters that full_integration never means."""

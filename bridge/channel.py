@@ -24,7 +24,7 @@ from bridge.core.messages import decode_reply
 from bridge.core.protocol import Connection, Frame, State
 from bridge.errors import ProtocolError
 from bridge.pipes import write_quietly
-from bridge.worker import CALL, HOOK, READ_SIZE, decode_json
+from bridge.wire import CALL, HOOK, READ_SIZE, decode_json
 
 MAX_POLL_MS = 86_400_000
 

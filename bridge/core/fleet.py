@@ -355,13 +355,14 @@ class Fleet:
 
     def _heirless(self) -> int | None:
         """The next worn member to be replaced: one at a time, so that a fleet keeps its strength."""
+        heirless = None
         for generation, member in self.members.items():
-            if member.successor in self.members and member.state is not WorkerState.RETIRING:
-                return None  # one is being replaced already
-            if member.worn is not None and member.state in (WorkerState.READY, WorkerState.DRAINING):
-                if member.successor is None or member.successor not in self.members:
-                    return generation
-        return None
+            if member.state in (WorkerState.READY, WorkerState.DRAINING):
+                if member.successor in self.members:
+                    return None  # one is being replaced already
+                if member.worn is not None and heirless is None:
+                    heirless = generation
+        return heirless
 
     def _spawn(self, wanted: int, now: float) -> list[Effect]:
         if wanted <= 0:

@@ -1,8 +1,8 @@
 """The states of a worker, and which may follow which.
 
-Rules: one table; a step that isn't in it raises, since it would be a defect of ours. The page docs/concepts.md draws its
-diagram from here (h11's way). Apart from fleet.py, which decides when a step is taken, and from the pool, which knows
-who is lent: `busy` is a ready worker that somebody holds.
+Rules: one table; a step that isn't in it raises, since it would be a defect of ours. The page docs/concepts.md draws
+its diagram from here (h11's way). Apart from fleet.py, which decides when a step is taken, and from the pool, which
+knows who is lent: `busy` is a ready worker that somebody holds.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ TRANSITIONS: Final[Mapping[tuple[WorkerState, WorkerState], str]] = MappingProxy
         (WorkerState.STARTING, WorkerState.RETIRING): "its start failed or took too long, or the pool closes",
         (WorkerState.STARTING, WorkerState.STOPPED): "it died, or the system refused it",
         (WorkerState.READY, WorkerState.BUSY): "it is lent",
-        (WorkerState.READY, WorkerState.RETIRING): "its successor is ready, it was idle for too long, or the pool closes",
+        (
+            WorkerState.READY,
+            WorkerState.RETIRING,
+        ): "its successor is ready, it was idle too long, or the pool closes",
         (WorkerState.READY, WorkerState.STOPPED): "it died",
         (WorkerState.BUSY, WorkerState.READY): "it is given back, and no reply is outstanding",
         (WorkerState.BUSY, WorkerState.DRAINING): "its holder left in the middle of a call",
@@ -55,7 +58,7 @@ class IllegalTransition(AssertionError):
 
 
 def step(before: WorkerState, after: WorkerState) -> WorkerState:
-    """Take a step. A worker that is `ready` to the fleet may be `busy` to the pool, so both count where one of them does.
+    """Take a step. What is `ready` to the fleet may be `busy` to the pool, so both count where one of them does.
 
     Raises:
         IllegalTransition: The table doesn't have it.

@@ -1,7 +1,7 @@
 """Calls that killed workers, and are not to kill more.
 
-Rules: off unless a threshold is set; bounded, the oldest go first; a call is known by its encoded bytes, whose digest is
-kept and not the bytes. Apart from the pool, since it knows nothing of workers. (The idea is snakepit's crash barrier.)
+Rules: off unless a threshold is set; bounded, the oldest go first; a call is known by its encoded bytes, whose digest
+is kept and not the bytes. Apart from the pool, since it knows nothing of workers. (The idea is snakepit's.)
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from bridge.core.messages import encode_call, encode_hook
 from bridge.errors import BridgeError, CallCancelled, CallTimeout, WorkerCrashed
 from bridge.runtime.pool import Claim
 from bridge.runtime.worker import Worker
-from bridge.worker import CALL, HOOK
+from bridge.wire import CALL, HOOK
 
 if TYPE_CHECKING:
     from bridge.runtime import Runtime

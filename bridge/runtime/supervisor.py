@@ -26,7 +26,7 @@ from bridge.runtime.poller import Poller
 from bridge.runtime.pool import FIRST_LOOK, Pool
 from bridge.runtime.starting import Starting, drop_frames, start_error
 from bridge.runtime.worker import Latch, Worker
-from bridge.worker import STOP
+from bridge.wire import STOP
 
 log = logging.getLogger("bridge.supervisor")
 stderr_log = logging.getLogger("bridge.worker")

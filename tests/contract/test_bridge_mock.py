@@ -25,7 +25,7 @@ from bridge.core.protocol import Connection, State
 from bridge.runtime.supervisor import SupervisorPolicy
 from bridge.testing import Gate
 from bridge.testing.possessions import left_behind, possessions
-from bridge.worker import CALL, START
+from bridge.wire import CALL, START
 from tests.contract import fakes
 from tests.contract.conftest import OpenBridge
 

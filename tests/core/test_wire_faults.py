@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from bridge.worker import ERROR, HEADER, MAX_TEXT, _answer, arguments_fault, decode_json, describe, fault_frame, invoke
+from bridge.wire import ERROR, HEADER, MAX_TEXT, decode_json
+from bridge.worker import Pipes, _answer, arguments_fault, describe, fault_frame, invoke
 
 # -- Exceptions as data ------------------------------------------------------------------------------------
 
@@ -58,7 +59,7 @@ def test_a_described_exception_shows_the_handlers_lines_alone() -> None:
     def fail() -> None:
         raise LookupError("no")
 
-    fields = decode_json(_answer({"fail": fail}, 7, b'["fail",null]', 2**20)[HEADER.size :])
+    fields = decode_json(_answer(Pipes(-1, -1), {"fail": fail}, 7, b'["fail",null]', 2**20)[HEADER.size :])
 
     assert fields["kind"] == "raised"
     assert "in fail" in fields["traceback"]

@@ -16,7 +16,8 @@ import pytest
 
 import bridge
 from bridge.core.protocol import KINDS, RECEIVE, SEND, State
-from bridge.worker import HEADER, HOOKS
+from bridge.wire import HEADER
+from bridge.worker import HOOKS
 
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))

@@ -1,0 +1,67 @@
+"""Handlers that are told to stop: some do, some don't. They run in a worker; nothing here is imported by a test."""
+
+import ctypes
+import os
+import signal
+import time
+
+
+class Stubborn:
+    """Each command takes `seconds`, unless it is stopped."""
+
+    def __init__(self):
+        self.seen = []
+
+    def pid(self):
+        return os.getpid()
+
+    def history(self):
+        return self.seen
+
+    def on_reset(self):
+        self.seen = []
+
+    def nap(self, seconds):
+        time.sleep(seconds)
+        return "slept"
+
+    def spin(self, seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            pass
+
+    def tidy(self, seconds):
+        try:
+            time.sleep(seconds)
+        except BaseException as error:
+            self.seen.append(type(error).__name__)
+            raise
+        finally:
+            self.seen.append("finally")
+
+    def swallow(self, seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                time.sleep(seconds)
+            except BaseException as error:
+                self.seen.append(type(error).__name__)
+
+    def swallow_once(self, seconds):
+        try:
+            time.sleep(seconds)
+        except BaseException as error:
+            return type(error).__name__
+
+    def mask(self, seconds):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGURG})
+        time.sleep(seconds)
+
+    def block(self, seconds):
+        ctypes.PyDLL(None).usleep(int(seconds * 1e6))  # C code that keeps the GIL
+
+    def echo(self, value):
+        return value
+
+    def reply(self, size):
+        return "x" * size
