@@ -97,9 +97,9 @@ if pid == 0:
     os._exit(0)
 lease.cancel()
 caller.join(20)
+show(errors=errors, answer=b.call("echo", [1]))
 os.close(writing)
 os.waitpid(pid, 0)
-show(errors=errors, answer=b.call("echo", [1]))
 b.close(0)
 """
 
