@@ -6,7 +6,8 @@
         b.call("predict", {"text": "hi"}, timeout=5)
 
 General layout, from the ground up (a file imports only lower floors): errors and worker (F0), core (F1), contract
-(F2), channel (F3), runtime (F4), client (F5), settings, registry and assembly (F6), cli and testing (F7). What isn't
+(F2), channel (F3), runtime (F4), client and scope (F5), settings, registry, assembly, binding and container (F6), cli,
+testing and the pytest plugin (F7). What isn't
 listed in `__all__` may move.
 """
 
@@ -18,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bridge.adapters.bridge_mock import BridgeMockAdapter
     from bridge.adapters.mock import MockAdapter
-    from bridge.assembly import connect
+    from bridge.adapters.python_port import PythonPortAdapter
     from bridge.client import DEFAULT, Bridge, Lease
+    from bridge.container import BridgeContainer, check
     from bridge.contract import (
         Adapter,
         Capability,
@@ -45,24 +47,36 @@ if TYPE_CHECKING:
         PoolTimeout,
         ProtocolError,
         RemoteError,
+        ScopeClosedError,
+        ScopeError,
         UnexpectedCall,
+        UnscopedAccessError,
         WorkerCrashed,
         WorkerError,
         WorkerStartError,
     )
-    from bridge.settings import BridgeSettings
+    from bridge.opening import connect
+    from bridge.overrides import with_adapter, with_settings, with_test_mode
+    from bridge.schema import BridgeSettings
+    from bridge.scope import Scope, ScopedExecutor, ScopedThread, ScopeInfo, carry, current_scope
+    from bridge.settings import TestMode
 
 _HOMES = (
     ("bridge.adapters.bridge_mock", ("BridgeMockAdapter",)),
     ("bridge.adapters.mock", ("MockAdapter",)),
-    ("bridge.assembly", ("connect",)),
+    ("bridge.adapters.python_port", ("PythonPortAdapter",)),
     ("bridge.client", ("Bridge", "DEFAULT", "Lease")),
+    ("bridge.container", ("BridgeContainer", "check")),
     (
         "bridge.contract",
         ("Adapter", "Capability", "Channel", "ExitStatus", "Reply", "Request", "WorkerInfo", "WorkerSpec"),
     ),
     ("bridge.core.stats", ("Health", "Stats", "WorkerStats")),
-    ("bridge.settings", ("BridgeSettings",)),
+    ("bridge.opening", ("connect",)),
+    ("bridge.overrides", ("with_adapter", "with_settings", "with_test_mode")),
+    ("bridge.schema", ("BridgeSettings",)),
+    ("bridge.scope", ("Scope", "ScopeInfo", "ScopedExecutor", "ScopedThread", "carry", "current_scope")),
+    ("bridge.settings", ("TestMode",)),
 )
 """Where the names live that are loaded on first use; all others are errors."""
 
@@ -70,6 +84,7 @@ __all__ = [
     "DEFAULT",
     "Adapter",
     "Bridge",
+    "BridgeContainer",
     "BridgeError",
     "BridgeMockAdapter",
     "BridgeSettings",
@@ -90,18 +105,33 @@ __all__ = [
     "PoolOverloaded",
     "PoolTimeout",
     "ProtocolError",
+    "PythonPortAdapter",
     "RemoteError",
     "Reply",
     "Request",
+    "Scope",
+    "ScopeClosedError",
+    "ScopeError",
+    "ScopeInfo",
+    "ScopedExecutor",
+    "ScopedThread",
     "Stats",
+    "TestMode",
     "UnexpectedCall",
+    "UnscopedAccessError",
     "WorkerCrashed",
     "WorkerError",
     "WorkerInfo",
     "WorkerSpec",
     "WorkerStartError",
     "WorkerStats",
+    "carry",
+    "check",
     "connect",
+    "current_scope",
+    "with_adapter",
+    "with_settings",
+    "with_test_mode",
 ]
 
 

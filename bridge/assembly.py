@@ -11,93 +11,119 @@ import os
 import resource
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final
 
 from bridge import registry
-from bridge.client import Bridge
 from bridge.contract import Adapter, Capability, WorkerSpec
 from bridge.errors import ConfigurationError
 from bridge.runtime import Runtime
 from bridge.runtime.pool import PoolPolicy
 from bridge.runtime.supervisor import SupervisorPolicy
-from bridge.settings import BridgeSettings, closest, sort_keywords
+from bridge.schema import BridgeSettings, closest
+from bridge.settings import TestMode
 from bridge.worker import NotEncodable, encode_json
 
+MOCKS: Final = frozenset({"mock", "bridge_mock"})
+"""Adapters that full_integration never means."""
 FDS_PER_WORKER: Final = 4
 FDS_BESIDES: Final = 64
 
 
-def connect(
-    handler: str,
-    /,
-    *,
-    size: int | None = None,
-    adapter: str | Adapter | None = None,
-    python: str | None = None,
-    **settings: Any,
-) -> Bridge:
-    """Open a bridge to a handler.
+@dataclass(frozen=True)
+class Choice:
+    """Which adapter: what somebody asked for, before it is made."""
 
-    It is usable at once: the first call starts its workers. `with` starts and warms them now, and closes them at
-    its end.
+    source: Any
+    """A name, an adapter (shared by all, never closed by us), or a class or function that makes one."""
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    """Keywords for its constructor."""
+    test_mode: TestMode | None = None
+    """Set when the environment's TEST_MODE asked for it."""
 
-    Args:
-        handler: "pkg.mod:Class", "pkg.mod" or "path/to/file.py:Class".
-        size: Workers; 4 if nothing says otherwise.
-        adapter: A name, or an instance, which is not closed with the bridge.
-        python: The workers' interpreter: a path or "venv:PATH"; the caller's own if not set.
-        settings: Any other setting by its leaf name, or a group by a mapping; what is no setting goes to the
-            constructor of a named adapter. Arguments win over the environment (BRIDGE_*), that over the defaults.
+    @property
+    def is_instance(self) -> bool:
+        """Whether the adapter exists already."""
+        return not isinstance(self.source, (str, type)) and hasattr(self.source, "capabilities")
+
+    @property
+    def label(self) -> str:
+        """As a person names it."""
+        if self.is_instance:
+            return f"{type(self.source).__name__}(...)"
+        return repr(self.source) if isinstance(self.source, str) else str(getattr(self.source, "__name__", self.source))
+
+
+def choice_of(adapter: Any, options: Mapping[str, Any]) -> Choice:
+    """What was handed in as an adapter, checked.
+
+    Raises:
+        ConfigurationError: It is none; it has no such name.
+        TypeError: An option that its constructor doesn't have.
+    """
+    choice = Choice(adapter, MappingProxyType(dict(options)))
+    if not (isinstance(adapter, str) or choice.is_instance or callable(adapter)):
+        raise ConfigurationError(f"an adapter is a name, an instance, a class or a factory, not {adapter!r:.60}")
+    check_options(choice)
+    return choice
+
+
+def check_options(choice: Choice) -> None:
+    """Raise TypeError for an option that the adapter's constructor doesn't have."""
+    if choice.is_instance:
+        for name in choice.options:
+            raise TypeError(f"{name!r} is no setting{closest(name)} (options of an adapter go to its own constructor)")
+        return
+    parameters = _parameters(choice)
+    for name in choice.options:
+        if parameters is not None and name not in parameters:
+            whose = f"the adapter {choice.label}"
+            raise TypeError(f"{name!r} is neither a setting{closest(name)} nor an option of {whose}")
+
+
+def of_mode(mode: TestMode, values: BridgeSettings) -> Choice:
+    """The adapter that a test mode stands for, given the settings."""
+    if mode is TestMode.MOCK_ADAPTER:
+        return Choice("mock")
+    if mode is TestMode.BRIDGE_MOCK:
+        return Choice("bridge_mock")
+    return Choice("python_port" if values.adapter in MOCKS else values.adapter)
+
+
+def capabilities_of(choice: Choice) -> frozenset[Capability]:
+    """What the channels of an adapter can do, without making it when its class says so."""
+    source = choice.source if choice.is_instance else _factory(choice)
+    found = getattr(source, "capabilities", None)
+    return found if isinstance(found, frozenset) else source(**choice.options).capabilities
+
+
+def assemble(values: BridgeSettings, choice: Choice) -> Runtime:
+    """A runtime that isn't started yet.
 
     Raises:
         ConfigurationError: A value can't be used; nothing was started.
-        TypeError: A keyword is neither a setting nor an option of the adapter.
-    """
-    if not isinstance(handler, str) or not handler:
-        raise ConfigurationError(f"a handler is named by a text such as 'pkg.mod:Class', not {handler!r:.60}")
-    named = {"size": size, "python": python, "adapter": adapter if isinstance(adapter, str) else None}
-    given = {"handler": handler} | {name: value for name, value in named.items() if value is not None} | settings
-    tree, rest = sort_keywords(given)
-    values = BridgeSettings.load().with_changes(tree)
-    instance = None if adapter is None or isinstance(adapter, str) else adapter
-    return Bridge(assemble(values, instance, rest), prewarm=values.pool.prewarm)
-
-
-def assemble(
-    values: BridgeSettings, instance: Adapter | None = None, options: Mapping[str, Any] | None = None
-) -> Runtime:
-    """A runtime that isn't started yet.
-
-    Args:
-        instance: Used in place of the adapter that the settings name.
-        options: For the constructor of the named adapter, beside `adapter_options`.
     """
     try:
         spec = _spec(values)
     except FileNotFoundError:
         raise ConfigurationError("the current directory was removed; go to another one") from None
-    own = getattr(instance, "spec", None)
+    adapter = _adapter(values, choice)
+    own = getattr(adapter, "spec", None)
     if isinstance(own, WorkerSpec):
-        if own.handler != spec.handler:
+        if values.worker.handler and own.handler != spec.handler:
             raise ConfigurationError(f"the adapter was made for {own.handler!r}, not for {spec.handler!r}")
-        spec = replace(own, name=spec.name)
-    if instance is None:
-        adapter = _adapter(values.adapter, values.adapter_options, options or {})
-    elif options:
-        name = next(iter(options))
-        raise TypeError(f"{name!r} is no setting{closest(name)} (options of an adapter go to its own constructor)")
-    else:
-        adapter = instance
+        spec = replace(own, name=values.name or own.handler)
     pool, supervisor = values.pool, values.supervisor
     if Capability.PROCESSES in adapter.capabilities:
         _check_limits(pool.size + pool.max_overflow)
     return Runtime(
         adapter,
         spec,
-        owns_adapter=instance is None,
+        owns_adapter=not choice.is_instance,
         call_timeout=values.call.timeout,
+        prewarm=pool.size if pool.prewarm is None else min(pool.size, pool.prewarm),
+        test_mode=None if choice.test_mode is None else choice.test_mode.value,
         pool_policy=PoolPolicy(
             size=pool.size,
             max_overflow=pool.max_overflow,
@@ -115,24 +141,37 @@ def assemble(
     )
 
 
-def _adapter(name: str, configured: Mapping[str, Any], keywords: Mapping[str, Any]) -> Adapter:
-    factory = registry.find(name)
-    parameters = inspect.signature(factory).parameters
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    for option in () if takes_any else keywords:
-        if option not in parameters:
-            raise TypeError(f"{option!r} is neither a setting{closest(option)} nor an option of the adapter {name!r}")
-    for option in () if takes_any else configured:
-        if option not in parameters:
-            raise ConfigurationError(f"adapter_options: the adapter {name!r} has no option {option!r}")
-    adapter: Adapter = factory(**{**configured, **keywords})
-    return adapter
+def _adapter(values: BridgeSettings, choice: Choice) -> Adapter:
+    if choice.is_instance:
+        found: Adapter = choice.source
+        return found
+    options = dict(choice.options)
+    if choice.source == values.adapter:  # the settings' options are for the adapter that they name
+        parameters = _parameters(choice)
+        for option in values.adapter_options:
+            if parameters is not None and option not in parameters:
+                raise ConfigurationError(f"adapter_options: the adapter {choice.label} has no option {option!r}")
+        options = {**values.adapter_options, **options}
+    made: Adapter = _factory(choice)(**options)
+    if not hasattr(made, "capabilities"):
+        raise ConfigurationError(f"{choice.label} made {made!r:.60}, which is no adapter: it has no capabilities")
+    return made
+
+
+def _factory(choice: Choice) -> Any:
+    return registry.find(choice.source) if isinstance(choice.source, str) else choice.source
+
+
+def _parameters(choice: Choice) -> Mapping[str, inspect.Parameter] | None:
+    """The options that its constructor has; None when it takes any."""
+    parameters = inspect.signature(_factory(choice)).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return None
+    return parameters
 
 
 def _spec(values: BridgeSettings) -> WorkerSpec:
     worker = values.worker
-    if not worker.handler:
-        raise ConfigurationError("no handler is set: name one, as in bridge.connect('myapp.worker:Handler')")
     python = _interpreter(worker.python)
     own = python is None or os.path.abspath(python) == os.path.abspath(sys.executable or "")
     if python is None and not sys.executable:
@@ -145,7 +184,8 @@ def _spec(values: BridgeSettings) -> WorkerSpec:
     except NotEncodable as fault:
         raise ConfigurationError(str(fault)) from None
     return WorkerSpec(
-        handler=_absolute(worker.handler),
+        handler=absolute(worker.handler) if worker.handler else "",
+        fake=absolute(worker.fake) if worker.fake else None,
         options=MappingProxyType(dict(worker.options)),
         python=python,
         path=path,
@@ -153,7 +193,7 @@ def _spec(values: BridgeSettings) -> WorkerSpec:
         cwd=worker.cwd,
         env=MappingProxyType(dict(worker.env)),
         max_frame_bytes=worker.max_frame_bytes,
-        name=values.name or worker.handler,
+        name=values.name or worker.handler or "bridge",
     )
 
 
@@ -163,7 +203,7 @@ def _interpreter(python: str | None) -> str | None:
     return python
 
 
-def _absolute(handler: str) -> str:
+def absolute(handler: str) -> str:
     """A handler in a file, by its full path: the worker may have another working directory."""
     name, colon, attribute = handler.partition(":")
     if not name.endswith(".py"):

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 from collections.abc import Generator, Iterable
 from enum import Enum
 from math import inf, isnan
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from bridge import bulk
 from bridge.errors import ConfigurationError, PoolClosed, WorkerError
@@ -40,15 +39,53 @@ Timeout = float | Default | None
 """Seconds; None is no limit; DEFAULT is the setting call.timeout."""
 
 
-class Bridge:
-    """Calls commands of one handler, in a pool of worker processes. Not built by hand: `connect` makes it.
+class Source(Protocol):
+    """Where a bridge finds the runtime of whoever calls it."""
 
-    Any number of threads may share one.
+    def runtime(self) -> Runtime:
+        """What answers for the caller; not started."""
+
+    def peek(self) -> Runtime:
+        """The same, also when it was closed."""
+
+    def start(self) -> Runtime:
+        """Start and warm it."""
+
+    def close(self, timeout: float | None = None) -> None:
+        """Close it."""
+
+
+class Fixed:
+    """A source that is one runtime, whatever the scope."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def runtime(self) -> Runtime:
+        """It."""
+        return self._runtime
+
+    peek = runtime
+
+    def start(self) -> Runtime:
+        """Start and warm it."""
+        self._runtime.warm()
+        return self._runtime
+
+    def close(self, timeout: float | None = None) -> None:
+        """Close it."""
+        self._runtime.close(timeout)
+
+
+class Bridge:
+    """Calls commands of one handler, on the adapter that the caller's scope says, in a pool of workers.
+
+    Not built by hand: `connect` or a container makes it. Any number of threads may share one; each call obeys the scope
+    of whoever makes it.
     """
 
-    def __init__(self, runtime: Runtime, *, prewarm: int | None = None) -> None:
-        self._runtime = runtime
-        self._prewarm = prewarm
+    def __init__(self, source: Source) -> None:
+        self._source = source
 
     # -- Calls -------------------------------------------------------------------------------------------
 
@@ -66,7 +103,7 @@ class Bridge:
             CallTimeout: It was sent, and no answer came in time; its worker is replaced.
             WorkerCrashed: Its worker died; if `retryable`, before the handler saw it.
         """
-        runtime = self._runtime
+        runtime = self._source.runtime()
         if runtime.state is not RuntimeState.OPEN:
             runtime.start()
         return calls.call(runtime, command, args, runtime.call_timeout if timeout is DEFAULT else _checked(timeout))
@@ -93,7 +130,7 @@ class Bridge:
             return_exceptions: Errors take their result's place; else the first one is raised, and ends it.
             timeout: Seconds for each item.
         """
-        runtime = self._runtime
+        runtime = self._source.runtime()
         seconds = runtime.call_timeout if timeout is DEFAULT else _checked(timeout)
         calls_args = items if arg is None else ({arg: item} for item in items)
         runtime.start()
@@ -110,7 +147,7 @@ class Bridge:
         Raises:
             PoolTimeout, PoolOverloaded, CircuitOpen, PoolClosed, WorkerStartError: No worker was lent.
         """
-        runtime = self._runtime
+        runtime = self._source.runtime()
         runtime.start()
         return Lease(self, runtime, runtime.call_timeout if timeout is DEFAULT else _checked(timeout))
 
@@ -118,25 +155,24 @@ class Bridge:
 
     def stats(self) -> Stats:
         """What it has done and is doing."""
-        return self._runtime.stats()
+        return self._source.peek().stats()
 
     def health(self) -> Health:
         """Whether calls can be served."""
-        return self._runtime.health()
+        return self._source.peek().health()
 
     def close(self, timeout: float | None = None) -> None:
         """Refuse new calls, let running ones end, then stop the workers; after `timeout` seconds kill them.
 
         Idempotent. Returns at the latest 2 s after the timeout (None: the setting shutdown_timeout).
         """
-        self._runtime.close(_checked(timeout))
+        self._source.close(_checked(timeout))
 
     def __enter__(self) -> Bridge:
-        size = self._runtime.pool.policy.size
         try:
-            self._runtime.warm(size if self._prewarm is None else min(size, self._prewarm))
+            self._source.start()
         except BaseException:
-            self._runtime.close(0)
+            self._source.close(0)
             raise
         return self
 
@@ -144,16 +180,10 @@ class Bridge:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # An error that leaves the block, Ctrl-C above all, doesn't wait for calls of other threads.
-        self._runtime.close(None if kind is None else 0)
-
-    def __del__(self) -> None:
-        runtime = getattr(self, "_runtime", None)
-        if runtime is not None and runtime.state in (RuntimeState.STARTING, RuntimeState.OPEN):
-            warnings.warn(f"{self!r} was dropped without close()", ResourceWarning, source=self, stacklevel=2)
-            runtime.request_close()
+        self._source.close(None if kind is None else 0)
 
     def __repr__(self) -> str:
-        stats = self._runtime.stats()
+        stats = self.stats()
         return (
             f"<Bridge {stats.name} on {stats.adapter}: {stats.state}, {len(stats.workers)} of {stats.size} workers, "
             f"{stats.busy} busy, {stats.waiting} waiting>"

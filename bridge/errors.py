@@ -25,7 +25,10 @@ __all__ = [
     "PoolTimeout",
     "ProtocolError",
     "RemoteError",
+    "ScopeClosedError",
+    "ScopeError",
     "UnexpectedCall",
+    "UnscopedAccessError",
     "WorkerCrashed",
     "WorkerError",
     "WorkerStartError",
@@ -80,6 +83,40 @@ class CapabilityError(BridgeError):
     """The adapter in use can't do what was asked; the message names one that can."""
 
     __module__ = "bridge"
+
+
+class ScopeError(BridgeError, RuntimeError):
+    """A scope was used in a way that can't work: twice, or left where it wasn't entered. What it owned is closed."""
+
+    __module__ = "bridge"
+
+
+class ScopeClosedError(ScopeError):
+    """The caller still carries a scope that has ended. Nothing was called, on its adapter or any other."""
+
+    __module__ = "bridge"
+
+    def __init__(self, label: str) -> None:
+        super().__init__(
+            f"the scope {label} has ended, but this code (thread, task, callback or generator) still runs in it. "
+            "End it before the scope, for instance with scope.spawn(...), which is joined; or start it outside"
+        )
+        self.label = label
+
+
+class UnscopedAccessError(ScopeError):
+    """A thread that is in no scope called while tests are kept apart by scopes. Nothing was called."""
+
+    __module__ = "bridge"
+
+    def __init__(self, thread: str, *, name: str, why: str) -> None:
+        super().__init__(
+            f"thread {thread!r} called {name} without being in any scope, and {why}. One of these helps: build the "
+            "application inside the fixture or test that uses it; loop.set_default_executor(bridge.ScopedExecutor()), "
+            "bridge.ScopedThread, or bridge.carry(fn) where the thread or job is started; or, for a server that starts "
+            "threads of its own, with_adapter(..., container=..., everywhere=True)"
+        )
+        self.thread, self.name, self.why = thread, name, why
 
 
 # -- The pool ----------------------------------------------------------------------------------------------

@@ -1,231 +1,108 @@
-"""What can be set, from where, and what is legal.
+"""Where settings come from: the one reader of the environment.
 
-Rules: the only reader of BRIDGE_*; building a model never reads the environment, `load` does, once; models are
-frozen, and every change is validated again. Leaf names are unique, so that one word means one field. pydantic's own
-ValidationError never leaves this module. Apart from those who use the values: they get plain frozen policies.
+Rules: the standard library only, since the pytest plugin is loaded in every test run of whoever has the package
+installed (pydantic costs 100 ms); nothing is remembered, each function reads when it is called. The models and what is
+legal in them are in schema.py, and can be imported from here; they are loaded on first use. Apart from schema.py for
+that reason.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from difflib import SequenceMatcher, get_close_matches
-from types import MappingProxyType
-from typing import Any, Final, TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
+from difflib import SequenceMatcher
+from enum import Enum
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 from bridge.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from bridge.schema import GROUPS, LEAVES, BridgeSettings, closest, sort_keywords
+
+__all__ = ["GROUPS", "LEAVES", "BridgeSettings", "TestMode", "closest", "sort_keywords"]
+
 SIMILAR: Final = 0.8
 """An unknown variable this close to one of ours is a misspelling; anything else is somebody else's."""
-MAX_FRAME: Final = 2**32 - 1
+TEST_MODE: Final = "TEST_MODE"
+"""Read with a bridge's own prefix, and without one: it speaks to all bridges of a test run."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(import_module("bridge.schema"), name)
+    raise AttributeError(f"module 'bridge.settings' has no attribute {name!r}")
 
 
-class WorkerSettings(_Frozen):
-    """What a worker serves, and in which interpreter."""
+class TestMode(str, Enum):
+    """What tests run on."""
 
-    handler: str | None = Field(None, description="pkg.mod:Class, pkg.mod or path/to/file.py:Class")
-    options: dict[str, Any] = Field({}, description="keywords for the handler's constructor")
-    python: str | None = Field(None, description="interpreter, a path or venv:PATH; the caller's own if not set")
-    path: tuple[str, ...] = Field((), description="entries in front of the worker's sys.path")
-    cwd: str | None = Field(None, description="working directory; the caller's if not set")
-    env: dict[str, str] = Field({}, description="added to the caller's environment")
-    max_frame_bytes: int = Field(256 * 1024 * 1024, ge=1024, le=MAX_FRAME, description="bytes of one value, encoded")
+    __test__ = False  # for pytest, which collects classes by their names
 
-
-class PoolSettings(_Frozen):
-    """How many workers there are, and how long callers wait for one."""
-
-    size: int = Field(4, ge=1, le=4096, description="workers that are always kept")
-    max_overflow: int = Field(0, ge=0, le=4096, description="workers more while callers wait")
-    checkout_timeout: float = Field(30.0, gt=0, description="seconds to wait for a worker; start-up isn't charged")
-    max_waiting: int | None = Field(None, ge=0, description="callers that may wait; no limit if not set")
-    prewarm: int | None = Field(None, ge=0, description="workers that `with` waits for; all if not set")
-
-
-class CallSettings(_Frozen):
-    """How long a call may take."""
-
-    timeout: float | None = Field(60.0, gt=0, description="seconds of a call that names none; null is no limit")
-
-
-class SupervisorSettings(_Frozen):
-    """How workers are started, and given up."""
-
-    startup_timeout: float = Field(30.0, gt=0, description="seconds from a start to readiness")
-    shutdown_timeout: float = Field(5.0, ge=0, description="seconds that calls and workers have to end in `close`")
-    max_restarts: int = Field(3, ge=0, description="failed starts within the window before the breaker opens")
-    restart_window: float = Field(5.0, gt=0, description="seconds")
-    backoff: float = Field(0.1, gt=0, le=30, description="seconds after the first failed start; doubles up to 30")
-
-
-class RecycleSettings(_Frozen):
-    """When a worker is let go."""
-
-    max_idle: float = Field(60.0, gt=0, description="seconds until an idle worker above `size` is let go")
-
-
-class BridgeSettings(_Frozen):
-    """All settings of one bridge. Building one reads nothing; `load` reads the environment."""
-
-    name: str | None = Field(None, description="labels logs, stats and errors; the handler if not set")
-    adapter: str = Field("python_port", description="name of the adapter")
-    adapter_options: dict[str, Any] = Field({}, description="keywords for the adapter's constructor")
-    worker: WorkerSettings = WorkerSettings()
-    pool: PoolSettings = PoolSettings()
-    call: CallSettings = CallSettings()
-    supervisor: SupervisorSettings = SupervisorSettings()
-    recycle: RecycleSettings = RecycleSettings()
-
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise _explained(error, "settings") from error
+    MOCK_ADAPTER = "mock_adapter"
+    """The adapter mock: answers, no bytes."""
+    BRIDGE_MOCK = "bridge_mock"
+    """The adapter bridge_mock: the real protocol, no process."""
+    FULL_INTEGRATION = "full_integration"
+    """The adapter that the settings name; python_port when they name a mock."""
 
     @classmethod
-    def load(
-        cls, defaults: Mapping[str, Any] | None = None, *, prefix: str = "BRIDGE_", env_file: str | None = None
-    ) -> BridgeSettings:
-        """Defaults, overlaid by the file, overlaid by the environment.
-
-        Args:
-            prefix: Of the variables; nested by two underscores, as in BRIDGE_POOL__SIZE.
-            env_file: A dotenv file; none is read unless it is named.
+    def of(cls, value: object) -> TestMode:
+        """The mode that a text names.
 
         Raises:
-            ConfigurationError: A value is out of its range, or a name is close to one of ours; says which.
+            ConfigurationError: There is no such mode; lists the three.
         """
-        _refuse_misspelt(prefix)
         try:
-            found = _EnvSettings(
-                _env_prefix=prefix, _env_file=env_file, _env_nested_delimiter="__", **dict(defaults or {})
-            )
-        except ValidationError as error:
-            raise _explained(error, f"the environment ({prefix}*)") from error
-        except SettingsError as error:
-            raise ConfigurationError(f"{error}: lists and mappings are written as JSON") from error
-        return cls(**found.model_dump(exclude_unset=True))
-
-    def with_changes(self, changes: Mapping[str, Any]) -> BridgeSettings:
-        """These settings, with a tree of changes merged in, validated as a whole.
-
-        Raises:
-            ConfigurationError: Says which field, and its range.
-        """
-        tree = self.model_dump(exclude_unset=True)
-        for name, value in changes.items():
-            if name in GROUPS and isinstance(value, Mapping):
-                tree[name] = {**tree.get(name, {}), **value}
-            else:
-                tree[name] = value
-        return type(self)(**tree)
+            return cls(value)
+        except ValueError:
+            known = ", ".join(mode.value for mode in cls)
+            raise ConfigurationError(f"TEST_MODE is one of {known}, or not set at all; not {value!r}") from None
 
 
-class _EnvSettings(BaseSettings):
-    """The reader of the environment. Its fields are BridgeSettings' own."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_nested_delimiter="__", env_parse_none_str="null")
-
-    name: str | None = None
-    adapter: str = "python_port"
-    adapter_options: dict[str, Any] = {}
-    worker: WorkerSettings = WorkerSettings()
-    pool: PoolSettings = PoolSettings()
-    call: CallSettings = CallSettings()
-    supervisor: SupervisorSettings = SupervisorSettings()
-    recycle: RecycleSettings = RecycleSettings()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return env_settings, dotenv_settings, init_settings  # what the program says are defaults: they come last
-
-
-def _leaves() -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    for name, field in BridgeSettings.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            found.update({leaf: (name, leaf) for leaf in field.annotation.model_fields})
-        else:
-            found[name] = (name,)
-    return found
-
-
-LEAVES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(_leaves())
-"""Each leaf name and the path of its one field."""
-GROUPS: Final = frozenset(path[0] for path in LEAVES.values() if len(path) == 2)
-
-T = TypeVar("T")
-
-
-def sort_keywords(keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split flat keywords into a tree of settings and what is no setting.
-
-    A leaf name means its one field (`size` is pool.size); a group name takes a mapping.
+def mode_in_force(prefix: str = "BRIDGE_") -> TestMode | None:
+    """The test mode that the environment asks for; None when it says nothing.
 
     Raises:
-        ConfigurationError: A field is given twice.
+        ConfigurationError: Empty, misspelt, in capitals; lists the three values.
     """
-    tree: dict[str, Any] = {}
-    rest: dict[str, Any] = {}
-    for name, value in keywords.items():
-        if name in GROUPS:
-            if not isinstance(value, Mapping):
-                raise ConfigurationError(f"{name} is a group of settings: give it a mapping, not {value!r:.60}")
-            given = [(name, leaf, item) for leaf, item in value.items()]
-        elif name in LEAVES:
-            given = [(*LEAVES[name], value)]
-        else:
-            rest[name] = value
-            continue
-        for *group, leaf, item in given:
-            place = tree.setdefault(group[0], {}) if group else tree
-            if leaf in place:
-                raise ConfigurationError(f"{'.'.join([*group, leaf])} is given twice, by name and in its group")
-            place[leaf] = item
-    return tree, rest
+    text = os.environ.get(prefix + TEST_MODE, os.environ.get(TEST_MODE))
+    return None if text is None else TestMode.of(text)
 
 
-def closest(name: str) -> str:
-    """A hint for a name that is no setting, or nothing."""
-    match = get_close_matches(name, [*LEAVES, *GROUPS], 1)
-    return f"; did you mean {match[0]!r}?" if match else ""
+def ask_for_test_mode(mode: str) -> Callable[[], None]:
+    """Set TEST_MODE for this process and those it starts, before anything reads it. Answers how to take it back.
+
+    Raises:
+        ConfigurationError: There is no such mode; nothing was set.
+    """
+    before, os.environ[TEST_MODE] = os.environ.get(TEST_MODE), TestMode.of(mode).value
+
+    def take_back() -> None:
+        os.environ.pop(TEST_MODE, None)
+        if before is not None:
+            os.environ[TEST_MODE] = before
+
+    return take_back
 
 
-def _refuse_misspelt(prefix: str) -> None:
-    ours = {"__".join(path).upper() for path in LEAVES.values()} | {group.upper() for group in GROUPS}
-    for variable in os.environ:
+def refuse_misspelt(prefix: str, ours: AbstractSet[str], variables: Iterable[str] | None = None) -> None:
+    """Look for variables that were probably meant for us.
+
+    Args:
+        ours: Names of settings and their groups, in capitals, nested by two underscores.
+        variables: Names to look at; the environment's own if not given.
+
+    Raises:
+        ConfigurationError: One is close to a setting without being one.
+    """
+    for variable in os.environ if variables is None else variables:
         if not variable.upper().startswith(prefix.upper()):
             continue
         name = variable[len(prefix) :].upper()
-        if name in ours or name.partition("__")[0].lower() in GROUPS | {"adapter_options"}:
-            continue  # inside a group pydantic checks
-        near = max(ours, key=lambda known: SequenceMatcher(None, name, known).ratio())
+        if name.partition("__")[0] in ours:
+            continue  # a group or a mapping: what is inside pydantic checks
+        near = max(ours, key=lambda setting: SequenceMatcher(None, name, setting).ratio())
         if SequenceMatcher(None, name, near).ratio() >= SIMILAR:
             raise ConfigurationError(f"{variable} is no setting; did you mean {prefix}{near}? Rename or unset it")
-
-
-def _explained(error: ValidationError, where: str) -> ConfigurationError:
-    lines = []
-    for fault in error.errors(include_url=False):
-        place = [str(step) for step in fault["loc"]]
-        text = f"{'.'.join(place)}: {fault['msg']}"
-        if fault["type"] == "extra_forbidden":
-            text = f"{'.'.join(place)} is no setting{closest(place[-1])}"
-        elif "input" in fault:
-            text += f", not {fault['input']!r:.60}"
-        lines.append(text)
-    return ConfigurationError(f"{where}: {'; '.join(lines)}")

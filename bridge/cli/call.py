@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from bridge.assembly import connect
 from bridge.cli import exits
 from bridge.cli.output import print_json
 from bridge.client import DEFAULT
 from bridge.errors import ConfigurationError
+from bridge.opening import connect
 from bridge.settings import BridgeSettings
 
 

@@ -13,12 +13,12 @@ import time
 from collections import Counter
 from typing import Any, Final
 
-from bridge.assembly import connect
 from bridge.cli import census, exits, report
 from bridge.cli.accident import Accident
 from bridge.cli.progress import Progress
 from bridge.client import Bridge
 from bridge.errors import ConfigurationError, WorkerCrashed
+from bridge.opening import connect
 
 MAX_TRIES: Final = 3
 """Times that one file is sent, before it is given up as lost."""

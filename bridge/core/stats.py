@@ -79,6 +79,8 @@ class Stats:
     """Calls that were sent again, since a worker had died before it saw them."""
     p50: float | None
     p99: float | None
+    test_mode: str | None = None
+    """The TEST_MODE that chose the adapter."""
 
     @property
     def idle(self) -> int:
@@ -105,3 +107,5 @@ class Health:
     """closed (starts are allowed), open (they failed too often) or half-open (one is being tried)."""
     last_error: str | None
     """Why the last start failed; None once one succeeded."""
+    test_mode: str | None = None
+    """The TEST_MODE that chose the adapter: no real work is done, unless it says full_integration."""

@@ -17,10 +17,10 @@ from typing import Final
 from weakref import WeakSet
 
 from bridge.channel import FdLink
-from bridge.contract import Adapter, FdChannel, ForkedAdapter, WorkerSpec
+from bridge.contract import Adapter, Capability, FdChannel, ForkedAdapter, WorkerSpec
 from bridge.core.policy import Breaker
 from bridge.core.stats import Health, Stats, WorkerStats
-from bridge.errors import PoolClosed, WorkerStartError
+from bridge.errors import ConfigurationError, PoolClosed, WorkerStartError
 from bridge.runtime.pool import Pool, PoolPolicy
 from bridge.runtime.supervisor import Supervisor, SupervisorPolicy
 
@@ -45,6 +45,8 @@ class Runtime:
         name: Labels logs, stats and errors.
         owns_adapter: Whether closing it closes the adapter too.
         call_timeout: Seconds for a call that names none; None is no limit.
+        prewarm: Workers that `warm` waits for; None is all.
+        test_mode: The TEST_MODE that chose the adapter, to be shown.
         clock: Monotonic seconds.
     """
 
@@ -57,10 +59,14 @@ class Runtime:
         supervisor_policy: SupervisorPolicy,
         owns_adapter: bool = True,
         call_timeout: float | None = 60.0,
+        prewarm: int | None = None,
+        test_mode: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.adapter, self.spec, self.name = adapter, spec, spec.name
-        self.call_timeout = call_timeout
+        self.origin: object = None  # the frame that it was built in or for; opaque here
+        self.call_timeout, self.test_mode = call_timeout, test_mode
+        self._prewarm = pool_policy.size if prewarm is None else prewarm
         self._owns_adapter = owns_adapter
         self.clock = clock
         self._pool_policy, self._supervisor_policy = pool_policy, supervisor_policy
@@ -87,7 +93,13 @@ class Runtime:
 
         Raises:
             PoolClosed: It was closed.
+            ConfigurationError: There is no handler to start.
         """
+        if not self.spec.handler and Capability.PROCESSES in self.adapter.capabilities:
+            raise ConfigurationError(
+                "no handler is set: name one, as in bridge.connect('myapp.worker:Handler'), or in the settings "
+                "(worker.handler, BRIDGE_WORKER__HANDLER)"
+            )
         with self._lock:
             if self.state in (RuntimeState.CLOSING, RuntimeState.CLOSED):
                 raise PoolClosed(self.name)
@@ -109,12 +121,26 @@ class Runtime:
         if self.state is RuntimeState.CLOSED:  # by a finaliser, which found nothing to close
             self.supervisor.close(self.clock())
 
-    def warm(self, workers: int) -> None:
+    @property
+    def holds_resources(self) -> bool:
+        """Whether it has processes, threads or descriptors once it is started."""
+        return not self.adapter.capabilities.isdisjoint({Capability.PROCESSES, Capability.FDS})
+
+    @property
+    def blocks(self) -> bool:
+        """Whether `warm` has to wait for processes."""
+        return Capability.PROCESSES in self.adapter.capabilities and self._prewarm > 0
+
+    def warm(self, workers: int | None = None) -> None:
         """Start, and wait until so many workers are ready, for `startup_timeout` at most.
+
+        Args:
+            workers: None is what it was made with.
 
         Raises:
             WorkerStartError: A start failed; the runtime is as it was, and goes on trying.
         """
+        workers = self._prewarm if workers is None else workers
         self.start()
         deadline = self.clock() + self._supervisor_policy.startup_timeout
         while True:
@@ -223,6 +249,7 @@ class Runtime:
             retries=pool.retries,
             p50=pool.latencies.quantile(0.5),
             p99=pool.latencies.quantile(0.99),
+            test_mode=self.test_mode,
         )
 
     def health(self) -> Health:
@@ -237,11 +264,17 @@ class Runtime:
             size=self._pool_policy.size,
             breaker=fleet.breaker.value,
             last_error=None if error is None else f"{error.reason}: {error.detail}",
+            test_mode=self.test_mode,
         )
 
 
 _live: WeakSet[Runtime] = WeakSet()
 """Every runtime that wasn't collected: the exit and fork hooks walk it."""
+
+
+def live() -> list[Runtime]:
+    """Every runtime that wasn't collected, closed ones too."""
+    return list(_live)
 
 
 def _close_all() -> None:

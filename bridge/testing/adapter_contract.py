@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
-from bridge.client import Bridge
+from bridge.client import Bridge, Fixed
 from bridge.contract import Adapter, Capability, FdChannel, ProcessAdapter, ProcessChannel, WorkerInfo, WorkerSpec
 from bridge.errors import (
     BridgeError,
@@ -90,7 +90,7 @@ class AdapterContract:
             pool_policy=PoolPolicy(size, checkout_timeout=checkout_timeout),
             supervisor_policy=SupervisorPolicy(startup_timeout=startup_timeout, max_restarts=0),
         )
-        with Bridge(runtime) as bridge:
+        with Bridge(Fixed(runtime)) as bridge:
             yield bridge, runtime
 
     # -- Values, commands, errors ------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bridge.client import Bridge
+from bridge.client import Bridge, Fixed
 from bridge.contract import Adapter, WorkerSpec
 from bridge.runtime import Runtime
 from bridge.runtime.pool import PoolPolicy
@@ -36,6 +36,6 @@ def open_bridge() -> Iterator[OpenBridge]:
                 pool_policy=PoolPolicy(size),
                 supervisor_policy=policy or SupervisorPolicy(),
             )
-            return opened.enter_context(Bridge(runtime))
+            return opened.enter_context(Bridge(Fixed(runtime)))
 
         yield open_

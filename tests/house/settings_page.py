@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from typing import Any, Final, Union, get_args, get_origin
 
 from bridge.settings import GROUPS, BridgeSettings
@@ -20,11 +21,13 @@ This page is made from the model (`python -m tests.house.settings_page > docs/re
 
 A value comes from the first of these that gives one:
 
-1. an argument of `bridge.connect`, by the name of the field (`size=8`) or in its group (`pool={"size": 8}`);
-2. the environment variable;
-3. the default.
+1. the caller's scope, innermost first (`with_settings(size=8)`, `with_adapter("python_port", size=8)`);
+2. an argument of `bridge.connect`, by the name of the field (`size=8`) or in its group (`pool={"size": 8}`);
+3. the environment variable;
+4. the default.
 
-`bridge.connect` reads the environment once, when it is called; nothing else reads it. `BridgeSettings(...)` is the
+`bridge.connect` reads the environment once, when it is called, and a `BridgeContainer` that was given no settings at
+its first use; nothing else reads it, but for `TEST_MODE`, which every container obeys. `BridgeSettings(...)` is the
 same set of fields as a frozen model, and building one never reads the environment: `BridgeSettings.load()` does, with
 another prefix than `BRIDGE_` if asked, and with a dotenv file if one is named. The environment wins over that file,
 and that over the defaults which the program passes.
@@ -38,7 +41,7 @@ and that over the defaults which the program passes.
 """
 
 SIGNS: Final = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-WORDS: Final = {str: "text", int: "integer", float: "number", bool: "true or false", dict: "mapping", tuple: "list"}
+WORDS: Final = {str: "text", bool: "true or false", int: "integer", float: "number", dict: "mapping", tuple: "list"}
 
 
 def kind(annotation: Any) -> str:
@@ -46,6 +49,8 @@ def kind(annotation: Any) -> str:
     origin = get_origin(annotation)
     if origin in (Union, types.UnionType):
         return " or ".join("null" if part is type(None) else kind(part) for part in get_args(annotation))
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return ", ".join(f"`{member.value}`" for member in annotation)
     return WORDS[origin or annotation]
 
 

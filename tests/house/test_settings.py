@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bridge.settings import GROUPS, LEAVES, BridgeSettings, _EnvSettings
+from bridge.schema import GROUPS, LEAVES, BridgeSettings, _EnvSettings
 from tests.house.settings_page import page
 from tests.house.sources import ROOT
 

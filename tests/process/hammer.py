@@ -164,7 +164,7 @@ def main(mode: str, signals: int, seed: int, limit: float) -> None:
             b = bridge.connect(f"{ROUGH}:Rough", adapter=InlineAdapter(), size=2, timeout=20)
             return
         # Else nearly all signals would meet a caller that waits for the audit of what the signal before it stranded.
-        b._runtime.supervisor.notice()
+        b._source.peek().supervisor.notice()
         wait_until(lambda: b.stats().idle or mode == "contended", 20, what=f"an idle worker of {b}")
 
     with rivals(b, 2 if mode == "contended" else 0) as wrong:
@@ -173,7 +173,7 @@ def main(mode: str, signals: int, seed: int, limit: float) -> None:
 
     def full() -> bool:
         gc.collect()
-        b._runtime.supervisor.notice()  # without processes nobody else would make an audit now
+        b._source.peek().supervisor.notice()  # without processes nobody else would make an audit now
         return b.stats().idle == 2
 
     assert call(0) == 0

@@ -1,0 +1,339 @@
+"""What a Bridge, or a container, asks for its runtime: the one place where a scope meets the settings.
+
+Rules: who asks is answered by the scope that the caller is in, at the door, and what was found travels on as an
+argument; nothing is remembered of it but in the frame that answered, or here when none did. A runtime is built under a
+lock, once, and starts nothing. Apart from scope.py, which knows frames and no settings, and from assembly.py, which
+knows settings and no frames.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from bridge.assembly import Choice, absolute, assemble, of_mode
+from bridge.errors import ConfigurationError, PoolClosed, ScopeClosedError, ScopeError, UnscopedAccessError
+from bridge.frames import CURRENT, Frame, Kind
+from bridge.plan import ScopePlan
+from bridge.runtime import Runtime, RuntimeState
+from bridge.schema import BridgeSettings
+
+log = logging.getLogger("bridge.scope")
+
+OVER = (RuntimeState.CLOSING, RuntimeState.CLOSED)
+
+
+class Binding:
+    """One container's, or one connected Bridge's, way to its runtime.
+
+    Args:
+        base: The settings without any scope; called once, at first use.
+        choice: The adapter that was set for it, if one was; called when a runtime is built that no scope decides.
+        scoped: Whether scopes count; not for `connect(adapter=...)`.
+        reopens: Whether `start` opens it again after `close`.
+        check: Called once, at first use; raises ConfigurationError.
+    """
+
+    def __init__(
+        self,
+        base: Callable[[], BridgeSettings],
+        choice: Callable[[], Choice | None] = lambda: None,
+        *,
+        scoped: bool = True,
+        reopens: bool = False,
+        check: Callable[[], None] = bool,  # type: ignore[assignment]  # it does nothing
+    ) -> None:
+        self.birth = CURRENT.get()
+        self.everywhere: Frame | None = None
+        self._base, self._choice, self._check = base, choice, check
+        self._scoped, self._reopens = scoped, reopens
+        self._settings: BridgeSettings | None = None
+        self._default: Runtime | None = None
+        self._closed = self._given_up = self._checked = False
+        self._pid, self._guard = os.getpid(), threading.RLock()
+
+    # -- At the door -------------------------------------------------------------------------------------
+
+    def runtime(self) -> Runtime:
+        """What answers for the caller; built if need be, not started.
+
+        Raises:
+            ScopeClosedError: The caller still carries a scope that has ended.
+            UnscopedAccessError: The caller is a thread without a scope, where tests are kept apart by scopes.
+            ConfigurationError: It can't be built.
+            PoolClosed: It was closed for good.
+        """
+        if self._closed:
+            raise PoolClosed(self.name)
+        return self.peek()
+
+    def peek(self) -> Runtime:
+        """The same, also when it was closed."""
+        # The hot path: two look-ups, whatever the depth.
+        frame = CURRENT.get()
+        if frame is None:
+            if self.birth is None and self.everywhere is None and self._default is not None:
+                return self._default
+        elif self._scoped and not frame.closed:
+            owner = frame.pins.get(self, frame.default)
+            if owner is not None and not owner.closed:
+                found: Runtime | None = owner.runtimes.get(self)
+                if found is not None:
+                    return found
+        return self._find(self._owner())
+
+    def _find(self, owner: Frame | None) -> Runtime:
+        if owner is None:
+            return self._default or self._build_default()
+        return owner.runtimes.get(self) or self.build_in(owner)
+
+    def _owner(self) -> Frame | None:
+        """The frame that answers for the caller; None when the default does."""
+        if not self._scoped:
+            return None
+        frame = CURRENT.get()
+        if frame is None and (frame := self._frame_of_nobody()) is None:
+            return None
+        frame.check()
+        owner = frame.pins.get(self, frame.default)
+        if owner is not None:
+            owner.check()
+        return owner
+
+    def _frame_of_nobody(self) -> Frame | None:
+        """The frame of a caller who has none: a plain thread, an application's own executor, production."""
+        if self.everywhere is not None:
+            return self.everywhere
+        birth = self.birth
+        if birth is None or birth.kind is Kind.SCOPE:
+            return birth
+        thread = threading.current_thread().name
+        if birth.kind is Kind.TEST and birth.strict and birth.open_scopes:
+            scopes = ", ".join(frame.label for frame in birth.open_scopes)
+            raise UnscopedAccessError(thread, name=self.name, why=f"{scopes} is open in the test that built it")
+        if birth.kind is Kind.ROOT and birth.strict:
+            why = "it was built at import time or in a wider fixture, so that no test is known to be the caller's"
+            raise UnscopedAccessError(thread, name=self.name, why=why)
+        return birth
+
+    # -- Life --------------------------------------------------------------------------------------------
+
+    def start(self) -> Runtime:
+        """Start what answers for the caller, and wait until it is warm. Opens a container again that was shut down."""
+        with self._lock():
+            self._given_up = False
+            owner = self._owner()
+            if self._reopens and self._find(owner).state in OVER:
+                if owner is None:
+                    self._default = None
+                else:
+                    owner.runtimes.pop(self, None)
+        runtime = self.runtime()
+        start(runtime)
+        return runtime
+
+    def close(self, timeout: float | None = None) -> None:
+        """Close what answers for the caller, as Runtime.close; calls are refused until `start`, or for good."""
+        own = []
+        with self._lock():
+            self._closed = not self._reopens
+            try:
+                own = [self._own_runtime()]
+            except (ScopeClosedError, ConfigurationError):
+                self._given_up = True  # its scope has closed it already; or there never was one, and a call says why
+            if self._closed and self._default is not None and self._default not in own:
+                own.append(self._default)
+        for each, until in [(each, each.request_close(timeout)) for each in own]:
+            each.await_closed(until)
+
+    def _own_runtime(self) -> Runtime:
+        """What answers for the caller and for nobody else."""
+        owner = self._owner()
+        runtime = self._find(owner)
+        if owner is not None and runtime is owner.shared:  # other containers go on with it
+            owner.runtimes[self] = runtime = assemble(*self._effective(owner))
+        return runtime
+
+    def drop_default(self) -> None:
+        """The default was replaced: what was built for the old one closes by itself, and the next use builds anew."""
+        with self._lock():
+            runtime, self._default, self._settings = self._default, None, None
+        if runtime is not None:
+            runtime.request_close()
+
+    # -- For those who look ------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Labels errors."""
+        base = self.base
+        return base.name or base.worker.handler or "bridge"
+
+    @property
+    def base(self) -> BridgeSettings:
+        """The settings without any scope; read once."""
+        if self._settings is None:
+            with self._lock():
+                if self._settings is None:
+                    self._settings = self._base()
+        return self._settings
+
+    def settings(self) -> BridgeSettings:
+        """The settings that count for the caller."""
+        owner = self._owner()
+        return self.base if owner is None else self._effective(owner)[0]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is open for the caller."""
+        try:
+            owner = self._owner()
+        except ScopeClosedError:
+            return True
+        found = self._default if owner is None else owner.runtimes.get(self)
+        return self._given_up or (found is not None and found.state in OVER)
+
+    def choice(self) -> Choice:
+        """The adapter that was chosen for the caller, not made yet."""
+        owner = self._owner()
+        return (self._choice() or self._configured(self.base)) if owner is None else self._effective(owner)[1]
+
+    # -- Building ----------------------------------------------------------------------------------------
+
+    def _lock(self) -> Any:
+        if self._pid != os.getpid():  # a forked child: a thread that isn't here may hold the old one
+            self._pid, self._guard = os.getpid(), threading.RLock()
+        return self._guard
+
+    def _build_default(self) -> Runtime:
+        self._run_check()
+        with self._lock():
+            if self._default is None:
+                values = self.base
+                runtime = assemble(values, self._choice() or self._configured(values))
+                if runtime.test_mode is not None:
+                    _warn_of_test_mode(runtime)
+                runtime.origin = self.birth
+                self._default = runtime
+        return self._default
+
+    def build_in(self, owner: Frame) -> Runtime:
+        """What answers in a frame, which needn't be the caller's yet."""
+        self._run_check()
+        with owner.lock():
+            found: Runtime | None = owner.runtimes.get(self)
+            if found is None:
+                owner.check()
+                values, choice = self._effective(owner)
+                found = owner.shared
+                if found is None:
+                    found = assemble(values, choice)
+                    found.origin = owner
+                    owner.owned.append(found)
+                owner.runtimes[self] = found
+        return found
+
+    def _run_check(self) -> None:
+        if not self._checked:
+            self._check()
+            self._checked = True
+
+    def _configured(self, values: BridgeSettings) -> Choice:
+        mode = values.test_mode
+        if mode is None:
+            return Choice(values.adapter)
+        choice = of_mode(mode, values)
+        return Choice(choice.source, choice.options, mode)
+
+    def _effective(self, owner: Frame) -> tuple[BridgeSettings, Choice]:
+        """The nearest choice of an adapter, over the merged settings of all scopes around it."""
+        plans = [plan for plan in plans_of(owner) if plan.key in (None, self)]
+        base = values = self.base
+        for plan in reversed(plans):
+            if plan.key is None and plan.handler and base.worker.handler:
+                self._check_handler(plan, base.worker.handler)
+            values = plan.applied_to(values)
+        for number, plan in enumerate(plans):
+            choice = plan.choice_for(values)
+            if choice is not None:
+                if choice.is_instance:
+                    for inner in plans[: number + 1]:
+                        inner.check_for_instance(choice)
+                return values, choice
+        return values, self._choice() or self._configured(values)
+
+    def _check_handler(self, plan: ScopePlan, own: str) -> None:
+        if plan.handler is not None and absolute(plan.handler) != absolute(own):
+            raise ConfigurationError(
+                f"{plan.label} is for the handler {plan.handler!r}, but {self.name} calls {own!r}. Say which container "
+                "it is for: with_adapter(..., container=...)"
+            )
+
+    def __del__(self) -> None:
+        runtime = getattr(self, "_default", None)
+        if runtime is not None and runtime.state in (RuntimeState.STARTING, RuntimeState.OPEN):
+            message = f"the bridge of {runtime.name} ({runtime.adapter.name}) was dropped without close()"
+            warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
+            runtime.request_close()
+
+
+def plans_of(frame: Frame | None) -> list[ScopePlan]:
+    """The plans of a frame and those around it, innermost first.
+
+    Raises:
+        ScopeClosedError: One of them has ended.
+    """
+    found: list[ScopePlan] = []
+    while frame is not None:
+        if isinstance(frame.plan, ScopePlan):
+            frame.check()
+            found.append(frame.plan)
+        frame = frame.parent
+    return found
+
+
+def start(runtime: Runtime) -> None:
+    """Start, and wait until it is warm; warns where that blocks an event loop."""
+    if runtime.blocks and _in_event_loop():
+        message = f"starting {runtime.name} here blocks the event loop; use `async with`"
+        warnings.warn(message, RuntimeWarning, stacklevel=4)
+    runtime.warm()
+
+
+def _in_event_loop() -> bool:
+    asyncio = sys.modules.get("asyncio")  # not imported for this: it costs 50 ms
+    try:
+        return asyncio is not None and asyncio.get_running_loop() is not None
+    except RuntimeError:
+        return False
+
+
+def claim_everywhere(binding: Binding, frame: Frame) -> None:
+    """Let a frame answer threads that are in none.
+
+    Raises:
+        ScopeError: Another scope does already.
+    """
+    with binding._lock():  # noqa: SLF001
+        if binding.everywhere is not None:
+            raise ScopeError(
+                f"{binding.everywhere.label} answers threads without a scope already; only one scope of a container "
+                "can, at one time: these tests can't run side by side in one process"
+            )
+        binding.everywhere = frame
+
+
+def _warn_of_test_mode(runtime: Runtime) -> None:
+    if "pytest" in sys.modules:
+        return
+    message = (
+        f"TEST_MODE={runtime.test_mode} decides the adapter of {runtime.name} ({runtime.adapter.name}), and no test "
+        "is running. Unset it, or set BRIDGE_FORBID_TEST_MODE=1 to make this an error"
+    )
+    log.warning("%s", message)
+    warnings.warn(message, RuntimeWarning, stacklevel=6)

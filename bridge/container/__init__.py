@@ -1,0 +1,89 @@
+"""The container: what an application wires, and where a scope takes hold of it.
+
+Rules: this package is the only importer of dependency_injector; here is the arrangement, the providers themselves are
+in providers.py. Apart from binding.py, which works without a container.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Any
+
+from dependency_injector import containers
+
+from bridge.container.graph import check, root_of
+from bridge.container.providers import (
+    AdapterProvider,
+    BindingProvider,
+    BridgeProvider,
+    PoolProvider,
+    RuntimeResource,
+    SettingsProvider,
+    SupervisorProvider,
+)
+
+__all__ = ["BridgeContainer", "BridgeContainerInstance", "check"]
+
+
+class BridgeContainerInstance(containers.DynamicContainer):
+    """A container: `with` and `async with` start and warm it, and close it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if isinstance(value, BindingProvider):
+            value.first_use = lambda: check(root_of(self))
+
+    def override_providers(self, **overriding: Any) -> Any:
+        """Replace defaults, as `BridgeContainer(adapter=...)` does.
+
+        Raises:
+            TypeError: There is no such provider.
+        """
+        for name in overriding:
+            if name not in self.providers:
+                known = ", ".join(sorted(self.providers.keys() - {"binding"}))
+                raise TypeError(f"a BridgeContainer has no provider {name!r}; it has {known}")
+        return super().override_providers(**overriding)
+
+    def __enter__(self) -> BridgeContainerInstance:
+        self.bridge().__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bridge().__exit__(kind, error, trace)
+
+    async def __aenter__(self) -> BridgeContainerInstance:
+        await asyncio.to_thread(self.bridge().__enter__)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.bridge().__exit__, kind, error, trace)
+
+
+class BridgeContainer(containers.DeclarativeContainer):
+    """A bridge as a container: on its own, or as a `providers.Container` inside the application's.
+
+    Args:
+        settings: A BridgeSettings, a mapping (validated), or a provider of one; if not given, the environment is read
+            once, at first use (`BridgeSettings.load()`).
+        adapter: In place of the adapter that the settings name, outside all scopes: a name, an instance (not closed
+            by us), a class, or a provider.
+
+    Raises:
+        TypeError: There is no such keyword.
+    """
+
+    instance_type = BridgeContainerInstance
+
+    binding = BindingProvider()
+    settings = SettingsProvider(binding)
+    adapter = AdapterProvider(binding)
+    supervisor = SupervisorProvider(binding)
+    pool = PoolProvider(binding)
+    runtime = RuntimeResource(binding)
+    bridge = BridgeProvider(binding)

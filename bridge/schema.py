@@ -1,0 +1,271 @@
+"""What can be set, and what is legal.
+
+Rules: building a model never reads the environment, `load` does, once, through settings.py; models are frozen, and
+every change is validated again. Leaf names are unique, so that one word means one field. pydantic's own ValidationError
+never leaves this module. Apart from settings.py, which says where values come from and imports nothing expensive.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from bridge.errors import ConfigurationError
+from bridge.settings import TestMode, mode_in_force, refuse_misspelt
+
+MAX_FRAME: Final = 2**32 - 1
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class WorkerSettings(_Frozen):
+    """What a worker serves, and in which interpreter."""
+
+    handler: str | None = Field(None, description="pkg.mod:Class, pkg.mod or path/to/file.py:Class")
+    options: dict[str, Any] = Field({}, description="keywords for the handler's constructor")
+    fake: str | None = Field(None, description="stands for the handler in a mock or bridge_mock; written like it")
+    python: str | None = Field(None, description="interpreter, a path or venv:PATH; the caller's own if not set")
+    path: tuple[str, ...] = Field((), description="entries in front of the worker's sys.path")
+    cwd: str | None = Field(None, description="working directory; the caller's if not set")
+    env: dict[str, str] = Field({}, description="added to the caller's environment")
+    max_frame_bytes: int = Field(256 * 1024 * 1024, ge=1024, le=MAX_FRAME, description="bytes of one value, encoded")
+
+
+class PoolSettings(_Frozen):
+    """How many workers there are, and how long callers wait for one."""
+
+    size: int = Field(4, ge=1, le=4096, description="workers that are always kept")
+    max_overflow: int = Field(0, ge=0, le=4096, description="workers more while callers wait")
+    checkout_timeout: float = Field(30.0, gt=0, description="seconds to wait for a worker; start-up isn't charged")
+    max_waiting: int | None = Field(None, ge=0, description="callers that may wait; no limit if not set")
+    prewarm: int | None = Field(None, ge=0, description="workers that `with` waits for; all if not set")
+
+
+class CallSettings(_Frozen):
+    """How long a call may take."""
+
+    timeout: float | None = Field(60.0, gt=0, description="seconds of a call that names none; null is no limit")
+
+
+class SupervisorSettings(_Frozen):
+    """How workers are started, and given up."""
+
+    startup_timeout: float = Field(30.0, gt=0, description="seconds from a start to readiness")
+    shutdown_timeout: float = Field(5.0, ge=0, description="seconds that calls and workers have to end in `close`")
+    max_restarts: int = Field(3, ge=0, description="failed starts within the window before the breaker opens")
+    restart_window: float = Field(5.0, gt=0, description="seconds")
+    backoff: float = Field(0.1, gt=0, le=30, description="seconds after the first failed start; doubles up to 30")
+
+
+class RecycleSettings(_Frozen):
+    """When a worker is let go."""
+
+    max_idle: float = Field(60.0, gt=0, description="seconds until an idle worker above `size` is let go")
+
+
+class BridgeSettings(_Frozen):
+    """All settings of one bridge. Building one reads nothing; `load` reads the environment."""
+
+    name: str | None = Field(None, description="labels logs, stats and errors; the handler if not set")
+    adapter: str = Field("python_port", description="name of the adapter")
+    adapter_options: dict[str, Any] = Field({}, description="keywords for the adapter's constructor")
+    worker: WorkerSettings = WorkerSettings()
+    pool: PoolSettings = PoolSettings()
+    call: CallSettings = CallSettings()
+    supervisor: SupervisorSettings = SupervisorSettings()
+    recycle: RecycleSettings = RecycleSettings()
+    test_mode: TestMode | None = Field(
+        None, description="chooses the adapter in tests; also read from TEST_MODE, without a prefix"
+    )
+    forbid_test_mode: bool = Field(False, description="refuses a test mode, where real work is done")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise _explained(error, "settings") from error
+
+    @model_validator(mode="after")
+    def _refuse_test_mode(self) -> BridgeSettings:
+        if self.forbid_test_mode and self.test_mode is not None:
+            raise ValueError(
+                f"the test mode {self.test_mode.value} is set, but forbid_test_mode says that work is real here; "
+                "unset TEST_MODE"
+            )
+        return self
+
+    @classmethod
+    def load(
+        cls,
+        defaults: Mapping[str, Any] | BridgeSettings | None = None,
+        *,
+        prefix: str = "BRIDGE_",
+        env_file: str | None = None,
+    ) -> BridgeSettings:
+        """Defaults, overlaid by the file, overlaid by the environment.
+
+        Args:
+            defaults: What the program says: a mapping, or settings that are part of its own.
+            prefix: Of the variables; nested by two underscores, as in BRIDGE_POOL__SIZE.
+            env_file: A dotenv file; none is read unless it is named.
+
+        Raises:
+            ConfigurationError: A value is out of its range, or a name is close to one of ours; says which.
+        """
+        if env_file is not None and not os.path.isfile(env_file):
+            raise ConfigurationError(f"there is no file {env_file!r}, which was named as env_file")
+        refuse_misspelt(prefix, VARIABLES)
+        given = (
+            defaults.model_dump(exclude_unset=True) if isinstance(defaults, BridgeSettings) else {**(defaults or {})}
+        )
+        mode = mode_in_force(prefix)
+        try:
+            found = _EnvSettings(_env_prefix=prefix, _env_file=env_file, _env_nested_delimiter="__", **given)
+        except ValidationError as error:
+            raise _explained(error, f"the environment ({prefix}*)") from error
+        except SettingsError as error:
+            raise ConfigurationError(f"{error}: lists and mappings are written as JSON") from error
+        tree = found.model_dump(exclude_unset=True)
+        if mode is not None:
+            tree["test_mode"] = mode  # TEST_MODE without a prefix, which pydantic-settings doesn't look for
+        return cls(**tree)
+
+    def with_changes(self, changes: Mapping[str, Any]) -> BridgeSettings:
+        """These settings, with a tree of changes merged in, validated as a whole.
+
+        Raises:
+            ConfigurationError: Says which field, and its range.
+        """
+        tree = self.model_dump(exclude_unset=True)
+        for name, value in changes.items():
+            if name in GROUPS and isinstance(value, Mapping):
+                tree[name] = {**tree.get(name, {}), **value}
+            else:
+                tree[name] = value
+        return type(self)(**tree)
+
+
+class _EnvSettings(BaseSettings):
+    """The reader of the environment. Its fields are BridgeSettings' own."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_nested_delimiter="__", env_parse_none_str="null")
+
+    name: str | None = None
+    adapter: str = "python_port"
+    adapter_options: dict[str, Any] = {}
+    worker: WorkerSettings = WorkerSettings()
+    pool: PoolSettings = PoolSettings()
+    call: CallSettings = CallSettings()
+    supervisor: SupervisorSettings = SupervisorSettings()
+    recycle: RecycleSettings = RecycleSettings()
+    test_mode: TestMode | None = None
+    forbid_test_mode: bool = False
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        assert isinstance(dotenv_settings, DotEnvSettingsSource)
+        file = _OursOf(settings_cls, dotenv_settings)
+        return env_settings, file, init_settings  # what the program says are defaults: they come last
+
+
+class _OursOf(PydanticBaseSettingsSource):
+    """What a dotenv file says of our settings; the rest of it is somebody else's, and no mistake."""
+
+    def __init__(self, settings_cls: type[BaseSettings], file: DotEnvSettingsSource) -> None:
+        super().__init__(settings_cls)
+        self._file = file
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return self._file.get_field_value(field, field_name)
+
+    def __call__(self) -> dict[str, Any]:
+        refuse_misspelt(self._file.env_prefix, VARIABLES, self._file.env_vars)
+        return {name: value for name, value in self._file().items() if name in self.settings_cls.model_fields}
+
+
+def _leaves() -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for name, field in BridgeSettings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found.update({leaf: (name, leaf) for leaf in field.annotation.model_fields})
+        else:
+            found[name] = (name,)
+    return found
+
+
+LEAVES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(_leaves())
+"""Each leaf name and the path of its one field."""
+GROUPS: Final = frozenset(path[0] for path in LEAVES.values() if len(path) == 2)
+VARIABLES: Final = frozenset({"__".join(path).upper() for path in LEAVES.values()} | {name.upper() for name in GROUPS})
+"""The names of all settings as variables, without a prefix."""
+
+
+def sort_keywords(keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split flat keywords into a tree of settings and what is no setting.
+
+    A leaf name means its one field (`size` is pool.size); a group name takes a mapping.
+
+    Raises:
+        ConfigurationError: A field is given twice.
+    """
+    tree: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
+    for name, value in keywords.items():
+        if name in GROUPS:
+            if not isinstance(value, Mapping):
+                raise ConfigurationError(f"{name} is a group of settings: give it a mapping, not {value!r:.60}")
+            given = [(name, leaf, item) for leaf, item in value.items()]
+        elif name in LEAVES:
+            given = [(*LEAVES[name], value)]
+        else:
+            rest[name] = value
+            continue
+        for *group, leaf, item in given:
+            place = tree.setdefault(group[0], {}) if group else tree
+            if leaf in place:
+                raise ConfigurationError(f"{'.'.join([*group, leaf])} is given twice, by name and in its group")
+            place[leaf] = item
+    return tree, rest
+
+
+def closest(name: str) -> str:
+    """A hint for a name that is no setting, or nothing."""
+    match = get_close_matches(name, [*LEAVES, *GROUPS], 1)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def _explained(error: ValidationError, where: str) -> ConfigurationError:
+    lines = []
+    for fault in error.errors(include_url=False):
+        place = [str(step) for step in fault["loc"]]
+        text = f"{'.'.join(place)}: {fault['msg']}"
+        if fault["type"] == "value_error":
+            text = str(fault["ctx"]["error"])
+        elif fault["type"] == "extra_forbidden":
+            text = f"{'.'.join(place)} is no setting{closest(place[-1])}"
+        elif "input" in fault:
+            text += f", not {fault['input']!r:.60}"
+        lines.append(text)
+    return ConfigurationError(f"{where}: {'; '.join(lines)}")
