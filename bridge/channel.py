@@ -36,6 +36,10 @@ class DeadlinePassed(Exception):
         self.started = started
 
 
+class Left(Exception):
+    """Another thread has cancelled the call."""
+
+
 class Link(Protocol):
     """How the holder of a lease talks to its worker."""
 
@@ -43,8 +47,19 @@ class Link(Protocol):
     def clean(self) -> bool:
         """No reply is outstanding: the next holder can't be given somebody else's."""
 
-    def call(self, command: str, body: bytes, deadline: float, kind: int = CALL) -> Any:
+    @property
+    def call_id(self) -> int:
+        """Of the request that is out, or was last."""
+
+    @property
+    def cancellable(self) -> bool:
+        """Whether the worker can be asked to end the request that is out: it was wholly written."""
+
+    def call(self, command: str, body: bytes, deadline: float, kind: int = CALL, alarm: int = -1) -> Any:
         """One request and its one reply."""
+
+    def interrupt(self) -> None:
+        """The call was cancelled, by another thread than its own."""
 
     def abort(self) -> None:
         """The worker is dead: whoever waits for its reply need not any longer."""
@@ -57,7 +72,19 @@ class FdLink:
         clock: Monotonic seconds.
     """
 
-    __slots__ = ("_clock", "_dead", "_poll", "_read_fd", "_sentinel", "_write", "_write_fd", "connection", "pid")
+    __slots__ = (
+        "_alarm",
+        "_clock",
+        "_dead",
+        "_poll",
+        "_read_fd",
+        "_sentinel",
+        "_whole",
+        "_write",
+        "_write_fd",
+        "connection",
+        "pid",
+    )
 
     def __init__(
         self, fds: tuple[int, int], sentinel: int | None, limit: int, pid: int | None, clock: Callable[[], float]
@@ -66,6 +93,8 @@ class FdLink:
         self._write = write_quietly if getsignal(SIGPIPE) == SIG_DFL else write  # Python itself ignores it
         self._clock = clock
         self._dead = False
+        self._whole = True  # the request that is out was wholly written
+        self._alarm = -1  # readable when another thread cancels the call
         self._sentinel = sentinel
         self._poll = self._watch()
         self.connection = Connection(limit)
@@ -76,14 +105,29 @@ class FdLink:
         """No reply is outstanding."""
         return self.connection.state is State.IDLE
 
-    def call(self, command: str, body: bytes, deadline: float, kind: int = CALL) -> Any:
+    @property
+    def call_id(self) -> int:
+        """Of the request that is out, or was last."""
+        return self.connection.call_id
+
+    @property
+    def cancellable(self) -> bool:
+        """Whether a cancel can follow the request that is out. Half a request can't be followed by anything."""
+        return self._whole and not self._dead and self.connection.state is State.BUSY
+
+    def call(self, command: str, body: bytes, deadline: float, kind: int = CALL, alarm: int = -1) -> Any:
         """One request and its one reply.
+
+        Args:
+            alarm: A descriptor that is readable once another thread has cancelled the call.
 
         Raises:
             RemoteError, CallError: The handler's answer; the link is clean.
-            WorkerGone, DeadlinePassed, ProtocolError: The link isn't clean, and never will be.
+            DeadlinePassed, Left: The reply is still due; the supervisor may await it.
+            WorkerGone, ProtocolError: The link isn't clean, and never will be.
         """
         connection = self.connection
+        self._alarm, self._whole = alarm, False
         frame = connection.send(kind, body)
         try:
             written = self._write(self._write_fd, frame)
@@ -93,6 +137,7 @@ class FdLink:
             raise WorkerGone(started=False) from None
         try:
             reply = self._write_rest(frame, written, deadline) if written < len(frame) else None
+            self._whole = True
             while reply is None:
                 try:
                     data: bytes | None = read(self._read_fd, READ_SIZE)
@@ -124,12 +169,22 @@ class FdLink:
         """Sleep until there is something to read."""
         if self._dead:
             raise WorkerGone(started=self._was_read())
-        events = self._poll.poll(self._timeout(deadline))
+        events = self._poll.poll(self._timeout(deadline)) if self._alarm < 0 else self._poll_alarmed(deadline)
         if not events:
             if self._clock() >= deadline:
                 raise DeadlinePassed(started=True)
         elif all(fd != self._read_fd for fd, _ in events):
             self._dead = True  # one more read: its last bytes may have come between the two looks
+
+    def _poll_alarmed(self, deadline: float) -> list[tuple[int, int]]:
+        self._poll.register(self._alarm, select.POLLIN)
+        try:
+            events = self._poll.poll(self._timeout(deadline))
+        finally:
+            self._poll.unregister(self._alarm)
+        if any(fd == self._alarm for fd, _ in events):
+            raise Left
+        return events
 
     def _timeout(self, deadline: float) -> int | None:
         if deadline == inf:
@@ -145,11 +200,15 @@ class FdLink:
         """Write a frame larger than the pipe, reading meanwhile what comes back."""
         both = self._watch()
         both.register(self._write_fd, select.POLLOUT)
+        if self._alarm >= 0:
+            both.register(self._alarm, select.POLLIN)
         rest = memoryview(frame)[written:]
         while rest:
             ready = dict(both.poll(self._timeout(deadline)))
             if not ready and self._clock() >= deadline:
                 raise DeadlinePassed(started=False)
+            if self._alarm in ready:
+                raise Left
             if self._read_fd in ready:
                 data = read(self._read_fd, READ_SIZE)
                 if not data:
@@ -183,6 +242,9 @@ class FdLink:
             if reply is not None:
                 return reply
         return None
+
+    def interrupt(self) -> None:
+        """Nothing to do: the holder sees the alarm."""
 
     def abort(self) -> None:
         """Nothing to do: the holder sees the end of the stream."""
@@ -236,7 +298,17 @@ class SubmitLink:
         """No reply is outstanding."""
         return not self._outstanding
 
-    def call(self, command: str, body: bytes, deadline: float, kind: int = CALL) -> Any:
+    @property
+    def call_id(self) -> int:
+        """Of the request that is out, or was last."""
+        return self._call_id
+
+    @property
+    def cancellable(self) -> bool:
+        """Never."""
+        return False
+
+    def call(self, command: str, body: bytes, deadline: float, kind: int = CALL, alarm: int = -1) -> Any:  # noqa: ARG002
         """One request and its one reply. Raises as FdLink.call, and whatever error the reply carries."""
         self._call_id += 1
         self._reply = None
@@ -274,6 +346,10 @@ class SubmitLink:
         if reply.call_id == self._call_id and self._reply is None and not self._dead:
             self._reply = reply
             self._ring()
+
+    def interrupt(self) -> None:
+        """Another thread has cancelled the call: whoever waits for its reply need not any longer."""
+        self._ring()
 
     def abort(self) -> None:
         """The worker is dead: whoever waits for its reply need not any longer."""
