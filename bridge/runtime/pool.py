@@ -111,8 +111,7 @@ class Pool:
         Raises:
             PoolTimeout, PoolOverloaded, PoolClosed, CircuitOpen, WorkerStartError: Nothing was lent.
         """
-        if self._lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
-            # Only a signal handler or a finaliser that interrupted this very thread can be here; to wait would hang.
+        if self._lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001  # `interrupted_here`, without its call
             raise PoolError(
                 f"the pool of {self._name} was called by a signal handler or a finaliser that interrupted it; "
                 "set a flag there, and call from the main flow"
@@ -130,6 +129,12 @@ class Pool:
         worker = claim.worker
         assert worker is not None
         return worker
+
+    @property
+    def interrupted_here(self) -> bool:
+        """Whether the caller is a signal handler or a finaliser that interrupted a holder of the lock: to wait for
+        anything would hang."""
+        return self._lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # noqa: SLF001
 
     def checkin(self, claim: Claim) -> None:
         """Take the worker back: lend it on when it is clean, else have it killed. Idempotent."""

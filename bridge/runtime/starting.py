@@ -12,6 +12,7 @@ from typing import Protocol
 
 from bridge.channel import FdLink
 from bridge.contract import WorkerInfo, WorkerSpec
+from bridge.core.fleet import Why
 from bridge.core.messages import decode_failed, decode_hello, decode_ready, encode_start
 from bridge.core.protocol import Frame
 from bridge.errors import ProtocolError, WorkerStartError
@@ -94,6 +95,29 @@ class Starting:
         if self._read_fd in self._poller:
             self.abandon()  # from here on its holder reads
             report()
+
+
+def fault_of(error: Exception, adapter: str, handler: str) -> WorkerStartError:
+    """Whatever an adapter, which may be anybody's, raised at a start."""
+    fault = error
+    if not isinstance(fault, WorkerStartError):
+        detail = f"the adapter {adapter} raised {type(error).__name__}: {error}"
+        fault = WorkerStartError("spawn", detail, handler=handler)
+    drop_frames(fault)
+    return fault
+
+
+def start_error(worker: Worker, spec: WorkerSpec, startup_timeout: float) -> WorkerStartError:
+    """Why a worker ended before it saw a call."""
+    if worker.fault is not None:
+        return worker.fault
+    tail = worker.channel.stderr_tail()
+    if worker.killed is Why.STARTUP_TIMEOUT:
+        detail = f"it was not ready after {startup_timeout:g} s. Raise `startup_timeout`, or import and load less"
+        return WorkerStartError("timeout", detail, handler=spec.handler, stderr_tail=tail)
+    who = "it" if worker.info.pid is None else f"its process (pid {worker.info.pid})"
+    detail = f"{who} died before its first call: {worker.how_it_ended()}"
+    return WorkerStartError("crashed", detail, handler=spec.handler, stderr_tail=tail)
 
 
 def drop_frames(error: BaseException | None) -> None:

@@ -8,32 +8,28 @@ worker, this one that there are workers.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from math import inf
 from random import random
 from typing import Final
 
 from bridge.channel import FdLink, link_to
-from bridge.contract import Adapter, Capability, ProcessAdapter, ProcessChannel, WorkerSpec
-from bridge.core.fleet import Admit, Effect, Fleet, Kill, Phase, Refuse, Spawn, Stop, Why
+from bridge.contract import Adapter, Capability, Channel, ProcessChannel, WorkerSpec
+from bridge.core.fleet import Admit, Effect, Fleet, Phase, Refuse, Spawn, Stop, Why
 from bridge.core.policy import RestartPolicy
 from bridge.errors import WorkerStartError
+from bridge.runtime.forking import ForkHold
+from bridge.runtime.guard import SETTLE_AFTER, Guard
+from bridge.runtime.journal import log, say, stderr_log
 from bridge.runtime.poller import Poller
 from bridge.runtime.pool import Pool
-from bridge.runtime.starting import Starting, drop_frames
+from bridge.runtime.starting import Starting, fault_of, start_error
 from bridge.runtime.worker import Latch, Worker
 from bridge.worker import STOP
 
-log = logging.getLogger("bridge.supervisor")
-stderr_log = logging.getLogger("bridge.worker")
-logging.getLogger("bridge").addHandler(logging.NullHandler())  # silent, unless the application asks to hear
-
-SETTLE_AFTER: Final = 0.1
-"""Seconds after the first spawn at which the adapter's guard is seen to, if no worker was ready before."""
 AFTER_DEFECT: Final = 0.1
 """Seconds until the loop goes on after an error of our own, so that one that repeats doesn't take a core."""
 UNDEAD_LOOK: Final = 1.0
@@ -90,10 +86,11 @@ class Supervisor:
         self._starting: dict[Worker, Starting] = {}
         self._watchers: deque[Latch] = deque()
         self.undead: set[Worker] = set()  # dead, but lent: their descriptors belong to the holder
-        self._settle_at = inf
-        self._guard_fd: int | None = None
+        self._guard = Guard(adapter, spec.name, clock)
         self._stepping = threading.RLock()  # guards `_stepper`: whoever handles events, where there is no thread
-        self._stepper: object | None = None
+        self._stepper: list[int] | None = None  # its thread
+        self._steady = threading.RLock()  # held by our thread but while it sleeps: its descriptors are in order else
+        self.at_fork = ForkHold(self._stepping, self._steady)
         self._threaded = self._running = False
         self.poller: Poller | None = None  # from the start to the end of the thread
         pool.keeper = self
@@ -107,9 +104,9 @@ class Supervisor:
             name = f"bridge-supervisor-{self._spec.name}"
             with self._stepping:
                 # Before the first spawn: later, descriptors may be what is short.
-                self.poller = poller = self.poller or Poller()
+                self.poller = self.poller or Poller()
                 # Daemon: a thread that interpreter exit waits for would hang it; the exit hook closes with a bound.
-                threading.Thread(target=self._run, args=(poller,), name=name, daemon=True).start()
+                threading.Thread(target=self._run, name=name, daemon=True).start()
         self._post(lambda: self._perform(self.fleet.open(self._clock())))
 
     def retire(self, worker: Worker) -> None:
@@ -143,7 +140,7 @@ class Supervisor:
                 poller.wake()
             return
         while self._inbox:
-            token = object()
+            token = [threading.get_ident()]
             try:
                 with self._stepping:
                     if self._stepper is not None:
@@ -155,22 +152,35 @@ class Supervisor:
                 if self._stepper is token:
                     self._stepper = None
 
+    @property
+    def interrupted_here(self) -> bool:
+        """Whether the caller interrupted a step, which can't go on before it returns: it must not wait for one."""
+        stepper = self._stepper
+        mine = stepper is not None and stepper[0] == threading.get_ident()
+        return mine or self._steady._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001
+
     # -- The loop ----------------------------------------------------------------------------------------
 
-    def _run(self, poller: Poller) -> None:
+    def _run(self) -> None:
         with self._stepping:
             if self._running:
                 return  # this start was repeated
-            self._running = True
+            # Not as an argument: a start that a signal handler repeated may have made another one in between.
+            self._running, poller = True, self.poller
+        assert poller is not None
         while not self.finished or self.undead:
             try:
-                poller.poll(self._next_timer() - self._clock())
-                self._step()
+                poller.poll(self._next_timer() - self._clock(), self._steady)
+                with self._steady:
+                    self._step()
             except BaseException:
                 # A defect of ours, or a log handler that exits, must not leave callers without a supervisor.
-                log.exception("the supervisor of %s met an error of its own and goes on", self._spec.name)
+                with suppress(BaseException):
+                    log.exception("the supervisor of %s met an error of its own and goes on", self._spec.name)
                 threading.Event().wait(AFTER_DEFECT)
-        self.poller = None  # a closed bridge that somebody keeps holds no descriptor
+        with self._steady:
+            self.poller = None  # a closed bridge that somebody keeps holds no descriptor
+            del poller
 
     def _step(self) -> None:
         while self._inbox:
@@ -179,19 +189,21 @@ class Supervisor:
         if self.poller is None:
             self._mend(now)
         self._perform(self.fleet.tick(now))
-        if now >= self._settle_at:
-            self._settle()
+        if now >= self._guard.at and self.poller is not None and not self.fleet.closing:
+            self._guard.settle(self.poller)
         self._let_idle_go(now)
-        for worker in [worker for worker in self.undead if not _is_held(worker)]:
+        for worker in [worker for worker in self.undead if not worker.lent]:
             self.undead.discard(worker)
             self._release(worker)
         self._pool.audit()
         self._pool.publish(self.fleet.view())
         if self.fleet.closing and not self.fleet.members and not self.finished:
-            self._unwatch(self._guard_fd)
-            if self._owns_adapter:
-                self._adapter.close()
-            self.finished = True
+            self._guard.drop(self.poller)
+            try:
+                if self._owns_adapter:
+                    self._adapter.close()
+            finally:
+                self.finished = True
         while self._watchers:
             self._watchers.popleft().set()
 
@@ -210,7 +222,7 @@ class Supervisor:
                 self._perform(self.fleet.retire(generation, Why.DIRTY))
 
     def _next_timer(self) -> float:
-        times = [self.fleet.next_timer(), self._settle_at]
+        times = [self.fleet.next_timer(), self._guard.at]
         if self.undead:
             times.append(self._clock() + UNDEAD_LOOK)
         if len(self.fleet.members) > self.fleet.size:
@@ -232,47 +244,67 @@ class Supervisor:
     # -- Effects -----------------------------------------------------------------------------------------
 
     def _perform(self, effects: list[Effect]) -> None:
-        for effect in effects:
-            match effect:
-                case Spawn(generation):
-                    self._spawn(generation)
-                case Admit(generation):
-                    self._pool.add(self.workers[generation])
-                case Stop(generation):
-                    self._stop(self.workers[generation])
-                case Kill(generation, why):
-                    self._kill(self.workers[generation], why)
-                case Refuse(error):
-                    self._pool.refuse_all(error)
+        for number, effect in enumerate(effects):
+            try:
+                self._do(effect)
+            except BaseException:
+                self._perform(effects[number + 1 :])  # they count all the same
+                raise
+
+    def _do(self, effect: Effect) -> None:
+        if isinstance(effect, Refuse):
+            self._pool.refuse_all(effect.error)
+        elif isinstance(effect, Spawn):
+            self._spawn(effect.generation)
+        elif (worker := self.workers.get(effect.generation)) is None:  # it got lost; its place is to be filled
+            self._perform(self.fleet.exited(effect.generation, None, served=True, now=self._clock()))
+        elif isinstance(effect, Admit):
+            self._pool.add(worker)
+        elif isinstance(effect, Stop):
+            self._stop(worker)
+        else:
+            self._kill(worker, effect.why)
 
     def _spawn(self, generation: int) -> None:
         now = self._clock()
         deadline = now + self._policy.startup_timeout
         try:
             channel = self._adapter.open(replace(self._spec, generation=generation), deadline=deadline)
+            worker = self._enlist(channel, generation, now)
         except Exception as error:  # an adapter may be anybody's; whatever it raises is a failed start
-            fault = error
-            if not isinstance(fault, WorkerStartError):
-                detail = f"the adapter {self._adapter.name} raised {type(error).__name__}: {error}"
-                fault = WorkerStartError("spawn", detail, handler=self._spec.handler)
-            log.warning("a worker of %s could not be started: %s", self._spec.name, fault.detail)
-            drop_frames(fault)
+            fault = fault_of(error, self._adapter.name, self._spec.handler)
             self._perform(self.fleet.exited(generation, fault, served=False, now=now))
+            say(log.warning, "a worker of %s could not be started: %s", self._spec.name, fault.detail)
             return
-        link = link_to(channel, self._spec.max_frame_bytes, self._clock)
-        worker = Worker(channel, link, replace(channel.info, generation=generation), now)
+        try:
+            if self.poller is not None and isinstance(worker.link, FdLink):
+                self._starting[worker] = Starting(worker, worker.link, self._spec, self.poller, self)
+            else:
+                self.became_ready(worker)
+        except Exception as error:
+            self.start_failed(worker, fault_of(error, self._adapter.name, self._spec.handler))
+
+    def _enlist(self, channel: Channel, generation: int, now: float) -> Worker:
+        """From here on its death is noticed; on an error it is dead already."""
+        try:
+            link = link_to(channel, self._spec.max_frame_bytes, self._clock)
+            worker = Worker(channel, link, replace(channel.info, generation=generation), now)
+            if self.poller is not None:
+                assert isinstance(channel, ProcessChannel)
+                worker.process = channel
+                self._watch(channel.sentinel(), lambda: self._died(worker))
+                self._watch(channel.stderr_fileno(), lambda: self._drain(worker))
+                self._guard.want(now + SETTLE_AFTER)
+        except BaseException:
+            channel.kill()
+            if isinstance(channel, ProcessChannel):
+                self._unwatch(channel.sentinel())
+                self._unwatch(channel.stderr_fileno())
+                channel.reap()
+                channel.close()
+            raise
         self.workers[generation] = worker
-        if self.poller is not None:
-            assert isinstance(channel, ProcessChannel)
-            worker.process = channel
-            self._watch(channel.sentinel(), lambda: self._died(worker))
-            self._watch(channel.stderr_fileno(), lambda: self._drain(worker))
-            if self._guard_fd is None and self._settle_at == inf:
-                self._settle_at = now + SETTLE_AFTER
-        if self.poller is not None and isinstance(link, FdLink):
-            self._starting[worker] = Starting(worker, link, self._spec, self.poller, self)
-        else:
-            self.became_ready(worker)
+        return worker
 
     def _kill(self, worker: Worker, why: Why) -> None:
         worker.killed = why
@@ -297,58 +329,52 @@ class Supervisor:
         """It may be lent."""
         worker.ready = True
         self._starting.pop(worker, None)
-        log.info("worker %s of %s is ready", worker.info.pid, self._spec.name)
         self._perform(self.fleet.became_ready(worker.generation))
-        if self._guard_fd is None:
-            self._settle_at = self._clock()
+        self._guard.want(self._clock())
+        say(log.info, "worker %s of %s is ready", worker.info.pid, self._spec.name)
 
     def start_failed(self, worker: Worker, fault: WorkerStartError | None) -> None:
         """It must be ended; without a fault, its exit status says why."""
         worker.fault = fault
         self._perform(self.fleet.retire(worker.generation, Why.START_FAILED))
 
-    def _start_error(self, worker: Worker) -> WorkerStartError:
-        if worker.fault is not None:
-            return worker.fault
-        tail, handler = worker.channel.stderr_tail(), self._spec.handler
-        if worker.killed is Why.STARTUP_TIMEOUT:
-            limit = self._policy.startup_timeout
-            detail = f"it was not ready after {limit:g} s. Raise `startup_timeout`, or import and load less"
-            return WorkerStartError("timeout", detail, handler=handler, stderr_tail=tail)
-        detail = f"its process (pid {worker.info.pid}) died before its first call: {worker.how_it_ended()}"
-        return WorkerStartError("crashed", detail, handler=handler, stderr_tail=tail)
-
     # -- Ending ------------------------------------------------------------------------------------------
 
     def _died(self, worker: Worker) -> None:
         process = worker.process
         assert process is not None
-        start = self._starting.pop(worker, None)
-        if start is not None:
-            start.hear()
-            start.abandon()
-        self._drain(worker)
-        self._unwatch(worker.channel.sentinel())
-        self._unwatch(process.stderr_fileno())
-        worker.status = process.reap()
-        if not self.fleet.closing:  # at its end the adapter sweeps for all of them
-            process.sweep()
-        self._buried(worker)
+        try:
+            start = self._starting.pop(worker, None)
+            if start is not None:
+                start.hear()
+                start.abandon()
+            self._drain(worker)
+        finally:  # whatever failed, its place is to be filled
+            self._unwatch(worker.channel.sentinel())
+            self._unwatch(process.stderr_fileno())
+            try:
+                worker.status = process.reap()
+                if not self.fleet.closing:  # at its end the adapter sweeps for all of them
+                    process.sweep()
+            finally:
+                self._buried(worker)
 
     def _buried(self, worker: Worker) -> None:
         """A worker is dead for certain: tell whoever waits for that, and let the fleet decide what follows."""
         self._pool.remove(worker)
         self.workers.pop(worker.generation, None)
         worker.exited.set()
-        if _is_held(worker):
-            self.undead.add(worker)
-        else:
-            self._release(worker)
-        if worker.killed is None:
-            log.warning("worker %s of %s died: %s", worker.info.pid, self._spec.name, worker.how_it_ended())
         served = worker.calls > 0
-        error = None if served else self._start_error(worker)
-        self._perform(self.fleet.exited(worker.generation, error, served=served, now=self._clock()))
+        try:
+            if worker.lent:
+                self.undead.add(worker)
+            else:
+                self._release(worker)
+        finally:
+            error = None if served else start_error(worker, self._spec, self._policy.startup_timeout)
+            self._perform(self.fleet.exited(worker.generation, error, served=served, now=self._clock()))
+        if worker.killed is None:
+            say(log.warning, "worker %s of %s died: %s", worker.info.pid, self._spec.name, worker.how_it_ended())
 
     def _release(self, worker: Worker) -> None:
         if worker.process is not None:
@@ -359,31 +385,11 @@ class Supervisor:
         fd = None if process is None else process.stderr_fileno()
         if process is None or fd is None:
             return
-        for line in process.drain_stderr():
-            stderr_log.info("%s", line, extra={"bridge": self._spec.name, "worker_pid": worker.info.pid})
+        lines = process.drain_stderr()
         if process.stderr_fileno() is None and self.poller is not None:
             self.poller.unwatch_closed(fd)
-
-    # -- The adapter's guard against orphans -------------------------------------------------------------
-
-    def _settle(self) -> None:
-        self._settle_at = inf
-        if not isinstance(self._adapter, ProcessAdapter) or self.fleet.closing:
-            return
-        try:
-            guard = self._adapter.settle()
-        except OSError:
-            log.exception("the guard against orphans of %s can't be started; trying again", self._spec.name)
-            self._settle_at = self._clock() + 1.0
-            return
-        if guard != self._guard_fd:
-            self._guard_fd = guard
-            self._watch(guard, self._guard_died)
-
-    def _guard_died(self) -> None:
-        self._unwatch(self._guard_fd)
-        self._guard_fd = None
-        self._settle_at = self._clock()
+        for line in lines:
+            say(stderr_log.info, "%s", line, extra={"bridge": self._spec.name, "worker_pid": worker.info.pid})
 
     def _watch(self, fd: int | None, callback: Callable[[], None]) -> None:
         if fd is not None and self.poller is not None:
@@ -392,7 +398,3 @@ class Supervisor:
     def _unwatch(self, fd: int | None) -> None:
         if self.poller is not None:
             self.poller.unwatch(fd)
-
-
-def _is_held(worker: Worker) -> bool:
-    return worker.holder is not None and worker.holder() is not None

@@ -27,7 +27,10 @@ FLOORS: Final = (
     (("bridge.channel",),),
     (
         (
+            "bridge.runtime.forking",
+            "bridge.runtime.journal",
             "bridge.runtime.poller",
+            "bridge.runtime.guard",
             "bridge.runtime.worker",
             "bridge.runtime.starting",
             "bridge.runtime.pool",
