@@ -113,7 +113,7 @@ class Binding:
         if birth is None or birth.kind is Kind.SCOPE:
             return birth
         thread = threading.current_thread().name
-        if birth.kind is Kind.TEST and birth.open_scopes:
+        if birth.kind is Kind.TEST and birth.strict and birth.open_scopes:
             scopes = ", ".join(frame.label for frame in birth.open_scopes)
             raise UnscopedAccessError(thread, name=self.name, why=f"{scopes} is open in the test that built it")
         if birth.kind is Kind.ROOT and birth.strict:
@@ -134,7 +134,7 @@ class Binding:
                 else:
                     owner.runtimes.pop(self, None)
         runtime = self.runtime()
-        warm(runtime)
+        start(runtime)
         return runtime
 
     def close(self, timeout: float | None = None) -> None:
@@ -198,6 +198,11 @@ class Binding:
         found = self._default if owner is None else owner.runtimes.get(self)
         return self._given_up or (found is not None and found.state in OVER)
 
+    def choice(self) -> Choice:
+        """The adapter that was chosen for the caller, not made yet."""
+        owner = self._owner()
+        return (self._choice() or self._configured(self.base)) if owner is None else self._effective(owner)[1]
+
     # -- Building ----------------------------------------------------------------------------------------
 
     def _lock(self) -> Any:
@@ -213,6 +218,7 @@ class Binding:
                 runtime = assemble(values, self._choice() or self._configured(values))
                 if runtime.test_mode is not None:
                     _warn_of_test_mode(runtime)
+                runtime.origin = self.birth
                 self._default = runtime
         return self._default
 
@@ -227,6 +233,7 @@ class Binding:
                 found = owner.shared
                 if found is None:
                     found = assemble(values, choice)
+                    found.origin = owner
                     owner.owned.append(found)
                 owner.runtimes[self] = found
         return found
@@ -290,7 +297,7 @@ def plans_of(frame: Frame | None) -> list[ScopePlan]:
     return found
 
 
-def warm(runtime: Runtime) -> None:
+def start(runtime: Runtime) -> None:
     """Start, and wait until it is warm; warns where that blocks an event loop."""
     if runtime.blocks and _in_event_loop():
         message = f"starting {runtime.name} here blocks the event loop; use `async with`"

@@ -17,10 +17,10 @@ from typing import Final
 from weakref import WeakSet
 
 from bridge.channel import FdLink
-from bridge.contract import Adapter, Capability, ProcessAdapter, WorkerSpec
+from bridge.contract import Adapter, Capability, FdChannel, ForkedAdapter, WorkerSpec
 from bridge.core.policy import Breaker
 from bridge.core.stats import Health, Stats, WorkerStats
-from bridge.errors import PoolClosed, WorkerStartError
+from bridge.errors import ConfigurationError, PoolClosed, WorkerStartError
 from bridge.runtime.journal import log, say
 from bridge.runtime.pool import Pool, PoolPolicy
 from bridge.runtime.supervisor import Supervisor, SupervisorPolicy
@@ -67,6 +67,7 @@ class Runtime:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.adapter, self.spec, self.name = adapter, spec, spec.name
+        self.origin: object = None  # the frame that it was built in or for; opaque here
         self.call_timeout, self.test_mode = call_timeout, test_mode
         self._prewarm = pool_policy.size if prewarm is None else prewarm
         self._owns_adapter = owns_adapter
@@ -97,10 +98,16 @@ class Runtime:
 
         Raises:
             PoolClosed: It was closed.
+            ConfigurationError: There is no handler to start.
         """
         state = self.state
         if state is RuntimeState.OPEN:
             return
+        if not self.spec.handler and Capability.PROCESSES in self.adapter.capabilities:
+            raise ConfigurationError(
+                "no handler is set: name one, as in bridge.connect('myapp.worker:Handler'), or in the settings "
+                "(worker.handler, BRIDGE_WORKER__HANDLER)"
+            )
         with self._lock:
             if self.state in (RuntimeState.CLOSING, RuntimeState.CLOSED):
                 raise PoolClosed(self.name)
@@ -124,6 +131,11 @@ class Runtime:
                 self.state = RuntimeState.OPEN
         if self.state is RuntimeState.CLOSED:  # by a finaliser, which found nothing to close
             self.supervisor.close(self.clock())
+
+    @property
+    def holds_resources(self) -> bool:
+        """Whether it has processes, threads or descriptors once it is started."""
+        return not self.adapter.capabilities.isdisjoint({Capability.PROCESSES, Capability.FDS})
 
     @property
     def blocks(self) -> bool:
@@ -156,7 +168,8 @@ class Runtime:
             if left <= 0:
                 detail = f"{fleet.ready} of {workers} workers were ready in time; see `startup_timeout`"
                 raise copy(failed) or WorkerStartError("timeout", detail, handler=self.spec.handler)
-            step.wait(left)
+            if not self.supervisor.attend(left):
+                step.wait(left)
 
     def close(self, timeout: float | None = None) -> None:
         """Refuse new calls, let running ones end, stop the workers softly; after `timeout` seconds kill.
@@ -181,7 +194,9 @@ class Runtime:
         if self.state is RuntimeState.CLOSING:
             step, told = supervisor.next_step(), False
             while not supervisor.finished and (left := until + AFTER_KILL - self.clock()) > 0:
-                step.wait(min(left, max(0.0, until - self.clock()) or left))
+                pause = min(left, max(0.0, until - self.clock()) or left)
+                if not supervisor.attend(pause):
+                    step.wait(pause)
                 step = supervisor.next_step()
                 if not told and self.clock() >= until:  # once: each notice is a step, which would wake us again
                     told = True
@@ -219,11 +234,11 @@ class Runtime:
         supervisor, drops = self.supervisor, []
         if supervisor.poller is not None:
             drops.append(supervisor.poller.close)  # our thread isn't here, but its frames, which hold it, never end
-        if isinstance(self.adapter, ProcessAdapter):
+        if isinstance(self.adapter, ForkedAdapter):
             drops.append(self.adapter.forget)
         for worker in [*supervisor.workers.values(), *supervisor.undead]:
-            if worker.process is not None:
-                drops.append(worker.process.close)
+            if isinstance(worker.channel, FdChannel):
+                drops.append(worker.channel.forget)
             if isinstance(worker.link, FdLink):
                 drops.append(worker.link.forget)
         return drops
@@ -267,6 +282,7 @@ class Runtime:
 
     def health(self) -> Health:
         """Whether calls can be served."""
+        self.supervisor.attend(0.0)
         fleet = self.pool.fleet
         error = fleet.last_error
         return Health(
@@ -284,7 +300,8 @@ _live: WeakSet[Runtime] = WeakSet()
 """Every runtime that wasn't collected: the exit and fork hooks walk it."""
 
 
-def _alive() -> list[Runtime]:
+def live() -> list[Runtime]:
+    """Every runtime that wasn't collected, closed ones too."""
     while True:
         try:
             return list(_live)
@@ -294,23 +311,23 @@ def _alive() -> list[Runtime]:
 
 def _close_all() -> None:
     # In parallel and bounded: interpreter exit never hangs on a worker.
-    for runtime, until in [(runtime, runtime.request_close()) for runtime in _alive()]:
+    for runtime, until in [(runtime, runtime.request_close()) for runtime in live()]:
         runtime.await_closed(until)
 
 
 def _before_fork() -> None:
     until = time.monotonic() + FORK_WAIT
-    for runtime in _alive():
+    for runtime in live():
         runtime.supervisor.at_fork.hold(until)
 
 
 def _after_fork_in_parent() -> None:
-    for runtime in _alive():
+    for runtime in live():
         runtime.supervisor.at_fork.release()
 
 
 def _after_fork_in_child() -> None:
-    for runtime in _alive():
+    for runtime in live():
         runtime.forget()
 
 

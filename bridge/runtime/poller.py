@@ -66,6 +66,12 @@ class Poller:
                 if callback is not None and self._callbacks.get(fd) is callback:
                     callback()
 
+    def wait(self, seconds: float) -> None:
+        """Wait until there is something to call back for, but don't: for other threads than the one that polls."""
+        look = select.poll()
+        look.register(self._epoll.fileno(), select.POLLIN)
+        look.poll(ceil(min(max(0.0, seconds), MAX_SLEEP) * 1000))
+
     def wake(self) -> None:
         """End the poll of another thread. Takes no lock: finalisers and signal handlers may call it."""
         with suppress(BlockingIOError):  # full: it is awake

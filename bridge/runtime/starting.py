@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from bridge.channel import FdLink
-from bridge.contract import WorkerInfo, WorkerSpec
+from bridge.contract import Channel, FdChannel, ProcessChannel, WorkerInfo, WorkerSpec
 from bridge.core.fleet import Why
 from bridge.core.messages import decode_failed, decode_hello, decode_ready, encode_start
-from bridge.core.protocol import Frame
+from bridge.core.protocol import Frame, State
 from bridge.errors import ProtocolError, WorkerStartError
 from bridge.runtime.poller import Poller
 from bridge.runtime.worker import Worker
@@ -86,6 +86,11 @@ class Starting:
             worker.hooks = decode_ready(body, pid)
             self._end(lambda: self._outcome.became_ready(worker))
 
+    @property
+    def pending(self) -> bool:
+        """It goes on: neither READY nor FAILED came."""
+        return self._link.connection.state in (State.CONNECTING, State.STARTING)
+
     def abandon(self) -> None:
         """The worker is to die: hear no more of it."""
         self._poller.unwatch(self._read_fd)
@@ -95,6 +100,15 @@ class Starting:
         if self._read_fd in self._poller:
             self.abandon()  # from here on its holder reads
             report()
+
+
+def discard(channel: Channel) -> None:
+    """End a worker that can't be watched, and wait for that: nobody else will."""
+    channel.kill()
+    if isinstance(channel, ProcessChannel):
+        channel.reap()
+    if isinstance(channel, FdChannel):
+        channel.close()
 
 
 def fault_of(error: Exception, adapter: str, handler: str) -> WorkerStartError:

@@ -1,9 +1,9 @@
 """The shell of core/fleet.py: performs its effects, and reports what happened as its events.
 
 Rules: one daemon thread for an adapter with processes, and none for the others, whose events are handled by the
-thread that caused them; every spawn, kill and reap is here; this thread never waits for a worker. Posting to the
-inbox takes no lock, so finalisers and signal handlers may do it. Apart from the pool: that one decides who has a
-worker, this one that there are workers.
+thread that caused them; every spawn, kill and reap is here; no step waits for a worker, so who needs one that is
+starting comes back by `attend`. Posting to the inbox takes no lock, so finalisers and signal handlers may do it. Apart
+from the pool: that one decides who has a worker, this one that there are workers.
 """
 
 from __future__ import annotations
@@ -12,41 +12,31 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import random
 from typing import Final
 
 from bridge.channel import FdLink, link_to
-from bridge.contract import Adapter, Capability, Channel, ProcessChannel, WorkerSpec
+from bridge.contract import Adapter, Capability, Channel, HookChannel, ProcessChannel, Reply, WorkerSpec
 from bridge.core.fleet import Admit, Effect, Fleet, Phase, Refuse, Spawn, Stop, Why
-from bridge.core.policy import RestartPolicy
+from bridge.core.policy import SupervisorPolicy
 from bridge.errors import WorkerStartError
 from bridge.runtime.forking import ForkHold
 from bridge.runtime.guard import SETTLE_AFTER, Guard
+from bridge.runtime.inbox import Inbox
 from bridge.runtime.journal import log, say, stderr_log
 from bridge.runtime.poller import Poller
-from bridge.runtime.pool import Pool
-from bridge.runtime.starting import Starting, fault_of, start_error
+from bridge.runtime.pool import FIRST_LOOK, Pool
+from bridge.runtime.starting import Starting, discard, fault_of, start_error
 from bridge.runtime.worker import Latch, Worker
 from bridge.worker import STOP
+
+__all__ = ["Supervisor", "SupervisorPolicy"]
 
 AFTER_DEFECT: Final = 0.1
 """Seconds until the loop goes on after an error of our own, so that one that repeats doesn't take a core."""
 UNDEAD_LOOK: Final = 1.0
 """Seconds between two looks at dead workers that are still lent."""
-
-
-@dataclass(frozen=True)
-class SupervisorPolicy:
-    """How starts are made and given up. Seconds."""
-
-    startup_timeout: float = 30.0
-    shutdown_timeout: float = 5.0
-    max_restarts: int = 3
-    restart_window: float = 5.0
-    backoff: float = 0.1
-    max_idle: float = 60.0
-    """Until a worker above `size` is let go."""
 
 
 class Supervisor:
@@ -73,40 +63,41 @@ class Supervisor:
         self.fleet = Fleet(
             size=pool.policy.size,
             max_overflow=pool.policy.max_overflow,
-            policy=RestartPolicy(
-                max_restarts=policy.max_restarts, window=policy.restart_window, backoff=policy.backoff
-            ),
+            policy=policy.of_restarts(),
             startup_timeout=policy.startup_timeout,
             shutdown_timeout=policy.shutdown_timeout,
             chance=random,
         )
         self._adapter, self._spec, self._pool, self._policy, self._clock = adapter, spec, pool, policy, clock
         self._owns_adapter = owns_adapter
-        self._inbox: deque[Callable[[], object]] = deque()
+        self._inbox = Inbox()
         self._starting: dict[Worker, Starting] = {}
         self._watchers: deque[Latch] = deque()
         self.undead: set[Worker] = set()  # dead, but lent: their descriptors belong to the holder
+        self._leaving: set[Worker] = set()  # told to end, and without a process whose death would tell of it
         self._guard = Guard(adapter, spec.name, clock)
-        self._stepping = threading.RLock()  # guards `_stepper`: whoever handles events, where there is no thread
-        self._stepper: list[int] | None = None  # its thread
-        self._steady = threading.RLock()  # held by our thread but while it sleeps: its descriptors are in order else
-        self.at_fork = ForkHold(self._stepping, self._steady)
+        # Held by our thread but while it sleeps. Whoever holds both knows that all descriptors are in order.
+        self._steady = threading.RLock()
+        self.at_fork = ForkHold(self._inbox.lock, self._steady)
         self._threaded = self._running = False
-        self.poller: Poller | None = None  # from the start to the end of the thread
+        self.poller: Poller | None = None  # from the start to the end, where there are descriptors
         pool.keeper = self
 
     # -- From any thread ---------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin. The workers become ready in their own time. Idempotent: a signal may have cut the last one short."""
-        if Capability.PROCESSES in self._adapter.capabilities and not self._running:
+        able = self._adapter.capabilities
+        if Capability.PROCESSES in able and not self._running:
             self._threaded = True
             name = f"bridge-supervisor-{self._spec.name}"
-            with self._stepping:
+            with self._inbox.lock:
                 # Before the first spawn: later, descriptors may be what is short.
                 self.poller = self.poller or Poller()
                 # Daemon: a thread that interpreter exit waits for would hang it; the exit hook closes with a bound.
                 threading.Thread(target=self._run, name=name, daemon=True).start()
+        elif Capability.FDS in able:
+            self.poller = self.poller or Poller()
         self._post(lambda: self._perform(self.fleet.open(self._clock())))
 
     def retire(self, worker: Worker) -> None:
@@ -121,6 +112,15 @@ class Supervisor:
         """Look again: a lease came back, or somebody has waited for long."""
         self._post(bool)
 
+    def attend(self, seconds: float) -> bool:
+        """Where there is no thread: hear workers that are starting or ending, for so long at most. False: none is."""
+        poller = self.poller
+        if self._threaded or poller is None or not (self._starting or self._leaving):
+            return False
+        poller.wait(min(seconds, FIRST_LOOK))  # not for longer: another thread may have heard it
+        self.notice()
+        return True
+
     def next_step(self) -> Latch:
         """Set at the end of the next step. Ask for it, then look, then wait: so none is missed. (A Condition would
         stay locked when a signal comes between its `__enter__` and the `with`.)"""
@@ -130,39 +130,29 @@ class Supervisor:
 
     def close(self, until: float) -> None:
         """Refuse all callers, end all workers: idle ones softly, busy ones as they come back, the rest at `until`."""
-        self._post(lambda: self._close(until))
 
-    def _post(self, event: Callable[[], object]) -> None:
-        self._inbox.append(event)
-        if self._threaded:
-            poller = self.poller  # ours while we wake it, whatever the thread does
-            if poller is not None:
-                poller.wake()
-            return
-        while self._inbox:
-            token = [threading.get_ident()]
-            try:
-                with self._stepping:
-                    if self._stepper is not None:
-                        return  # it looks again before it is through; who posts never waits for a step (or an `open`)
-                    self._stepper = token
-                while self._inbox:
-                    self._step()
-            finally:
-                if self._stepper is token:
-                    self._stepper = None
+        def begin() -> None:
+            self._pool.close()
+            self._perform(self.fleet.close(until))
+
+        self._post(begin)
 
     @property
     def interrupted_here(self) -> bool:
         """Whether the caller interrupted a step, which can't go on before it returns: it must not wait for one."""
-        stepper = self._stepper
-        mine = stepper is not None and stepper[0] == threading.get_ident()
-        return mine or self._steady._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001
+        return self._inbox.interrupted_here or self._steady._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def _post(self, event: Callable[[], object]) -> None:
+        self._inbox.add(event)
+        if not self._threaded:
+            self._inbox.drive(self._step)
+        elif (poller := self.poller) is not None:  # ours while we wake it, whatever the thread does
+            poller.wake()
 
     # -- The loop ----------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        with self._stepping:
+        with self._inbox.lock:
             if self._running:
                 return  # this start was repeated
             # Not as an argument: a start that a signal handler repeated may have made another one in between.
@@ -183,18 +173,19 @@ class Supervisor:
             del poller
 
     def _step(self) -> None:
-        while self._inbox:
-            self._inbox.popleft()()
+        self._inbox.empty()
         now = self._clock()
-        if self.poller is None:
+        if not self._threaded:
             self._mend(now)
+            if self.poller is not None:
+                self.poller.poll(0)
         self._perform(self.fleet.tick(now))
         if now >= self._guard.at and self.poller is not None and not self.fleet.closing:
             self._guard.settle(self.poller)
         self._let_idle_go(now)
         for worker in [worker for worker in self.undead if not worker.lent]:
             self.undead.discard(worker)
-            self._release(worker)
+            worker.release()
         self._pool.audit()
         self._pool.publish(self.fleet.view())
         if self.fleet.closing and not self.fleet.members and not self.finished:
@@ -203,7 +194,7 @@ class Supervisor:
                 if self._owns_adapter:
                     self._adapter.close()
             finally:
-                self.finished = True
+                self.finished, self.poller = True, self.poller if self._threaded else None
         while self._watchers:
             self._watchers.popleft().set()
 
@@ -213,11 +204,15 @@ class Supervisor:
             worker = self.workers.get(generation)
             if worker is None:
                 self._perform(self.fleet.exited(generation, None, served=True, now=now))
-            elif member.killed or member.phase is Phase.STOPPING:
+            elif member.killed or (member.phase is Phase.STOPPING and worker not in self._leaving):
                 self._kill(worker, worker.killed or Why.DIRTY)
+            elif not worker.ready and isinstance(worker.link, FdLink):
+                if worker not in self._starting or not self._starting[worker].pending:
+                    worker.calls += 1  # it did nothing wrong: that is no failed start
+                    self._kill(worker, Why.DIRTY)
             elif not worker.ready:
                 self.became_ready(worker)
-            elif not self._pool.has(worker):
+            elif not self._pool.has(worker) and worker not in self._leaving:
                 # Not to be lent again: somebody may have taken it out of the pool who is just about to say so.
                 self._perform(self.fleet.retire(generation, Why.DIRTY))
 
@@ -236,10 +231,6 @@ class Supervisor:
         before, keep = (now, 0) if closing else (now - self._policy.max_idle, self.fleet.size)
         while (worker := self._pool.take_idle(before, keep)) is not None:
             self._perform(self.fleet.stop(worker.generation, now))
-
-    def _close(self, until: float) -> None:
-        self._pool.close()
-        self._perform(self.fleet.close(until))
 
     # -- Effects -----------------------------------------------------------------------------------------
 
@@ -266,42 +257,40 @@ class Supervisor:
             self._kill(worker, effect.why)
 
     def _spawn(self, generation: int) -> None:
-        now = self._clock()
-        deadline = now + self._policy.startup_timeout
+        spec, now = replace(self._spec, generation=generation), self._clock()
         try:
-            channel = self._adapter.open(replace(self._spec, generation=generation), deadline=deadline)
+            channel = self._adapter.open(spec, deadline=now + self._policy.startup_timeout)
             worker = self._enlist(channel, generation, now)
         except Exception as error:  # an adapter may be anybody's; whatever it raises is a failed start
-            fault = fault_of(error, self._adapter.name, self._spec.handler)
+            fault = fault_of(error, self._adapter.name, spec.handler)
             self._perform(self.fleet.exited(generation, fault, served=False, now=now))
-            say(log.warning, "a worker of %s could not be started: %s", self._spec.name, fault.detail)
+            say(log.warning, "a worker of %s could not be started: %s", spec.name, fault.detail)
             return
         try:
             if self.poller is not None and isinstance(worker.link, FdLink):
-                self._starting[worker] = Starting(worker, worker.link, self._spec, self.poller, self)
+                self._starting[worker] = Starting(worker, worker.link, spec, self.poller, self)
             else:
+                worker.hooks = channel.hooks if isinstance(channel, HookChannel) else frozenset()
                 self.became_ready(worker)
         except Exception as error:
-            self.start_failed(worker, fault_of(error, self._adapter.name, self._spec.handler))
+            self.start_failed(worker, fault_of(error, self._adapter.name, spec.handler))
 
     def _enlist(self, channel: Channel, generation: int, now: float) -> Worker:
         """From here on its death is noticed; on an error it is dead already."""
         try:
             link = link_to(channel, self._spec.max_frame_bytes, self._clock)
             worker = Worker(channel, link, replace(channel.info, generation=generation), now)
-            if self.poller is not None:
+            if self._threaded:
                 assert isinstance(channel, ProcessChannel)
                 worker.process = channel
                 self._watch(channel.sentinel(), lambda: self._died(worker))
                 self._watch(channel.stderr_fileno(), lambda: self._drain(worker))
                 self._guard.want(now + SETTLE_AFTER)
         except BaseException:
-            channel.kill()
             if isinstance(channel, ProcessChannel):
                 self._unwatch(channel.sentinel())
                 self._unwatch(channel.stderr_fileno())
-                channel.reap()
-                channel.close()
+            discard(channel)
             raise
         self.workers[generation] = worker
         return worker
@@ -311,17 +300,32 @@ class Supervisor:
         self._pool.remove(worker)
         worker.channel.kill()
         if worker.process is None:  # there is no death to wait for
+            self._hear_no_more_of(worker)
             worker.link.abort()
             self._buried(worker)
 
     def _stop(self, worker: Worker) -> None:
         worker.killed = Why.CLOSING
-        if isinstance(worker.link, FdLink):
-            worker.link.push(worker.link.connection.send(STOP))
-        else:
-            worker.channel.kill()
-        if worker.process is None:
+        link, fds = worker.link, worker.channel.fileno()
+        if not isinstance(link, FdLink):
+            link.stop(worker.hooks, self._said_goodbye)
             self._buried(worker)
+            return
+        link.push(link.connection.send(STOP))
+        if worker.process is None and fds is not None:  # the end of its replies is its death
+            self._watch(fds[0], lambda: self._kill(worker, Why.CLOSING))
+            self._leaving.add(worker)
+
+    def _said_goodbye(self, reply: Reply) -> None:
+        if reply.error is not None:
+            say(stderr_log.warning, "on_close of a worker of %s: %s", self._spec.name, reply.error)
+
+    def _hear_no_more_of(self, worker: Worker) -> None:
+        start = self._starting.pop(worker, None)
+        if start is not None:
+            start.abandon()
+        self._unwatch((worker.channel.fileno() or (None,))[0])
+        self._leaving.discard(worker)
 
     # -- How a start ends (starting.Outcome) -------------------------------------------------------------
 
@@ -369,21 +373,16 @@ class Supervisor:
             if worker.lent:
                 self.undead.add(worker)
             else:
-                self._release(worker)
+                worker.release()
         finally:
             error = None if served else start_error(worker, self._spec, self._policy.startup_timeout)
             self._perform(self.fleet.exited(worker.generation, error, served=served, now=self._clock()))
         if worker.killed is None:
             say(log.warning, "worker %s of %s died: %s", worker.info.pid, self._spec.name, worker.how_it_ended())
 
-    def _release(self, worker: Worker) -> None:
-        if worker.process is not None:
-            worker.process.close()
-
     def _drain(self, worker: Worker) -> None:
         process = worker.process
-        fd = None if process is None else process.stderr_fileno()
-        if process is None or fd is None:
+        if process is None or (fd := process.stderr_fileno()) is None:
             return
         lines = process.drain_stderr()
         if process.stderr_fileno() is None and self.poller is not None:

@@ -11,7 +11,7 @@ from typing import Any
 from weakref import ReferenceType
 
 from bridge.channel import FdLink, SubmitLink
-from bridge.contract import Channel, ExitStatus, ProcessChannel, WorkerInfo
+from bridge.contract import Channel, ExitStatus, FdChannel, ProcessChannel, WorkerInfo
 from bridge.core.fleet import Why
 from bridge.errors import WorkerStartError, signal_name
 
@@ -76,6 +76,11 @@ class Worker:
     def lent(self) -> bool:
         """Whether somebody holds it."""
         return self.holder is not None and self.holder() is not None
+
+    def release(self) -> None:
+        """Give its descriptors back."""
+        if isinstance(self.channel, FdChannel):
+            self.channel.close()
 
     def how_it_ended(self) -> str:
         """Its exit code or signal, in words."""
