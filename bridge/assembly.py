@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from bridge import registry
 from bridge.contract import Adapter, Capability, WorkerSpec
+from bridge.core.recycling import RecyclePolicy
 from bridge.errors import ConfigurationError
 from bridge.runtime import Runtime
 from bridge.runtime.pool import PoolPolicy
@@ -129,6 +130,9 @@ def assemble(values: BridgeSettings, choice: Choice) -> Runtime:
             max_overflow=pool.max_overflow,
             checkout_timeout=pool.checkout_timeout,
             max_waiting=pool.max_waiting,
+            poison_threshold=values.call.poison_threshold,
+            queue_target=pool.queue_target,
+            queue_interval=pool.queue_interval,
         ),
         supervisor_policy=SupervisorPolicy(
             startup_timeout=supervisor.startup_timeout,
@@ -137,6 +141,11 @@ def assemble(values: BridgeSettings, choice: Choice) -> Runtime:
             restart_window=supervisor.restart_window,
             backoff=supervisor.backoff,
             max_idle=values.recycle.max_idle,
+            cancel_grace=values.call.cancel_grace,
+            health_interval=supervisor.health_interval,
+        ),
+        recycle_policy=RecyclePolicy(
+            values.recycle.max_calls, values.recycle.max_lifetime, values.recycle.max_rss, values.recycle.jitter
         ),
     )
 
@@ -178,7 +187,7 @@ def _spec(values: BridgeSettings) -> WorkerSpec:
         raise ConfigurationError("this process doesn't know its own interpreter (it is embedded): set worker.python")
     path = tuple(os.path.abspath(entry) for entry in worker.path)
     if own:
-        path += tuple(entry or os.getcwd() for entry in sys.path)
+        path += tuple(entry or os.getcwd() for entry in _search_path())
     try:
         encode_json(worker.options, "worker.options")
     except NotEncodable as fault:
@@ -197,10 +206,19 @@ def _spec(values: BridgeSettings) -> WorkerSpec:
     )
 
 
+def _search_path() -> list[str]:
+    """This process's sys.path. Whatever the import system itself passes over there can't reach a worker either."""
+    entries = [os.fspath(entry) for entry in sys.path if isinstance(entry, (str, os.PathLike))]
+    return [entry for entry in entries if isinstance(entry, str)]
+
+
 def _interpreter(python: str | None) -> str | None:
-    if python is not None and python.startswith("venv:"):
-        return os.path.join(os.path.expanduser(python[len("venv:") :]), "bin", "python")
-    return python
+    """A path is made absolute: the worker may have another working directory, and so may we at its restart."""
+    if python is None:
+        return None
+    if python.startswith("venv:"):
+        python = os.path.join(os.path.expanduser(python[len("venv:") :]), "bin", "python")
+    return os.path.abspath(python) if os.sep in python else python
 
 
 def absolute(handler: str) -> str:

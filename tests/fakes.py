@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.runtime.pool import Claim
+from bridge.runtime.claims import Claim
 from bridge.testing import Gate
 
 

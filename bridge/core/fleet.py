@@ -65,6 +65,13 @@ class Cancel:
 
 
 @dataclass(frozen=True)
+class Ping:
+    """Ask an idle worker how it is."""
+
+    generation: int
+
+
+@dataclass(frozen=True)
 class Retire:
     """Take a worker out of the pool, and stop it once nobody holds it: its successor is ready."""
 
@@ -93,7 +100,7 @@ class Refuse:
     error: WorkerStartError
 
 
-Effect = Spawn | Admit | Cancel | Retire | Stop | Kill | Refuse
+Effect = Spawn | Admit | Cancel | Ping | Retire | Stop | Kill | Refuse
 
 
 @dataclass
@@ -252,7 +259,19 @@ class Fleet:
             return []
         self._move(member, WorkerState.READY)
         member.deadline = inf
+        heir = self.members.get(member.successor or 0)
+        if heir is not None and heir.state is not WorkerState.STARTING:
+            return [Retire(generation)]  # it was to be retired meanwhile
         return [Admit(generation)]
+
+    def check_up(self, generation: int, timeout: float, now: float) -> list[Effect]:
+        """Look after an idle member, which is lent to nobody meanwhile; without an answer in time it is killed."""
+        member = self.members.get(generation)
+        if member is None or member.state is not WorkerState.READY or self.closing:
+            return []
+        self._move(member, WorkerState.DRAINING)
+        member.deadline = now + timeout
+        return [Ping(generation)]
 
     def wear(self, generation: int, why: Worn, now: float) -> list[Effect]:
         """A member has served for long enough. Its successor is started first; until that is ready it goes on."""

@@ -118,6 +118,13 @@ class PoolState(Generic[W]):
             self.waiting.pop(waiter, None)
         return refused
 
+    def take_out(self, worker: W) -> bool:
+        """Remove a worker that is idle; False when it isn't."""
+        if worker not in self.idle:
+            return False
+        self.remove(worker)
+        return True
+
     def coldest(self) -> tuple[W, float] | None:
         """The worker that has been idle for longest, and since when."""
         return next(iter(self.idle.items()), None)

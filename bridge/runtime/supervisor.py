@@ -8,47 +8,32 @@ from the pool: that one decides who has a worker, this one that there are worker
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
 from random import random
 from typing import Final
 
-from bridge.channel import FdLink, link_to
-from bridge.contract import Adapter, Capability, FdChannel, HookChannel, ProcessChannel, Reply, WorkerSpec
-from bridge.core.fleet import Admit, Effect, Fleet, Kill, Phase, Refuse, Spawn, Stop, Why
-from bridge.core.policy import RestartPolicy
-from bridge.errors import WorkerStartError
-from bridge.runtime.guard import SETTLE_AFTER, Guard
+from bridge.contract import Adapter, Capability, WorkerSpec
+from bridge.core.fleet import Fleet, Why
+from bridge.core.policy import SupervisorPolicy
+from bridge.core.recycling import RecyclePolicy, Worn
+from bridge.runtime.checkups import Checkups
+from bridge.runtime.forking import ForkHold
+from bridge.runtime.inbox import Inbox
+from bridge.runtime.journal import log
 from bridge.runtime.poller import Poller
 from bridge.runtime.pool import FIRST_LOOK, Pool
-from bridge.runtime.starting import Starting, drop_frames, start_error
+from bridge.runtime.roster import Roster
 from bridge.runtime.worker import Latch, Worker
-from bridge.wire import STOP
 
-log = logging.getLogger("bridge.supervisor")
-stderr_log = logging.getLogger("bridge.worker")
-logging.getLogger("bridge").addHandler(logging.NullHandler())  # silent, unless the application asks to hear
+__all__ = ["Supervisor", "SupervisorPolicy"]
 
 AFTER_DEFECT: Final = 0.1
 """Seconds until the loop goes on after an error of our own, so that one that repeats doesn't take a core."""
 UNDEAD_LOOK: Final = 1.0
 """Seconds between two looks at dead workers that are still lent."""
-
-
-@dataclass(frozen=True)
-class SupervisorPolicy:
-    """How starts are made and given up. Seconds."""
-
-    startup_timeout: float = 30.0
-    shutdown_timeout: float = 5.0
-    max_restarts: int = 3
-    restart_window: float = 5.0
-    backoff: float = 0.1
-    max_idle: float = 60.0
-    """Until a worker above `size` is let go."""
 
 
 class Supervisor:
@@ -66,34 +51,31 @@ class Supervisor:
         spec: WorkerSpec,
         pool: Pool,
         policy: SupervisorPolicy,
+        recycling: RecyclePolicy,
         *,
         owns_adapter: bool,
         clock: Callable[[], float],
     ) -> None:
-        self.workers: dict[int, Worker] = {}
         self.finished = False  # every worker is dead, and the adapter is closed
         self.fleet = Fleet(
             size=pool.policy.size,
             max_overflow=pool.policy.max_overflow,
-            policy=RestartPolicy(
-                max_restarts=policy.max_restarts, window=policy.restart_window, backoff=policy.backoff
-            ),
+            policy=policy.of_restarts(),
             startup_timeout=policy.startup_timeout,
             shutdown_timeout=policy.shutdown_timeout,
+            cancel_grace=policy.cancel_grace,
             chance=random,
         )
+        self.roster = Roster(adapter, spec, pool, self.fleet, policy, recycling, clock=clock)
+        self._checkups = Checkups(self.roster, pool, self.fleet, policy.health_interval)
         self._adapter, self._spec, self._pool, self._policy, self._clock = adapter, spec, pool, policy, clock
         self._owns_adapter = owns_adapter
-        self._inbox: deque[Callable[[], object]] = deque()
-        self._starting: dict[Worker, Starting] = {}
+        self._inbox = Inbox()
         self._watchers: deque[Latch] = deque()
-        self.undead: set[Worker] = set()  # dead, but lent: their descriptors belong to the holder
-        self._leaving: set[Worker] = set()  # told to end, and without a process whose death would tell of it
-        self._guard = Guard(adapter, spec.name, clock)
-        self._stepping = threading.RLock()  # guards `_stepper`: whoever handles events, where there is no thread
-        self._stepper: object | None = None
-        self._threaded = self._running = False
-        self.poller: Poller | None = None  # from the start to the end, where there are descriptors
+        # Held by our thread but while it sleeps. Whoever holds both knows that all descriptors are in order.
+        self._steady = threading.RLock()
+        self.at_fork = ForkHold(self._inbox.lock, self._steady)
+        self._running = False
         pool.keeper = self
 
     # -- From any thread ---------------------------------------------------------------------------------
@@ -102,24 +84,47 @@ class Supervisor:
         """Begin. The workers become ready in their own time. Idempotent: a signal may have cut the last one short."""
         able = self._adapter.capabilities
         if Capability.PROCESSES in able and not self._running:
-            self._threaded = True
+            self.roster.threaded = True
             name = f"bridge-supervisor-{self._spec.name}"
-            with self._stepping:
+            with self._inbox.lock:
                 # Before the first spawn: later, descriptors may be what is short.
-                self.poller = poller = self.poller or Poller()
+                self.roster.poller = self.roster.poller or Poller()
                 # Daemon: a thread that interpreter exit waits for would hang it; the exit hook closes with a bound.
-                threading.Thread(target=self._run, args=(poller,), name=name, daemon=True).start()
+                threading.Thread(target=self._run, name=name, daemon=True).start()
         elif Capability.FDS in able:
-            self.poller = self.poller or Poller()
-        self._post(lambda: self._perform(self.fleet.open(self._clock())))
+            self.roster.poller = self.roster.poller or Poller()
+        self._post(lambda: self.roster.perform(self.fleet.open(self._clock())))
 
     def retire(self, worker: Worker) -> None:
         """A worker was left in the middle of a call: it must never be lent again."""
-        self._post(lambda: self._perform(self.fleet.retire(worker.generation, Why.DIRTY)))
+        self._post(lambda: self.roster.perform(self.fleet.retire(worker.generation, Why.DIRTY)))
+
+    def abandon(self, worker: Worker, call_id: int) -> None:
+        """Whoever held a worker left in the middle of that call: it is asked to end it, or killed."""
+        self._post(lambda: self.roster.abandoned(worker, call_id))
+
+    def wear(self, generation: int, why: Worn) -> None:
+        """A worker has served for long enough: its successor is started, then it is retired."""
+        self._post(lambda: self.roster.perform(self.fleet.wear(generation, why, self._clock())))
 
     def grow(self) -> None:
         """Callers wait."""
-        self._post(lambda: self._perform(self.fleet.grow(self._pool.waiting, self._clock())))
+        self._post(lambda: self.roster.perform(self.fleet.grow(self._pool.waiting, self._clock())))
+
+    @property
+    def workers(self) -> dict[int, Worker]:
+        """Every start that isn't dead yet, by its generation."""
+        return self.roster.workers
+
+    @property
+    def undead(self) -> set[Worker]:
+        """Dead workers that somebody still holds."""
+        return self.roster.undead
+
+    @property
+    def poller(self) -> Poller | None:
+        """From the start to the end, where there are descriptors."""
+        return self.roster.poller
 
     def notice(self) -> None:
         """Look again: a lease came back, or somebody has waited for long."""
@@ -127,8 +132,8 @@ class Supervisor:
 
     def attend(self, seconds: float) -> bool:
         """Where there is no thread: hear workers that are starting or ending, for so long at most. False: none is."""
-        poller = self.poller
-        if self._threaded or poller is None or not (self._starting or self._leaving):
+        poller = self.roster.poller
+        if self.roster.threaded or poller is None or not (self.roster.starting or self.roster.leaving):
             return False
         poller.wait(min(seconds, FIRST_LOOK))  # not for longer: another thread may have heard it
         self.notice()
@@ -143,93 +148,76 @@ class Supervisor:
 
     def close(self, until: float) -> None:
         """Refuse all callers, end all workers: idle ones softly, busy ones as they come back, the rest at `until`."""
-        self._post(lambda: self._close(until))
+
+        def begin() -> None:
+            self._pool.close()
+            self.roster.perform(self.fleet.close(until))
+
+        self._post(begin)
+
+    @property
+    def interrupted_here(self) -> bool:
+        """Whether the caller interrupted a step, which can't go on before it returns: it must not wait for one."""
+        return self._inbox.interrupted_here or self._steady._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001
 
     def _post(self, event: Callable[[], object]) -> None:
-        self._inbox.append(event)
-        if self._threaded:
-            poller = self.poller  # ours while we wake it, whatever the thread does
-            if poller is not None:
-                poller.wake()
-            return
-        while self._inbox:
-            token = object()
-            try:
-                with self._stepping:
-                    if self._stepper is not None:
-                        return  # it looks again before it is through; who posts never waits for a step (or an `open`)
-                    self._stepper = token
-                while self._inbox:
-                    self._step()
-            finally:
-                if self._stepper is token:
-                    self._stepper = None
+        self._inbox.add(event)
+        if not self.roster.threaded:
+            self._inbox.drive(self._step)
+        elif (poller := self.roster.poller) is not None:  # ours while we wake it, whatever the thread does
+            poller.wake()
 
     # -- The loop ----------------------------------------------------------------------------------------
 
-    def _run(self, poller: Poller) -> None:
-        with self._stepping:
+    def _run(self) -> None:
+        with self._inbox.lock:
             if self._running:
                 return  # this start was repeated
-            self._running = True
-        while not self.finished or self.undead:
+            # Not as an argument: a start that a signal handler repeated may have made another one in between.
+            self._running, poller = True, self.roster.poller
+        assert poller is not None
+        while not self.finished or self.roster.undead:
             try:
-                poller.poll(self._next_timer() - self._clock())
-                self._step()
+                poller.poll(self._next_timer() - self._clock(), self._steady)
+                with self._steady:
+                    self._step()
             except BaseException:
                 # A defect of ours, or a log handler that exits, must not leave callers without a supervisor.
-                log.exception("the supervisor of %s met an error of its own and goes on", self._spec.name)
+                with suppress(BaseException):
+                    log.exception("the supervisor of %s met an error of its own and goes on", self._spec.name)
                 threading.Event().wait(AFTER_DEFECT)
-        self.poller = None  # a closed bridge that somebody keeps holds no descriptor
+        with self._steady:
+            self.roster.poller = None  # a closed bridge that somebody keeps holds no descriptor
+            del poller
 
     def _step(self) -> None:
-        if not self._threaded:
-            self._mend(self._clock())  # before the events, which take for granted that every member has a worker
-            if self.poller is not None:
-                self.poller.poll(0)
-        while self._inbox:
-            self._inbox.popleft()()
+        self._inbox.empty()
         now = self._clock()
-        self._perform(self.fleet.tick(now))
-        if now >= self._guard.at and self.poller is not None and not self.fleet.closing:
-            self._guard.settle(self.poller)
+        if not self.roster.threaded:
+            self.roster.mend(now)
+            if self.roster.poller is not None:
+                self.roster.poller.poll(0)
+        self.roster.perform(self.fleet.tick(now))
+        if now >= self.roster.guard.at and self.roster.poller is not None and not self.fleet.closing:
+            self.roster.guard.settle(self.roster.poller)
         self._let_idle_go(now)
-        for worker in [worker for worker in self.undead if not _is_held(worker)]:
-            self.undead.discard(worker)
-            self._release(worker)
+        self._checkups.look(now)
+        self.roster.let_go()
         self._pool.audit()
         self._pool.publish(self.fleet.view())
         if self.fleet.closing and not self.fleet.members and not self.finished:
-            self._guard.drop(self.poller)
-            if self._owns_adapter:
-                self._adapter.close()
-            self.finished = True
-            if not self._threaded:
-                self.poller = None
+            self.roster.guard.drop(self.roster.poller)
+            try:
+                if self._owns_adapter:
+                    self._adapter.close()
+            finally:
+                self.finished, self.roster.poller = True, self.roster.poller if self.roster.threaded else None
         while self._watchers:
             self._watchers.popleft().set()
 
-    def _mend(self, now: float) -> None:
-        """Finish what a signal cut short: without a thread of our own, steps run in callers, who may be interrupted."""
-        for generation, member in [*self.fleet.members.items()]:
-            worker = self.workers.get(generation)
-            if worker is None:
-                self._perform(self.fleet.exited(generation, None, served=True, now=now))
-            elif member.killed or (member.phase is Phase.STOPPING and worker not in self._leaving):
-                self._kill(worker, worker.killed or Why.DIRTY)
-            elif not worker.ready and isinstance(worker.link, FdLink):
-                if worker not in self._starting or not self._starting[worker].pending:
-                    worker.calls += 1  # it did nothing wrong: that is no failed start
-                    self._kill(worker, Why.DIRTY)
-            elif not worker.ready:
-                self.became_ready(worker)
-            elif not self._pool.has(worker) and worker not in self._leaving:
-                # Not to be lent again: somebody may have taken it out of the pool who is just about to say so.
-                self._perform(self.fleet.retire(generation, Why.DIRTY))
-
     def _next_timer(self) -> float:
-        times = [self.fleet.next_timer(), self._guard.at]
-        if self.undead:
+        times = [self.fleet.next_timer(), self.roster.guard.at, self._checkups.at]
+        if self.roster.undead:
             times.append(self._clock() + UNDEAD_LOOK)
         if len(self.fleet.members) > self.fleet.size:
             since = self._pool.idle_since()
@@ -241,158 +229,4 @@ class Supervisor:
         closing = self.fleet.closing
         before, keep = (now, 0) if closing else (now - self._policy.max_idle, self.fleet.size)
         while (worker := self._pool.take_idle(before, keep)) is not None:
-            self._perform(self.fleet.stop(worker.generation, now))
-
-    def _close(self, until: float) -> None:
-        self._pool.close()
-        self._perform(self.fleet.close(until))
-
-    # -- Effects -----------------------------------------------------------------------------------------
-
-    def _perform(self, effects: list[Effect]) -> None:
-        for effect in effects:
-            match effect:
-                case Spawn(generation):
-                    self._spawn(generation)
-                case Admit(generation):
-                    self._pool.add(self.workers[generation])
-                case Stop(generation):
-                    self._stop(self.workers[generation])
-                case Kill(generation, why):
-                    self._kill(self.workers[generation], why)
-                case Refuse(error):
-                    self._pool.refuse_all(error)
-
-    def _spawn(self, generation: int) -> None:
-        now = self._clock()
-        deadline = now + self._policy.startup_timeout
-        try:
-            channel = self._adapter.open(replace(self._spec, generation=generation), deadline=deadline)
-        except Exception as error:  # an adapter may be anybody's; whatever it raises is a failed start
-            fault = error
-            if not isinstance(fault, WorkerStartError):
-                detail = f"the adapter {self._adapter.name} raised {type(error).__name__}: {error}"
-                fault = WorkerStartError("spawn", detail, handler=self._spec.handler)
-            log.warning("a worker of %s could not be started: %s", self._spec.name, fault.detail)
-            drop_frames(fault)
-            self._perform(self.fleet.exited(generation, fault, served=False, now=now))
-            return
-        link = link_to(channel, self._spec.max_frame_bytes, self._clock)
-        worker = Worker(channel, link, replace(channel.info, generation=generation), now)
-        self.workers[generation] = worker
-        if self._threaded:
-            assert isinstance(channel, ProcessChannel)
-            worker.process = channel
-            self._watch(channel.sentinel(), lambda: self._died(worker))
-            self._watch(channel.stderr_fileno(), lambda: self._drain(worker))
-            self._guard.want(now + SETTLE_AFTER)
-        if self.poller is not None and isinstance(link, FdLink):
-            self._starting[worker] = Starting(worker, link, self._spec, self.poller, self)
-        else:
-            worker.hooks = channel.hooks if isinstance(channel, HookChannel) else frozenset()
-            self.became_ready(worker)
-
-    def _kill(self, worker: Worker, why: Why) -> None:
-        worker.killed = why
-        self._pool.remove(worker)
-        worker.channel.kill()
-        if worker.process is None:  # there is no death to wait for
-            self._hear_no_more_of(worker)
-            worker.link.abort()
-            self._buried(worker)
-
-    def _stop(self, worker: Worker) -> None:
-        worker.killed = Why.CLOSING
-        link, fds = worker.link, worker.channel.fileno()
-        if not isinstance(link, FdLink):
-            link.stop(worker.hooks, self._said_goodbye)
-            self._buried(worker)
-            return
-        link.push(link.connection.send(STOP))
-        if worker.process is None and fds is not None:  # the end of its replies is its death
-            self._watch(fds[0], lambda: self._kill(worker, Why.CLOSING))
-            self._leaving.add(worker)
-
-    def _said_goodbye(self, reply: Reply) -> None:
-        if reply.error is not None:
-            stderr_log.warning("on_close of a worker of %s: %s", self._spec.name, reply.error)
-
-    def _hear_no_more_of(self, worker: Worker) -> None:
-        start = self._starting.pop(worker, None)
-        if start is not None:
-            start.abandon()
-        self._unwatch((worker.channel.fileno() or (None,))[0])
-        self._leaving.discard(worker)
-
-    # -- How a start ends (starting.Outcome) -------------------------------------------------------------
-
-    def became_ready(self, worker: Worker) -> None:
-        """It may be lent."""
-        worker.ready = True
-        self._starting.pop(worker, None)
-        log.info("worker %s of %s is ready", worker.info.pid, self._spec.name)
-        self._perform(self.fleet.became_ready(worker.generation))
-        self._guard.want(self._clock())
-
-    def start_failed(self, worker: Worker, fault: WorkerStartError | None) -> None:
-        """It must be ended; without a fault, its exit status says why."""
-        worker.fault = fault
-        self._perform(self.fleet.retire(worker.generation, Why.START_FAILED))
-
-    # -- Ending ------------------------------------------------------------------------------------------
-
-    def _died(self, worker: Worker) -> None:
-        process = worker.process
-        assert process is not None
-        start = self._starting.pop(worker, None)
-        if start is not None:
-            start.hear()
-            start.abandon()
-        self._drain(worker)
-        self._unwatch(worker.channel.sentinel())
-        self._unwatch(process.stderr_fileno())
-        worker.status = process.reap()
-        if not self.fleet.closing:  # at its end the adapter sweeps for all of them
-            process.sweep()
-        self._buried(worker)
-
-    def _buried(self, worker: Worker) -> None:
-        """A worker is dead for certain: tell whoever waits for that, and let the fleet decide what follows."""
-        self._pool.remove(worker)
-        self.workers.pop(worker.generation, None)
-        worker.exited.set()
-        if _is_held(worker):
-            self.undead.add(worker)
-        else:
-            self._release(worker)
-        if worker.killed is None:
-            log.warning("worker %s of %s died: %s", worker.info.pid, self._spec.name, worker.how_it_ended())
-        served = worker.calls > 0
-        error = None if served else start_error(worker, self._spec, self._policy.startup_timeout)
-        self._perform(self.fleet.exited(worker.generation, error, served=served, now=self._clock()))
-
-    def _release(self, worker: Worker) -> None:
-        if isinstance(worker.channel, FdChannel):
-            worker.channel.close()
-
-    def _drain(self, worker: Worker) -> None:
-        process = worker.process
-        fd = None if process is None else process.stderr_fileno()
-        if process is None or fd is None:
-            return
-        for line in process.drain_stderr():
-            stderr_log.info("%s", line, extra={"bridge": self._spec.name, "worker_pid": worker.info.pid})
-        if process.stderr_fileno() is None and self.poller is not None:
-            self.poller.unwatch_closed(fd)
-
-    def _watch(self, fd: int | None, callback: Callable[[], None]) -> None:
-        if fd is not None and self.poller is not None:
-            self.poller.watch(fd, callback)
-
-    def _unwatch(self, fd: int | None) -> None:
-        if self.poller is not None:
-            self.poller.unwatch(fd)
-
-
-def _is_held(worker: Worker) -> bool:
-    return worker.holder is not None and worker.holder() is not None
+            self.roster.perform(self.fleet.stop(worker.generation, now))

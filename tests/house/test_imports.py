@@ -18,7 +18,8 @@ FLOORS: Final = (
     (("bridge.errors",), ("bridge.wire", "bridge.worker"), ("bridge.reaper",), ("bridge.pipes",)),
     (
         ("bridge.core.protocol", "bridge.core.messages"),
-        ("bridge.core.policy", "bridge.core.fleet"),
+        ("bridge.core.lifecycle", "bridge.core.recycling", "bridge.core.policy", "bridge.core.fleet"),
+        ("bridge.core.poison",),
         ("bridge.core.pool_state",),
         ("bridge.core.stats",),
         ("bridge.core",),
@@ -27,11 +28,18 @@ FLOORS: Final = (
     (("bridge.channel",), ("bridge.inprocess",), ("bridge.answers",)),
     (
         (
+            "bridge.runtime.forking",
+            "bridge.runtime.inbox",
+            "bridge.runtime.journal",
             "bridge.runtime.poller",
             "bridge.runtime.guard",
             "bridge.runtime.worker",
+            "bridge.runtime.claims",
             "bridge.runtime.starting",
+            "bridge.runtime.drains",
             "bridge.runtime.pool",
+            "bridge.runtime.roster",
+            "bridge.runtime.checkups",
             "bridge.runtime.supervisor",
             "bridge.runtime",
             "bridge.runtime.calls",

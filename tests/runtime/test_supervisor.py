@@ -9,7 +9,7 @@ import pytest
 from bridge.contract import WorkerSpec
 from bridge.errors import CallCancelled, CircuitOpen, PoolClosed, WorkerStartError
 from bridge.runtime import calls
-from bridge.runtime.pool import Claim
+from bridge.runtime.claims import Claim
 from bridge.runtime.supervisor import SupervisorPolicy
 from bridge.testing import FakeClock, Gate, ScriptedAdapter, ScriptedChannel
 from tests.fakes import AnnouncedClaim
