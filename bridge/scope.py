@@ -206,12 +206,12 @@ class Scope:
                 f"spawned functions didn't end within {self._join_timeout:g} s of {self._plan.label}: "
                 f"{', '.join(survivors)}. They must return when `scope.stopping` is set"
             )
+        unseen = self._crew.unseen()
+        problems += [f"{name}, spawned in {self._plan.label}, failed: {each!r}" for name, each in unseen]
         if problems and (error is None or isinstance(error, GeneratorExit)):
-            raise ScopeError("; ".join(problems))
+            raise ScopeError("; ".join(problems)) from (unseen[0][1] if unseen else None)
         for problem in problems:
             log.warning("%s", problem)  # the error that leaves the block is the one to be seen
-        if error is None:
-            self._crew.raise_unseen()
 
     # -- Functions ---------------------------------------------------------------------------------------
 
