@@ -161,8 +161,11 @@ def _factory(choice: Choice) -> Any:
 
 
 def _parameters(choice: Choice) -> Mapping[str, inspect.Parameter] | None:
-    """The options that its constructor has; None when it takes any."""
-    parameters = inspect.signature(_factory(choice)).parameters
+    """The options that its constructor has; None when it takes any, or doesn't say."""
+    try:
+        parameters = inspect.signature(_factory(choice)).parameters
+    except (TypeError, ValueError):  # a provider, or compiled
+        return None
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return None
     return parameters

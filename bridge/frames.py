@@ -189,6 +189,9 @@ class Stay(Protocol):
     def close(self, error: BaseException | None = None) -> None:
         """After the last one, with the error that it ended in."""
 
+    def completed(self, result: object) -> None:
+        """What a plain function returned; raises when that has yet to run."""
+
     async def aopen(self) -> Frame | None:
         """`open`, in an event loop."""
 
@@ -210,6 +213,9 @@ class Carried:
 
     def close(self, error: BaseException | None = None) -> None:
         """Nothing."""
+
+    def completed(self, result: object) -> None:
+        """Whatever it is."""
 
     async def aopen(self) -> Frame | None:
         """The frame."""
@@ -291,6 +297,7 @@ def bind(function: Function, stay: Callable[[], Stay]) -> Function:
             try:
                 with Active(frame):
                     result = function(*args, **kwargs)
+                    with_it.completed(result)
             except BaseException as error:
                 with_it.close(error)
                 raise

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import Any, Final
 
 from bridge.errors import ScopeError
@@ -220,7 +220,9 @@ class Scope:
         if iscoroutinefunction(function):
             return self._run_async(function, *args, **kwargs)
         with self:
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
+            self.completed(result)
+            return result
 
     async def _run_async(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         async with self:
@@ -238,6 +240,19 @@ class Scope:
         frame = self.frame
         frame.check()
         return self._crew.spawn(frame, function, args, kwargs)
+
+    def completed(self, result: object) -> None:
+        """What a function returned that isn't an `async def`: a coroutine would run after the scope, outside it.
+
+        Raises:
+            ScopeError: It is one; it is closed.
+        """
+        if isinstance(result, CoroutineType):
+            result.close()
+            raise ScopeError(
+                f"a plain function in {self._plan.label} returned the coroutine {result.__qualname__}, which would run "
+                "after the scope has ended, and outside it. Decorate or run the `async def` itself"
+            )
 
     def __call__(self, function: Function) -> Function:
         """Decorate: each call runs in a fresh scope."""
