@@ -255,11 +255,19 @@ class Binding:
 
     def _effective(self, owner: Frame) -> tuple[BridgeSettings, Choice]:
         """The nearest choice of an adapter, over the merged settings of all scopes around it."""
-        plans = [plan for plan in plans_of(owner) if plan.key in (None, self)]
         base = values = self.base
+        plans: list[ScopePlan] = []
+        for plan in plans_of(owner):
+            if plan.key is None and self._is_for_another(plan, base.worker.handler):
+                if any(inner.choice is not None for inner in plans):
+                    continue  # the inner one says what runs here; what this one changes is for others
+                raise ConfigurationError(
+                    f"{plan.label} is for the handler {plan.handler!r}, but {self.name} calls {base.worker.handler!r}. "
+                    "Say which container it is for: with_adapter(..., container=...)"
+                )
+            if plan.key in (None, self):
+                plans.append(plan)
         for plan in reversed(plans):
-            if plan.key is None and plan.handler and base.worker.handler:
-                self._check_handler(plan, base.worker.handler)
             values = plan.applied_to(values)
         for number, plan in enumerate(plans):
             choice = plan.choice_for(values)
@@ -270,12 +278,8 @@ class Binding:
                 return values, choice
         return values, self._choice() or self._configured(values)
 
-    def _check_handler(self, plan: ScopePlan, own: str) -> None:
-        if plan.handler is not None and absolute(plan.handler) != absolute(own):
-            raise ConfigurationError(
-                f"{plan.label} is for the handler {plan.handler!r}, but {self.name} calls {own!r}. Say which container "
-                "it is for: with_adapter(..., container=...)"
-            )
+    def _is_for_another(self, plan: ScopePlan, own: str | None) -> bool:
+        return bool(plan.handler and own) and absolute(plan.handler or "") != absolute(own or "")
 
     def __del__(self) -> None:
         runtime = getattr(self, "_default", None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dependency_injector import containers
 from dependency_injector.providers import Provider
@@ -104,3 +104,10 @@ class BridgeContainer(containers.DeclarativeContainer):
     pool = PoolProvider(binding)
     runtime = RuntimeResource(binding)
     bridge = BridgeProvider(binding)
+
+    if TYPE_CHECKING:  # an instance is in truth one of `instance_type`
+
+        def __enter__(self) -> BridgeContainer: ...
+        def __exit__(self, *_: object) -> None: ...
+        async def __aenter__(self) -> BridgeContainer: ...
+        async def __aexit__(self, *_: object) -> None: ...

@@ -240,7 +240,7 @@ class Supervisor:
                     self._pool.add(self.workers[generation])
                 case Stop(generation):
                     self._stop(self.workers[generation])
-                case Kill(generation, why):
+                case Kill(generation, why) if generation in self.workers:  # else `_mend` ends it
                     self._kill(self.workers[generation], why)
                 case Refuse(error):
                     self._pool.refuse_all(error)
