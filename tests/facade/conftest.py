@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bridge import BridgeContainer, registry
-from bridge.frames import CURRENT, Active
+from bridge.frames import CURRENT, Active, Frame, Kind
 
 MakeContainer = Callable[..., BridgeContainer]
 
@@ -36,8 +36,9 @@ def make_container() -> Iterator[MakeContainer]:
         return container
 
     yield make
-    for container in made:
-        container.shutdown_resources()
+    with Active(Frame(Kind.TEST, "the end of a test")):  # what was built in none can only be used in one
+        for container in made:
+            container.shutdown_resources()
 
 
 @pytest.fixture
