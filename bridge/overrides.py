@@ -48,7 +48,7 @@ def with_adapter(
 
 
 def plan_of_adapter(
-    adapter: Any, *, container: Any = None, everywhere: bool = False, lent: Runtime | None = None, **options: Any
+    adapter: Any, /, *, container: Any = None, everywhere: bool = False, lent: Runtime | None = None, **options: Any
 ) -> ScopePlan:
     """What `with_adapter` enters.
 
