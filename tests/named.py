@@ -69,15 +69,25 @@ class NamedChannel:
 
 
 class Maker:
-    """A factory of such adapters, which keeps what it made."""
+    """A factory of such adapters, which keeps what it made.
 
-    def __init__(self, name: str = "made") -> None:
+    Args:
+        dawdle: Seconds that it waits for a second caller, who mustn't come.
+    """
+
+    def __init__(self, name: str = "made", *, dawdle: float = 0.0) -> None:
         self.name = name
         self.made: list[Named] = []
+        self._dawdle, self._second = dawdle, threading.Event()
 
     def __call__(self) -> Named:
-        self.made.append(Named(self.name))
-        return self.made[-1]
+        made = Named(self.name)
+        self.made.append(made)
+        if len(self.made) > 1:
+            self._second.set()
+        elif self._dawdle:
+            self._second.wait(self._dawdle)
+        return made
 
 
 def in_plain_thread(function: Callable[[], T]) -> T:

@@ -19,7 +19,7 @@ from tests.named import PATIENCE, Maker, Named, all_at_once
 
 def test_thirty_two_first_calls_at_once_make_one_runtime(make_container: MakeContainer) -> None:
     """One adapter, one pool, one set of workers. Fails when a runtime is built without the lock."""
-    maker, asked = Maker(), []
+    maker, asked = Maker(dawdle=0.05), []
 
     def settings() -> BridgeSettings:
         asked.append(1)
@@ -36,8 +36,8 @@ def test_thirty_two_first_calls_at_once_make_one_runtime(make_container: MakeCon
 
 
 def test_thirty_two_first_calls_in_one_scope_make_one_runtime(make_container: MakeContainer) -> None:
-    """The same inside a scope that all of them carry."""
-    maker, container = Maker(), make_container()
+    """The same inside a scope that all of them carry. Fails without the frame's lock."""
+    maker, container = Maker(dawdle=0.05), make_container()
 
     with with_adapter(maker) as scope:
         start = threading.Barrier(32)
@@ -239,7 +239,7 @@ class App(containers.DeclarativeContainer):
 
 
 def test_a_composed_container_has_one_binding() -> None:
-    """Whatever depends on a part of it gets the same container's. Fails without the memo in `_Copied.__deepcopy__`."""
+    """Whatever depends on a part of it gets the same container's."""
     app, other = App(), App()
 
     made = app.each_time()
@@ -254,6 +254,30 @@ def test_a_composed_container_has_one_binding() -> None:
         assert app.service()["bridge"].call("who") == "mine"
         assert other.service()["bridge"].call("who") == "ml"
     other.shutdown_resources()
+
+
+def test_a_part_that_comes_back_to_itself_is_copied_once() -> None:
+    """An adapter's override that is handed the adapter's own provider, for later. Fails (a recursion without end) without
+    the memo in `_Copied.__deepcopy__`."""
+    handed: list[Any] = []
+
+    def make(provider: Any) -> Named:
+        handed.append(provider)
+        return Named("override")
+
+    with App.ocr.adapter.override(providers.Callable(make, App.ocr.adapter.provider)):
+        pass
+    alone = BridgeContainer(settings={"pool": {"size": 1}})
+    alone.adapter.override(providers.Callable(make, alone.adapter.provider))
+    composed = containers.DynamicContainer()
+    composed.ml = alone.adapter
+    copied: Any = providers.deepcopy(alone)
+
+    assert copied.bridge().call("who") == "override"
+    assert handed[-1]() is copied.adapter()
+    assert handed[-1]() is not alone.adapter()
+    for container in (alone, copied):
+        container.shutdown_resources()
 
 
 def test_an_application_starts_and_closes_its_bridges_as_resources() -> None:

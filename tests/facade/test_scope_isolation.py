@@ -5,16 +5,20 @@ Each of these mutations was made, and failed the tests beside it (and others):
 - CURRENT a global variable (`get`, `set`, `reset` on one attribute): the 1,000 tasks, 64 threads and eight loops
 - CURRENT a `threading.local`: the 1,000 tasks, the eight loops
 - no `frame.closed` and no `check()` (frames.py, binding.py): test_whoever_carries_a_scope_that_has_ended_is_told
-- no map from container to frame (`pins`; one frame for all): test_a_scope_for_one_container_is_for_no_other,
-  test_scopes_for_two_containers_compose
-- no map of the frame's parents (`parent.pins` and `parent.default` dropped): test_scopes_for_two_containers_compose
-- no memo in `_Copied.__deepcopy__`: test_container.py, test_a_composed_container_has_one_binding
+- no closed check on the hot path (`Binding.peek`): test_every_scope_that_the_caller_is_in_counts
+- the parent map dropped (`parent.pins`, or `parent.default`): test_scopes_for_two_containers_compose
+- a pin that is for all (`plan.key` not looked at in Frame): test_a_scope_for_one_container_is_for_no_other
+- no memo in `_Copied.__deepcopy__`: test_container.py, test_a_part_that_comes_back_to_itself_is_copied_once
+- `.override()` beats a scope: test_overrides.py, test_an_override_replaces_the_default_and_never_beats_a_scope
+- no lock where a runtime is built: test_container.py, the two tests of thirty-two first calls
+- no reset after a job of a ScopedExecutor: test_scope_leaks.py, test_an_idle_executor_keeps_no_scope
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from contextvars import Context, copy_context
 from typing import Any
 
 import pytest
@@ -110,7 +114,10 @@ def test_a_scope_for_one_container_is_for_no_other(make_container: MakeContainer
     """`container=` pins it. Fails when a frame has one answer for all."""
     one, other = make_container(adapter=Named("one")), make_container(adapter=Named("other"))
 
+    pool = other.pool()
+
     with with_adapter(Named("mine"), container=one):
+        assert other.pool() is pool
         assert (one.bridge().call("who"), other.bridge().call("who")) == ("mine", "other")
 
 
@@ -163,6 +170,34 @@ def test_whoever_carries_a_scope_that_has_ended_is_told(make_container: MakeCont
     with pytest.raises(ScopeClosedError):
         in_plain_thread(lambda: carried("who"))
     assert len(told) == 1
+
+
+def test_every_scope_that_the_caller_is_in_counts(make_container: MakeContainer) -> None:
+    """One that has ended is told even if it isn't the one that answers, inside as well as outside of that."""
+    client, other = make_container(adapter=Named("default")).bridge(), make_container()
+    outer, context = with_adapter(Named("outer")), copy_context()
+    context.run(outer.__enter__)
+    inner = copy_within(context)
+    scope = with_adapter(Named("inner"), container=other)
+    inner.run(scope.__enter__)
+    carried = inner.run(copy_context)
+    assert inner.run(client.call, "who") == carried.run(client.call, "who") == "outer"
+
+    inner.run(scope.__exit__, None, None, None)
+    assert inner.run(client.call, "who") == "outer"
+    with pytest.raises(ScopeClosedError):
+        carried.run(client.call, "who")
+    again = with_adapter(Named("again"), container=other)
+    inner.run(again.__enter__)
+    context.run(outer.__exit__, None, None, None)
+    with pytest.raises(ScopeClosedError):
+        inner.run(client.call, "who")
+    inner.run(again.__exit__, None, None, None)
+
+
+def copy_within(context: Context) -> Context:
+    """A copy of another context, as a task has one."""
+    return context.run(copy_context)
 
 
 def test_a_task_that_first_runs_after_the_end_is_told(make_container: MakeContainer) -> None:

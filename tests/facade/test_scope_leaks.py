@@ -13,7 +13,7 @@ import pytest
 from dependency_injector import containers, providers
 
 import bridge
-from bridge import BridgeContainer, carry, with_adapter, with_settings
+from bridge import BridgeContainer, ScopedExecutor, carry, with_adapter, with_settings
 from bridge.frames import Active, Frame, Kind
 from tests.named import Maker, Named, in_plain_thread
 
@@ -74,6 +74,16 @@ def test_a_scope_that_has_ended_is_not_kept() -> None:
     assert len(frames) == 3
     assert gone(*frames)
     container.shutdown_resources()
+
+
+def test_an_idle_executor_keeps_no_scope() -> None:
+    """A worker thread that waits for its next job is in none. Fails when a job's scope stays set."""
+    with ScopedExecutor(1) as executor:
+        with with_adapter(Named("scope")) as scope:
+            frame = weakref.ref(scope.frame)
+            executor.submit(bool).result(10)
+        del scope
+        assert gone(frame)
 
 
 @pytest.mark.parametrize("keep", [lambda: carry(print), copy_context, lambda: BridgeContainer(settings={})])
