@@ -257,7 +257,7 @@ def test_a_composed_container_has_one_binding() -> None:
 
 
 def test_a_part_that_comes_back_to_itself_is_copied_once() -> None:
-    """An adapter's override that is handed the adapter's own provider, for later. Fails (a recursion without end) without
+    """An adapter's override is handed the adapter's own provider, for later. Fails (a recursion without end) without
     the memo in `_Copied.__deepcopy__`."""
     handed: list[Any] = []
 
@@ -265,19 +265,14 @@ def test_a_part_that_comes_back_to_itself_is_copied_once() -> None:
         handed.append(provider)
         return Named("override")
 
-    with App.ocr.adapter.override(providers.Callable(make, App.ocr.adapter.provider)):
-        pass
-    alone = BridgeContainer(settings={"pool": {"size": 1}})
-    alone.adapter.override(providers.Callable(make, alone.adapter.provider))
-    composed = containers.DynamicContainer()
-    composed.ml = alone.adapter
-    copied: Any = providers.deepcopy(alone)
+    class Wrapped(containers.DeclarativeContainer):
+        ml = providers.Container(BridgeContainer, settings={"pool": {"size": 1}})
+        ml.adapter.override(providers.Callable(make, ml.adapter.provider))
 
-    assert copied.bridge().call("who") == "override"
-    assert handed[-1]() is copied.adapter()
-    assert handed[-1]() is not alone.adapter()
-    for container in (alone, copied):
-        container.shutdown_resources()
+    for app in (Wrapped(), Wrapped()):
+        assert app.ml.bridge().call("who") == "override"
+        assert handed[-1]() is app.ml.adapter()
+        app.shutdown_resources()
 
 
 def test_an_application_starts_and_closes_its_bridges_as_resources() -> None:
