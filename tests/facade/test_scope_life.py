@@ -136,18 +136,22 @@ def test_an_async_exit_lets_running_calls_end(make_container: MakeContainer) -> 
 
 def test_an_adapter_that_cannot_be_closed_keeps_nothing_else_open(make_container: MakeContainer) -> None:
     """Its error is raised, after all others were closed and the variable was put back."""
-    others = [make_container(), make_container()]
-    maker = Maker()
+    error = OSError("can't close")
+    made: list[Named] = [Faulty(closing=error), Faulty(closing=error), Named(), Named()]
+    left = iter(made)
     with Active(test := Frame(Kind.TEST, "test")):
-        container = make_container(adapter=Named("default"))
-        with (
-            pytest.raises(OSError, match="can't close"),
-            with_adapter(lambda: Faulty(closing=OSError("can't close")), container=container, everywhere=True),
-            with_adapter(maker, container=others[0]),
-        ):
-            others[0].bridge().call("who")
+        container, one, other = (make_container(adapter=Named("default")) for _ in range(3))
 
-        assert maker.made[0].closed
+        @with_adapter(lambda: next(left), container=container, everywhere=True)
+        @with_adapter(lambda: next(left))
+        def work() -> None:
+            for each in (one, other, container):
+                each.bridge().call("who")
+
+        with pytest.raises(OSError, match="can't close"):
+            work()
+        assert [each.opened for each in made] == [1, 1, 1, 1]
+        assert all(each.closed for each in made)
         check_nothing_is_left(container, test)
 
 
