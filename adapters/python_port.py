@@ -244,6 +244,10 @@ class PythonPort:
             return ExitStatus(code=status.si_status)
         return ExitStatus(signal=status.si_status)
 
+    def forget(self) -> None:
+        """In a forked child: close what it inherited."""
+        self.close()
+
     def close(self) -> None:
         """Give the descriptors back. Idempotent."""
         for fd in (self._request, self._reply, self._stderr, self._pidfd):

@@ -17,6 +17,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bridge.adapters.bridge_mock import BridgeMockAdapter
+    from bridge.adapters.mock import MockAdapter
+    from bridge.adapters.python_port import PythonPortAdapter
     from bridge.client import DEFAULT, Bridge, Lease
     from bridge.container import BridgeContainer, check
     from bridge.contract import (
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
         RemoteError,
         ScopeClosedError,
         ScopeError,
+        UnexpectedCall,
         UnscopedAccessError,
         WorkerCrashed,
         WorkerError,
@@ -58,6 +62,9 @@ if TYPE_CHECKING:
     from bridge.settings import TestMode
 
 _HOMES = (
+    ("bridge.adapters.bridge_mock", ("BridgeMockAdapter",)),
+    ("bridge.adapters.mock", ("MockAdapter",)),
+    ("bridge.adapters.python_port", ("PythonPortAdapter",)),
     ("bridge.client", ("Bridge", "DEFAULT", "Lease")),
     ("bridge.container", ("BridgeContainer", "check")),
     (
@@ -79,6 +86,7 @@ __all__ = [
     "Bridge",
     "BridgeContainer",
     "BridgeError",
+    "BridgeMockAdapter",
     "BridgeSettings",
     "CallCancelled",
     "CallError",
@@ -91,11 +99,13 @@ __all__ = [
     "ExitStatus",
     "Health",
     "Lease",
+    "MockAdapter",
     "PoolClosed",
     "PoolError",
     "PoolOverloaded",
     "PoolTimeout",
     "ProtocolError",
+    "PythonPortAdapter",
     "RemoteError",
     "Reply",
     "Request",
@@ -107,6 +117,7 @@ __all__ = [
     "ScopedThread",
     "Stats",
     "TestMode",
+    "UnexpectedCall",
     "UnscopedAccessError",
     "WorkerCrashed",
     "WorkerError",

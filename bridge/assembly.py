@@ -91,6 +91,13 @@ def of_mode(mode: TestMode, values: BridgeSettings) -> Choice:
     return Choice("python_port" if values.adapter in MOCKS else values.adapter)
 
 
+def capabilities_of(choice: Choice) -> frozenset[Capability]:
+    """What the channels of an adapter can do, without making it when its class says so."""
+    source = choice.source if choice.is_instance else _factory(choice)
+    found = getattr(source, "capabilities", None)
+    return found if isinstance(found, frozenset) else source(**choice.options).capabilities
+
+
 def assemble(values: BridgeSettings, choice: Choice) -> Runtime:
     """A runtime that isn't started yet.
 
@@ -109,11 +116,6 @@ def assemble(values: BridgeSettings, choice: Choice) -> Runtime:
         spec = replace(own, name=values.name or own.handler)
     pool, supervisor = values.pool, values.supervisor
     if Capability.PROCESSES in adapter.capabilities:
-        if not spec.handler:
-            raise ConfigurationError(
-                "no handler is set: name one, as in bridge.connect('myapp.worker:Handler'), or in the settings "
-                "(worker.handler, BRIDGE_WORKER__HANDLER)"
-            )
         _check_limits(pool.size + pool.max_overflow)
     return Runtime(
         adapter,

@@ -113,7 +113,7 @@ class Binding:
         if birth is None or birth.kind is Kind.SCOPE:
             return birth
         thread = threading.current_thread().name
-        if birth.kind is Kind.TEST and birth.open_scopes:
+        if birth.kind is Kind.TEST and birth.strict and birth.open_scopes:
             scopes = ", ".join(frame.label for frame in list(birth.open_scopes))  # others enter and leave meanwhile
             raise UnscopedAccessError(thread, name=self.name, why=f"{scopes} is open in the test that built it")
         if birth.kind is Kind.ROOT and birth.strict:
@@ -136,7 +136,7 @@ class Binding:
                 else:
                     owner.runtimes.pop(self, None)
         runtime = self.runtime()
-        warm(runtime)
+        start(runtime)
         return runtime
 
     def close(self, timeout: float | None = None) -> None:
@@ -202,6 +202,11 @@ class Binding:
         found = self._default if owner is None else owner.runtimes.get(self)
         return self._given_up or (found is not None and found.state in OVER)
 
+    def choice(self) -> Choice:
+        """The adapter that was chosen for the caller, not made yet."""
+        owner = self._owner()
+        return (self._choice() or self._configured(self.base)) if owner is None else self._effective(owner)[1]
+
     # -- Building ----------------------------------------------------------------------------------------
 
     def _lock(self) -> Any:
@@ -223,6 +228,7 @@ class Binding:
                     _warn_of_test_mode(runtime)
                 if self._shut:
                     runtime.request_close()  # what replaces a default that was shut down isn't open either
+                runtime.origin = self.birth
                 self._default = runtime
         return self._default
 
@@ -237,6 +243,7 @@ class Binding:
                 found = owner.shared
                 if found is None:
                     found = assemble(values, choice)
+                    found.origin = owner
                     owner.own(found)
                 owner.runtimes[self] = found
         return found
@@ -304,7 +311,7 @@ def plans_of(frame: Frame | None) -> list[ScopePlan]:
     return found
 
 
-def warm(runtime: Runtime) -> None:
+def start(runtime: Runtime) -> None:
     """Start, and wait until it is warm; warns where that blocks an event loop."""
     if runtime.blocks and _in_event_loop():
         message = f"starting {runtime.name} here blocks the event loop; use `async with`"

@@ -19,24 +19,14 @@ from signal import SIG_DFL, SIGPIPE, getsignal
 from termios import FIONREAD
 from typing import Any, Protocol
 
-from bridge.contract import Channel, Reply, Request
+from bridge.contract import Channel, Reply, Request, WorkerGone
 from bridge.core.messages import decode_reply
 from bridge.core.protocol import Connection, Frame, State
 from bridge.errors import ProtocolError
 from bridge.pipes import write_quietly
-from bridge.worker import CALL, READ_SIZE, decode_json
+from bridge.worker import CALL, HOOK, READ_SIZE, decode_json
 
 MAX_POLL_MS = 86_400_000
-
-
-class WorkerGone(Exception):
-    """The worker died, or closed its end, while a reply was due.
-
-    `started` is False when the handler certainly never saw the request.
-    """
-
-    def __init__(self, *, started: bool) -> None:
-        self.started = started
 
 
 class DeadlinePassed(Exception):
@@ -246,7 +236,7 @@ class SubmitLink:
         """No reply is outstanding."""
         return not self._outstanding
 
-    def call(self, command: str, body: bytes, deadline: float, kind: int = CALL) -> Any:  # noqa: ARG002
+    def call(self, command: str, body: bytes, deadline: float, kind: int = CALL) -> Any:
         """One request and its one reply. Raises as FdLink.call, and whatever error the reply carries."""
         self._call_id += 1
         self._reply = None
@@ -255,11 +245,13 @@ class SubmitLink:
         self._outstanding = True
         if self._dead:  # looked at only now: `abort` may have rung the bell before
             raise WorkerGone(started=False)
-        self._channel.submit(Request(self._call_id, command, decode_json(body)[1]), self._done)
-        if not bell.acquire(timeout=_bounded(deadline - self._clock())):
+        request = Request(self._call_id, command, decode_json(body)[1], deadline, kind == HOOK)
+        self._channel.submit(request, self._done)
+        # An answer that a slow `submit` gives behind the deadline comes too late as well.
+        if (left := deadline - self._clock()) < 0 or not bell.acquire(timeout=_bounded(left)):
             raise DeadlinePassed(started=True)
         reply = self._reply
-        if reply is None:
+        if reply is None or (reply.delay > 0 and self._is_cut_short(reply.delay, deadline)):
             raise WorkerGone(started=True)
         if isinstance(reply.error, WorkerGone):
             raise reply.error
@@ -268,8 +260,18 @@ class SubmitLink:
             raise reply.error
         return reply.value
 
+    def _is_cut_short(self, delay: float, deadline: float) -> bool:
+        """Let a reply wait; whether its worker died meanwhile."""
+        left = deadline - self._clock()
+        if self._bell.acquire(timeout=_bounded(min(delay, left))):
+            return True
+        if left < delay:
+            raise DeadlinePassed(started=True)
+        return False
+
     def _done(self, reply: Reply) -> None:
-        if reply.call_id == self._call_id and self._reply is None:  # a late or second answer reaches nobody
+        # A late or second answer, or one of a worker that was killed, reaches nobody.
+        if reply.call_id == self._call_id and self._reply is None and not self._dead:
             self._reply = reply
             self._ring()
 
@@ -277,6 +279,12 @@ class SubmitLink:
         """The worker is dead: whoever waits for its reply need not any longer."""
         self._dead = True
         self._ring()
+
+    def stop(self, hooks: frozenset[str], ended: Callable[[Reply], None]) -> None:
+        """Ask a worker that is nobody's to end: its `on_close`, if it has one, then the end."""
+        if "on_close" in hooks:
+            self._channel.submit(Request(0, "on_close", None, hook=True), ended)
+        self._channel.kill()
 
     def _ring(self) -> None:
         try:

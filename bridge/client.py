@@ -55,6 +55,28 @@ class Source(Protocol):
         """Close it."""
 
 
+class Fixed:
+    """A source that is one runtime, whatever the scope."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def runtime(self) -> Runtime:
+        """It."""
+        return self._runtime
+
+    peek = runtime
+
+    def start(self) -> Runtime:
+        """Start and warm it."""
+        self._runtime.warm()
+        return self._runtime
+
+    def close(self, timeout: float | None = None) -> None:
+        """Close it."""
+        self._runtime.close(timeout)
+
+
 class Bridge:
     """Calls commands of one handler, on the adapter that the caller's scope says, in a pool of workers.
 

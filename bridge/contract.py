@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from math import inf
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
@@ -35,9 +36,9 @@ class WorkerSpec:
     """What to start. Everything is decided: an adapter adds nothing of its own, and reads no configuration."""
 
     handler: str
-    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     fake: str | None = None
-    """What stands for the handler where there is no process; written like it."""
+    """What a mock calls and bridge_mock serves in its place; named in the same way. A process never sees it."""
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     python: str | None = None
     """Path of the interpreter; None is the caller's own."""
     path: tuple[str, ...] = ()
@@ -78,6 +79,10 @@ class Request:
     call_id: int
     command: str
     args: Any
+    deadline: float = inf
+    """Monotonic seconds, after which nobody waits for the answer."""
+    hook: bool = False
+    """`command` names a hook of the handler."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,19 @@ class Reply:
     call_id: int
     value: Any = None
     error: BaseException | None = None
+    """WorkerGone means that the worker died."""
+    delay: float = 0.0
+    """Seconds after which the caller is to have it. The driver waits, so that the channel needs no thread for that."""
+
+
+class WorkerGone(Exception):
+    """The worker died, or closed its end, while a reply was due.
+
+    `started` is False when the handler certainly never saw the request.
+    """
+
+    def __init__(self, *, started: bool) -> None:
+        self.started = started
 
 
 class Channel(Protocol):
@@ -116,7 +134,27 @@ class Channel(Protocol):
 
 
 @runtime_checkable
-class ProcessChannel(Channel, Protocol):
+class HookChannel(Channel, Protocol):
+    """What a channel without descriptors has besides, if its handler may have hooks."""
+
+    @property
+    def hooks(self) -> frozenset[str]:
+        """Those that it has. `on_reset` and `on_close` come as requests, marked as hooks."""
+
+
+@runtime_checkable
+class FdChannel(Channel, Protocol):
+    """What a channel of an adapter with the capability `fds` has besides."""
+
+    def close(self) -> None:
+        """Give the descriptors back. Only when no lease is out: they belong to its holder."""
+
+    def forget(self) -> None:
+        """In a forked child: close whatever descriptors of it were inherited, at either end; stop nothing."""
+
+
+@runtime_checkable
+class ProcessChannel(FdChannel, Protocol):
     """What a channel of an adapter with the capability `processes` has besides: the supervisor drives these."""
 
     def stderr_fileno(self) -> int | None:
@@ -130,9 +168,6 @@ class ProcessChannel(Channel, Protocol):
 
     def sweep(self) -> None:
         """Have every process killed that the dead worker left behind, wherever it went. Never blocks."""
-
-    def close(self) -> None:
-        """Give the descriptors back. Only when no lease is out: they belong to its holder."""
 
 
 class Adapter(Protocol):
@@ -161,7 +196,15 @@ class Adapter(Protocol):
 
 
 @runtime_checkable
-class ProcessAdapter(Adapter, Protocol):
+class ForkedAdapter(Adapter, Protocol):
+    """What an adapter has besides that keeps anything which a forked child must not."""
+
+    def forget(self) -> None:
+        """In a forked child: close all that belongs to the parent's workers; kill and await nothing."""
+
+
+@runtime_checkable
+class ProcessAdapter(ForkedAdapter, Protocol):
     """What an adapter with the capability `processes` has besides."""
 
     def settle(self) -> int | None:
@@ -169,6 +212,3 @@ class ProcessAdapter(Adapter, Protocol):
 
         Returns a descriptor that becomes readable when that guard is gone, or None.
         """
-
-    def forget(self) -> None:
-        """In a forked child: close all that belongs to the parent's workers; kill and await nothing."""

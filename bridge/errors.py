@@ -27,6 +27,7 @@ __all__ = [
     "RemoteError",
     "ScopeClosedError",
     "ScopeError",
+    "UnexpectedCall",
     "UnscopedAccessError",
     "WorkerCrashed",
     "WorkerError",
@@ -295,6 +296,26 @@ class CallError(BridgeError, TypeError):
     def __init__(self, kind: str, detail: str, *, command: str, side: str) -> None:
         super().__init__(f"{command!r}: {detail}")
         self.kind, self.detail, self.command, self.side = kind, detail, command, side
+
+
+class UnexpectedCall(CallError):
+    """A mock was called that has no answer for this command. It never invents one.
+
+    `answered` are the commands that it has answers for.
+    """
+
+    __module__ = "bridge"
+
+    def __init__(self, command: str, *, answered: tuple[str, ...] = ()) -> None:
+        super().__init__(
+            "command",
+            f"the mock has no answer for it, only for: {', '.join(answered) or 'none'}. Give it one of three ways: "
+            f"MockAdapter({{{command!r}: ...}}), mock.answer({command!r}, ...), or a fake handler "
+            "(worker.fake='pkg.mod:FakeHandler') that has such a command",
+            command=command,
+            side="caller",
+        )
+        self.answered = answered
 
 
 class RemoteError(BridgeError):

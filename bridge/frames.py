@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Generator, Hashable, Mapping
+from collections.abc import Callable, Generator, Hashable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
 from enum import Enum
 from functools import wraps
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
-from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from bridge.errors import ScopeClosedError
@@ -61,9 +60,6 @@ class Plan(Protocol):
         """The frame is closed: undo what `enter` did outside it."""
 
 
-_NOTHING: Final[Mapping[Any, Any]] = MappingProxyType({})
-
-
 class Frame:
     """One entered scope, one test, or the test run.
 
@@ -97,13 +93,14 @@ class Frame:
     ) -> None:
         self.kind, self.label, self.parent, self.plan, self.strict = kind, label, parent, plan, strict
         self.default: Frame | None = parent.default if parent is not None else None
-        self.pins: Mapping[Any, Frame] = parent.pins if parent is not None else _NOTHING
+        # A plain dict that nobody changes: a mapping proxy costs 20 ns at each call.
+        self.pins: dict[Any, Frame] = parent.pins if parent is not None else {}
         if plan is not None:
             # The innermost wins, pinned or not: one that is for all containers hides every pin outside it.
             if plan.key is None:
-                self.default, self.pins = self, _NOTHING
+                self.default, self.pins = self, {}
             else:
-                self.pins = MappingProxyType({**self.pins, plan.key: self})
+                self.pins = {**self.pins, plan.key: self}
         self.closed = False
         self.token: Token[Frame | None] | None = None  # while it is current in the context that entered it
         self.left = False  # out of order: it is current there once more when what is inside it ends

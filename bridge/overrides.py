@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bridge.assembly import Choice, assemble, choice_of
-from bridge.binding import Binding, claim_everywhere, plans_of, warm
+from bridge.binding import Binding, claim_everywhere, plans_of, start
 from bridge.contract import Adapter
 from bridge.errors import ConfigurationError
 from bridge.frames import Frame
@@ -48,18 +48,26 @@ def with_adapter(
 
 
 def plan_of_adapter(
-    adapter: Any, /, *, container: Any = None, everywhere: bool = False, lent: Runtime | None = None, **options: Any
+    adapter: Any,
+    /,
+    *,
+    container: Any = None,
+    everywhere: bool = False,
+    lent: Runtime | None = None,
+    warm: bool = True,
+    **options: Any,
 ) -> ScopePlan:
     """What `with_adapter` enters.
 
     Args:
+        warm: Whether entry starts what it can know.
         lent: A runtime of somebody else's that answers for every container, and isn't closed with the scope.
     """
     tree, rest = sort_keywords(options)
     choice = choice_of(adapter, {**tree.pop("adapter_options", {}), **rest})
     if "adapter" in tree:
         raise ConfigurationError("with_adapter takes the adapter as its first argument, not by name")
-    return _plan(f"with_adapter({choice.label})", container, tree, choice, everywhere=everywhere, lent=lent)
+    return _plan(f"with_adapter({choice.label})", container, tree, choice, everywhere=everywhere, lent=lent, warm=warm)
 
 
 def with_settings(settings: BridgeSettings | None = None, /, *, container: Any = None, **changes: Any) -> Scope:
@@ -127,28 +135,31 @@ def _plan(
     settings: BridgeSettings | None = None,
     everywhere: bool = False,
     lent: Runtime | None = None,
+    warm: bool = True,
 ) -> ScopePlan:
     if everywhere and container is None:
         raise ConfigurationError("everywhere=True needs container=: it answers threads that only that container knows")
     BridgeSettings().with_changes(tree)  # what is out of its range is told here, not at the first call inside
     binding = None if container is None else binding_of(container)
-    plan = ScopePlan(label, binding, choice, settings, tree, _entry(everywhere, lent), _leave if everywhere else None)
+    plan = ScopePlan(
+        label, binding, choice, settings, tree, _entry(everywhere, lent, warm), _leave if everywhere else None
+    )
     if isinstance(choice, Choice) and choice.is_instance:
         plan.check_for_instance(choice)
     return plan
 
 
-def _entry(everywhere: bool, lent: Runtime | None) -> Entry:
+def _entry(everywhere: bool, lent: Runtime | None, warm: bool) -> Entry:
     def enter(plan: ScopePlan, frame: Frame) -> None:
         if everywhere:
             assert plan.key is not None
             claim_everywhere(plan.key, frame)
         if lent is not None:
             frame.shared = lent
-        elif plan.key is not None:
-            warm(plan.key.build_in(frame))
-        elif plan.handler is not None and isinstance(plan.choice, Choice):
-            warm(_shared(frame, plan.choice))
+        elif warm and plan.key is not None:
+            start(plan.key.build_in(frame))
+        elif warm and plan.handler is not None and isinstance(plan.choice, Choice):
+            start(_shared(frame, plan.choice))
 
     return enter
 

@@ -15,7 +15,13 @@ from typing import Any, Final
 from bridge.errors import ConfigurationError
 
 GROUP: Final = "bridge.adapters"
-BUILT_IN: Final[Mapping[str, str]] = MappingProxyType({"python_port": "bridge.adapters.python_port:PythonPortAdapter"})
+BUILT_IN: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "bridge_mock": "bridge.adapters.bridge_mock:BridgeMockAdapter",
+        "mock": "bridge.adapters.mock:MockAdapter",
+        "python_port": "bridge.adapters.python_port:PythonPortAdapter",
+    }
+)
 
 
 def find(name: str) -> Any:

@@ -260,7 +260,7 @@ class Scope:
             raise TypeError(f"{self._plan.label} decorates functions, not {function!r:.60}")
         plan, join_timeout = self._plan, self._join_timeout
         wrapper = bind(function, lambda: Scope(plan, join_timeout=join_timeout))
-        wrapper.__scoped_bridge__ = plan.label  # type: ignore[attr-defined]  # the pytest plugin looks for it
+        wrapper.__bridge_scope__ = plan.label  # type: ignore[attr-defined]  # the pytest plugin looks for it
         return wrapper
 
     def __repr__(self) -> str:

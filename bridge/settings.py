@@ -9,7 +9,7 @@ that reason.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from difflib import SequenceMatcher
 from enum import Enum
@@ -76,13 +76,20 @@ def forbidding(prefix: str = "BRIDGE_") -> str | None:
     return os.environ.get(prefix + "FORBID_TEST_MODE")
 
 
-def ask_for_test_mode(mode: str) -> None:
-    """Set TEST_MODE for this process and those it starts; before anything reads it.
+def ask_for_test_mode(mode: str) -> Callable[[], None]:
+    """Set TEST_MODE for this process and those it starts, before anything reads it. Answers how to take it back.
 
     Raises:
         ConfigurationError: There is no such mode; nothing was set.
     """
-    os.environ[TEST_MODE] = TestMode.of(mode).value
+    before, os.environ[TEST_MODE] = os.environ.get(TEST_MODE), TestMode.of(mode).value
+
+    def take_back() -> None:
+        os.environ.pop(TEST_MODE, None)
+        if before is not None:
+            os.environ[TEST_MODE] = before
+
+    return take_back
 
 
 def refuse_misspelt(prefix: str, ours: AbstractSet[str], variables: Iterable[str] | None = None) -> None:

@@ -15,15 +15,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, NoReturn, Optional, Tuple
 
+__scoped_bridge__ = True  # frames of modules that have this are left out of a handler's traceback, as in unittest
+
 # -- The wire ----------------------------------------------------------------------------------------------
 
 PROTOCOL = 1
 HEADER = struct.Struct("<BBHIQ")
 """kind, codec, flags, length of the body in bytes, call id: 16 bytes, little-endian."""
-
 HELLO, START, READY, FAILED, CALL, HOOK, RESULT, ERROR, STOP = range(0xB1, 0xBA)
 """Kinds. They begin where no ASCII text can, so that a stray print is seen for what it is at its first byte."""
-
 CODEC_NONE, CODEC_JSON = 0, 1
 READ_SIZE = 65536
 MAX_TEXT = 65536  # characters of a message or a traceback that travel; more would only fill the caller's log
@@ -141,17 +141,20 @@ class HungUp(Exception):
 
 
 class Pipes:
-    """The two data descriptors. The only reader and the only writer is the main thread."""
+    """The two data descriptors. The only reader and the only writer is the thread that serves."""
 
-    def __init__(self, request: int, reply: int) -> None:
-        self.request, self.reply = request, reply
+    def __init__(self, request: int, reply: int, put: "Callable[[int, Any], int]" = os.write) -> None:
+        self.request, self.reply, self._put = request, reply, put
         self._pending = b""
 
     def read(self) -> "Tuple[int, int, Any]":
         """Wait for one whole frame: kind, call id, body."""
         data = self._pending
         while len(data) < 16:
-            data += self._more()
+            more = os.read(self.request, READ_SIZE)
+            if not more:
+                raise HungUp
+            data += more
         kind, _codec, _flags, length, call_id = HEADER.unpack_from(data)
         end = 16 + length
         self._pending = data[end:]
@@ -167,18 +170,12 @@ class Pipes:
             filled += count
         return kind, call_id, body
 
-    def _more(self) -> bytes:
-        data = os.read(self.request, READ_SIZE)
-        if not data:
-            raise HungUp
-        return data
-
     def write(self, frame: bytes) -> None:
         """Write one whole frame; the pipe is blocking."""
         try:
-            count = os.write(self.reply, frame)
+            count = 0
             while count < len(frame):
-                count += os.write(self.reply, memoryview(frame)[count:])
+                count += self._put(self.reply, memoryview(frame)[count:] if count else frame)
         except OSError:
             if self.reply < 0:
                 os._exit(0)  # a child that the handler forked came back from the call; its parent answers it
@@ -193,10 +190,9 @@ class Pipes:
 
 def take(fd: int) -> int:
     """Move a descriptor away from 0, 1 and 2, and keep it from every program that the handler starts."""
-    try:
-        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
-    finally:
-        os.close(fd)
+    taken = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(fd)
+    return taken
 
 
 def silence() -> None:
@@ -211,10 +207,8 @@ def silence() -> None:
 
 
 def arm_lifeline(fd: int) -> None:
-    """Let the kernel kill this process group when the last writer of the pipe `fd` is gone.
-
-    No thread and no cooperation is needed: it also ends C code that holds the GIL. The pipe is opened anew, since
-    owner and signal belong to the open file, which the workers of a pool would otherwise share.
+    """Let the kernel kill this process group when the last writer of the pipe `fd` is gone, C code that holds the GIL
+    too. The pipe is opened anew: owner and signal belong to the open file, which the workers of a pool would share.
     """
     mine = os.open("/proc/self/fd/%d" % fd, os.O_RDONLY | os.O_NONBLOCK)
     os.close(fd)
@@ -228,45 +222,49 @@ def arm_lifeline(fd: int) -> None:
         pass  # it is there
 
 
-# -- The handler -------------------------------------------------------------------------------------------
+# -- The handler, and how it is served ---------------------------------------------------------------------
 
 HOOKS = frozenset(("on_start", "on_session_start", "on_session_end", "on_health", "on_reset", "on_close"))
+NO_COMMAND = "the handler has no such command; it has: %s"
+TOO_LARGE = "the result has %d bytes, over max_frame_bytes=%d; return less, or raise the limit"
 
 
-def load(target: str, options: "Dict[str, Any]") -> "Any":
-    """The handler that `pkg.mod:Class`, `pkg.mod` or `path/file.py:Class` names; a class is called with options."""
+def load(start: "Dict[str, Any]") -> "Any":
+    """The handler that START asks for, in a process that is there for nothing else: it keeps its sys.path."""
+    target, options = start["handler"], start["options"]
+    file = target.partition(":")[0]
+    sys.path[:] = start["path"] + ([] if start["replace_path"] else [entry for entry in sys.path if entry])
+    if file.endswith(".py"):
+        sys.path.insert(0, os.path.dirname(file))  # as for a script: its neighbours can be imported
+    found = find(target)
+    if options and not callable(found):
+        raise TypeError("worker.options %s were given, but %s can't be called" % (sorted(options), target))
+    return found(**options) if callable(found) else found
+
+
+def find(target: str) -> "Any":
+    """What `pkg.mod:Class`, `pkg.mod` or `path/file.py:Class` names. A file is run anew each time."""
     name, _, attribute = target.partition(":")
     if name.endswith(".py"):
-        found = _load_file(name)
+        from _frozen_importlib_external import SourceFileLoader
+
+        path, name = name, "bridge_handler_" + os.path.basename(name)[:-3]
+        found = sys.modules[name] = type(sys)(name)
+        found.__file__ = path
+        SourceFileLoader(name, path).exec_module(found)
     else:
         __import__(name)
         found = sys.modules[name]
     for part in attribute.split(".") if attribute else ():
         found = getattr(found, part)
-    if callable(found):
-        return found(**options)
-    if options:
-        raise TypeError("worker.options %s were given, but %s can't be called" % (sorted(options), target))
     return found
-
-
-def _load_file(path: str) -> "Any":
-    from _frozen_importlib_external import SourceFileLoader
-
-    sys.path.insert(0, os.path.dirname(path))  # as for a script: its neighbours can be imported
-    name = "bridge_handler_" + os.path.basename(path)[:-3]
-    module = sys.modules[name] = type(sys)(name)
-    module.__file__ = path
-    SourceFileLoader(name, path).exec_module(module)
-    return module
 
 
 def commands_of(handler: "Any") -> "Dict[str, Callable[..., Any]]":
     """Its public methods; of a module `__all__`, else its own public functions. Hooks are never commands."""
-    owner: "Any" = type(handler)
-    listed = None
-    if isinstance(handler, type(sys)):
-        owner, listed = handler, getattr(handler, "__all__", None)
+    module = isinstance(handler, type(sys))
+    owner = handler if module else type(handler)
+    listed = getattr(handler, "__all__", None) if module else None
     found = {}
     for name in dir(owner) if listed is None else listed:
         member = getattr(owner, name, None)
@@ -283,12 +281,34 @@ def hooks_of(handler: "Any") -> "Dict[str, Callable[[], Any]]":
     return {} if module else {name: getattr(handler, name) for name in HOOKS if callable(getattr(handler, name, None))}
 
 
-def _arguments_fault(error: TypeError, function: "Callable[..., Any]", args: "Any") -> "Optional[str]":
+def invoke(function: "Callable[..., Any]", args: "Any") -> "Any":
+    """Call with a mapping by keyword, with a list by position, with None without arguments."""
+    return function(**args) if type(args) is dict else function(*args or ())
+
+
+def result_of(value: "Any") -> "Tuple[Optional[Dict[str, str]], bytes]":
+    """The fields of an ERROR frame if the value can't travel, and the body of a RESULT frame if it can."""
+    try:
+        return None, encode_json(value, "result")
+    except Exception as refused:  # NotEncodable, or a value that another thread changes meanwhile
+        if hasattr(value, "cr_frame"):
+            value.close()  # an un-awaited coroutine would be warned about in the handler's name
+        return {"kind": "result", "message": str(refused)}, b""
+
+
+def fault_of(error: BaseException, function: "Callable[..., Any]", args: "Any") -> "Dict[str, str]":
+    """What `invoke` raised, as the fields of an ERROR frame."""
+    fault = arguments_fault(error, function, args) if isinstance(error, TypeError) else None
+    return dict(describe(error), kind="raised") if fault is None else {"kind": "arguments", "message": fault}
+
+
+def arguments_fault(error: TypeError, function: "Callable[..., Any]", args: "Any") -> "Optional[str]":
     """What is wrong with the arguments, or None when the handler itself raised this TypeError."""
     from inspect import signature, unwrap
     from traceback import walk_tb
 
-    if any(f.f_code is getattr(unwrap(function), "__code__", None) for f, _line in walk_tb(error.__traceback__)):
+    ran = [frame.f_code for frame, _line in walk_tb(error.__traceback__)]
+    if any(code is getattr(unwrap(function), "__code__", None) for code in ran):
         return None  # its own lines ran: what a decorator passed on to them isn't the caller's
     try:
         signature(function).bind(**args) if isinstance(args, dict) else signature(function).bind(*args or ())
@@ -296,15 +316,15 @@ def _arguments_fault(error: TypeError, function: "Callable[..., Any]", args: "An
         return "%s; it takes %s" % (fault, signature(function))
     except ValueError:  # many C functions have no signature
         pass
-    return None if error.__traceback__ and error.__traceback__.tb_next else str(error)
+    return str(error) if ran and ran[-1] is invoke.__code__ else None
 
 
 def describe(error: BaseException) -> "Dict[str, str]":
-    """An exception as data. Frames of this file are left out of its traceback."""
+    """An exception as data. Our own frames are left out of its traceback."""
     from traceback import format_exception
 
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+    while trace is not None and "__scoped_bridge__" in trace.tb_frame.f_globals:
         trace = trace.tb_next
     try:
         message = str(error)
@@ -314,51 +334,30 @@ def describe(error: BaseException) -> "Dict[str, str]":
     return {"type": _type_name(type(error)), "message": message, "traceback": text}
 
 
-# -- The serve loop ----------------------------------------------------------------------------------------
-
-
 def serve(pipes: Pipes, handler: "Any", limit: int) -> "NoReturn":
     """Answer calls until the caller hangs up. Each call gets exactly one terminal frame with its id."""
-    commands, hooks = commands_of(handler), hooks_of(handler)
+    tables = {CALL: commands_of(handler), HOOK: hooks_of(handler)}
     while True:
         kind, call_id, body = pipes.read()
-        if kind == CALL:
-            pipes.write(_answer(commands, call_id, body, limit))
-        elif kind == HOOK:
-            pipes.write(_answer(hooks, call_id, body, limit))
-        else:
+        if kind not in tables:
             raise HungUp  # STOP
+        pipes.write(_answer(tables[kind], call_id, body, limit))
 
 
 def _answer(commands: "Dict[str, Callable[..., Any]]", call_id: int, body: bytes, limit: int) -> bytes:
     command, args = decode_json(body)
     function = commands.get(command)
-    if function is None:
-        known = ", ".join(sorted(commands)) or "none"
-        return fault_frame(
-            ERROR, call_id, limit, kind="command", message="the handler has no such command; it has: " + known
-        )
-    try:
-        if args is None:
-            value = function()
-        elif type(args) is dict:
-            value = function(**args)
-        else:
-            value = function(*args)
-    except BaseException as error:  # sys.exit() in a handler is an answer like any other
-        fault = _arguments_fault(error, function, args) if isinstance(error, TypeError) else None
-        if fault is not None:
-            return fault_frame(ERROR, call_id, limit, kind="arguments", message=fault)
-        return fault_frame(ERROR, call_id, limit, kind="raised", **describe(error))
-    try:
-        body = encode_json(value, "result")
-    except Exception as refused:  # NotEncodable, or a value that another thread changes meanwhile
-        if hasattr(value, "cr_frame"):
-            value.close()  # an un-awaited coroutine would be warned about in the handler's name
-        return fault_frame(ERROR, call_id, limit, kind="result", message=str(refused))
-    if len(body) > limit:
-        fault = "the result has %d bytes, over max_frame_bytes=%d; return less, or raise the limit"
-        return fault_frame(ERROR, call_id, limit, kind="result", message=fault % (len(body), limit))
+    if function is not None:
+        try:
+            fault, body = result_of(invoke(function, args))
+        except BaseException as error:  # sys.exit() in a handler is an answer like any other
+            fault = fault_of(error, function, args)
+    else:
+        fault = {"kind": "command", "message": NO_COMMAND % (", ".join(sorted(commands)) or "none")}
+    if fault is None and len(body) > limit:
+        fault = {"kind": "result", "message": TOO_LARGE % (len(body), limit)}
+    if fault is not None:
+        return fault_frame(ERROR, call_id, limit, **fault)
     return HEADER.pack(RESULT, CODEC_JSON, 0, len(body), call_id) + body
 
 
@@ -369,6 +368,26 @@ def fault_frame(frame: int, call_id: int, limit: int, **fields: str) -> bytes:
     return pack(frame, call_id, encode_json(fields, "error"), CODEC_JSON)
 
 
+def converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> None:
+    """The worker's side of one conversation, from HELLO to the end; `make` turns the fields of START into a handler."""
+    version = "%d.%d.%d" % sys.version_info[:3]
+    hello = {"protocol": PROTOCOL, "pid": os.getpid(), "python": version, "executable": sys.executable}
+    hooks: "Dict[str, Callable[[], Any]]" = {}
+    try:
+        pipes.write(pack(HELLO, 0, encode_json(hello, "hello"), CODEC_JSON))
+        start = decode_json(pipes.read()[2])
+        try:
+            handler = make(start)
+            hooks_of(handler).get("on_start", bool)()
+        except BaseException as error:  # whatever it is, the caller shall read it
+            return pipes.write(fault_frame(FAILED, 0, start["max_frame_bytes"], **describe(error)))
+        hooks = hooks_of(handler)
+        pipes.write(pack(READY, 0, encode_json({"hooks": sorted(hooks)}, "ready"), CODEC_JSON))
+        serve(pipes, handler, start["max_frame_bytes"])
+    except HungUp:  # if before it was ready, nobody is left to tell
+        hooks.get("on_close", bool)()
+
+
 def main(argv: "List[str]") -> None:
     """Entry: argv[1:4] are the request, reply and lifeline descriptors (lifeline -1: there is none)."""
     pipes = Pipes(take(int(argv[1])), take(int(argv[2])))
@@ -377,24 +396,4 @@ def main(argv: "List[str]") -> None:
         arm_lifeline(int(argv[3]))
     os.register_at_fork(after_in_child=pipes.forget)
     sys.argv[:] = [__file__]
-    version = "%d.%d.%d" % sys.version_info[:3]
-    hello = {"protocol": PROTOCOL, "pid": os.getpid(), "python": version, "executable": sys.executable}
-    try:
-        pipes.write(pack(HELLO, 0, encode_json(hello, "hello"), CODEC_JSON))
-        start = decode_json(pipes.read()[2])
-        limit = start["max_frame_bytes"]
-        sys.path[:] = start["path"] + ([] if start["replace_path"] else [entry for entry in sys.path if entry])
-        try:
-            handler = load(start["handler"], start["options"])
-            hooks = hooks_of(handler)
-            hooks.get("on_start", bool)()
-        except BaseException as error:  # whatever it is, the caller shall read it
-            pipes.write(fault_frame(FAILED, 0, limit, **describe(error)))
-            return
-        pipes.write(pack(READY, 0, encode_json({"hooks": sorted(hooks)}, "ready"), CODEC_JSON))
-        try:
-            serve(pipes, handler, limit)
-        except HungUp:
-            hooks.get("on_close", bool)()
-    except HungUp:
-        return  # nobody is left to tell
+    converse(pipes, load)

@@ -69,10 +69,11 @@ def decode_reply(kind: int, body: Body, command: str, pid: int | None) -> Any:
     value = _decode(body, pid)
     if kind == RESULT:
         return value
-    raise _error_of(value, command, pid)
+    raise error_of(value, command, pid)
 
 
-def _error_of(value: Any, command: str, pid: int | None) -> BridgeError:
+def error_of(value: Any, command: str, pid: int | None) -> BridgeError:
+    """The error that the fields of an ERROR frame mean."""
     if not isinstance(value, dict):
         return ProtocolError("an error frame without fields", pid=pid)
     kind, message = value.get("kind"), value.get("message")

@@ -17,10 +17,10 @@ from typing import Final
 from weakref import WeakSet
 
 from bridge.channel import FdLink
-from bridge.contract import Adapter, Capability, ProcessAdapter, WorkerSpec
+from bridge.contract import Adapter, Capability, FdChannel, ForkedAdapter, WorkerSpec
 from bridge.core.policy import Breaker
 from bridge.core.stats import Health, Stats, WorkerStats
-from bridge.errors import PoolClosed, WorkerStartError
+from bridge.errors import ConfigurationError, PoolClosed, WorkerStartError
 from bridge.runtime.pool import Pool, PoolPolicy
 from bridge.runtime.supervisor import Supervisor, SupervisorPolicy
 
@@ -64,6 +64,7 @@ class Runtime:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.adapter, self.spec, self.name = adapter, spec, spec.name
+        self.origin: object = None  # the frame that it was built in or for; opaque here
         self.call_timeout, self.test_mode = call_timeout, test_mode
         self._prewarm = pool_policy.size if prewarm is None else prewarm
         self._owns_adapter = owns_adapter
@@ -92,7 +93,13 @@ class Runtime:
 
         Raises:
             PoolClosed: It was closed.
+            ConfigurationError: There is no handler to start.
         """
+        if not self.spec.handler and Capability.PROCESSES in self.adapter.capabilities:
+            raise ConfigurationError(
+                "no handler is set: name one, as in bridge.connect('myapp.worker:Handler'), or in the settings "
+                "(worker.handler, BRIDGE_WORKER__HANDLER)"
+            )
         with self._lock:
             if self.state in (RuntimeState.CLOSING, RuntimeState.CLOSED):
                 raise PoolClosed(self.name)
@@ -113,6 +120,11 @@ class Runtime:
                 self.state = RuntimeState.OPEN
         if self.state is RuntimeState.CLOSED:  # by a finaliser, which found nothing to close
             self.supervisor.close(self.clock())
+
+    @property
+    def holds_resources(self) -> bool:
+        """Whether it has processes, threads or descriptors once it is started."""
+        return not self.adapter.capabilities.isdisjoint({Capability.PROCESSES, Capability.FDS})
 
     @property
     def blocks(self) -> bool:
@@ -145,7 +157,8 @@ class Runtime:
             if left <= 0:
                 detail = f"{fleet.ready} of {workers} workers were ready in time; see `startup_timeout`"
                 raise copy(failed) or WorkerStartError("timeout", detail, handler=self.spec.handler)
-            step.wait(left)
+            if not self.supervisor.attend(left):
+                step.wait(left)
 
     def close(self, timeout: float | None = None) -> None:
         """Refuse new calls, let running ones end, stop the workers softly; after `timeout` seconds kill.
@@ -164,7 +177,9 @@ class Runtime:
         if self.state is RuntimeState.CLOSING:
             step, told = supervisor.next_step(), False
             while not supervisor.finished and (left := until + AFTER_KILL - self.clock()) > 0:
-                step.wait(min(left, max(0.0, until - self.clock()) or left))
+                pause = min(left, max(0.0, until - self.clock()) or left)
+                if not supervisor.attend(pause):
+                    step.wait(pause)
                 step = supervisor.next_step()
                 if not told and self.clock() >= until:  # once: each notice is a step, which would wake us again
                     told = True
@@ -187,11 +202,11 @@ class Runtime:
         workers = [*self.supervisor.workers.values(), *self.supervisor.undead]
         if self.supervisor.poller is not None:
             self.supervisor.poller.close()  # our thread isn't here, but its frames, which hold it, never end
-        if isinstance(self.adapter, ProcessAdapter):
+        if isinstance(self.adapter, ForkedAdapter):
             self.adapter.forget()
         for worker in workers:
-            if worker.process is not None:
-                worker.process.close()
+            if isinstance(worker.channel, FdChannel):
+                worker.channel.forget()
             if isinstance(worker.link, FdLink):
                 worker.link.forget()
         closed = self.state in (RuntimeState.CLOSING, RuntimeState.CLOSED)
@@ -203,6 +218,7 @@ class Runtime:
 
     def stats(self) -> Stats:
         """What it has done and is doing."""
+        self.supervisor.attend(0.0)
         pool, now = self.pool, self.clock()
         lent = pool.states()
         workers = tuple(
@@ -238,6 +254,7 @@ class Runtime:
 
     def health(self) -> Health:
         """Whether calls can be served."""
+        self.supervisor.attend(0.0)
         fleet = self.pool.fleet
         error = fleet.last_error
         return Health(
@@ -253,6 +270,11 @@ class Runtime:
 
 _live: WeakSet[Runtime] = WeakSet()
 """Every runtime that wasn't collected: the exit and fork hooks walk it."""
+
+
+def live() -> list[Runtime]:
+    """Every runtime that wasn't collected, closed ones too."""
+    return list(_live)
 
 
 def _close_all() -> None:

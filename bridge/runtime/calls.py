@@ -10,7 +10,8 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from bridge.channel import DeadlinePassed, WorkerGone
+from bridge.channel import DeadlinePassed
+from bridge.contract import WorkerGone
 from bridge.core.fleet import Why
 from bridge.core.messages import encode_call, encode_hook
 from bridge.errors import BridgeError, CallCancelled, CallTimeout, WorkerCrashed
@@ -69,6 +70,31 @@ def reset(runtime: Runtime, claim: Claim, timeout: float | None) -> None:
     worker = claim.worker
     if worker is not None and worker.link.clean and "on_reset" in worker.hooks:
         _call_on(runtime, claim, "on_reset", encode_hook("on_reset"), timeout, HOOK)
+
+
+def reset_workers(runtime: Runtime, timeout: float = 5.0) -> None:
+    """Run `on_reset` on every ready worker: they are about to serve somebody who must find no traces.
+
+    Raises:
+        PoolTimeout: One is still lent, or a call runs on it.
+        RemoteError, CallTimeout, WorkerCrashed: An `on_reset` failed; that worker is replaced.
+    """
+    deadline = runtime.clock() + timeout
+    claims = [Claim() for _ in runtime.pool.states()]
+    try:
+        for claim in claims:
+            runtime.pool.checkout(claim, deadline)
+        for claim in claims:
+            done = False
+            try:
+                reset(runtime, claim, timeout)
+                done = True
+            finally:
+                if not done:
+                    runtime.pool.cancel(claim)
+    finally:
+        for claim in claims:
+            runtime.pool.checkin(claim)
 
 
 def _call_on(runtime: Runtime, claim: Claim, command: str, body: bytes, timeout: float | None, kind: int) -> Any:

@@ -10,6 +10,7 @@ import os
 import select
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from math import ceil
 from typing import Final
 
@@ -19,12 +20,13 @@ MAX_SLEEP: Final = 3600.0
 class Poller:
     """An epoll with callbacks and a wake-up descriptor."""
 
+    _wake_fd = -1  # so that `close` works, wherever `__init__` ends
+
     def __init__(self) -> None:
-        self._wake_fd = -1  # so that `close` works, should the next line fail
         self._epoll = select.epoll()
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._callbacks: dict[int, Callable[[], None]] = {}
-        self.watch(self._wake_fd, self._woken)
+        self.watch(self._wake_fd, partial(_take_wakes, self._wake_fd))  # no method: it would keep us alive
 
     def __del__(self) -> None:
         # Not earlier: a thread that is about to wake us would write into whatever file got the number next.
@@ -63,11 +65,18 @@ class Poller:
             if callback is not None and self._callbacks.get(fd) is callback:
                 callback()
 
+    def wait(self, seconds: float) -> None:
+        """Wait until there is something to call back for, but don't: for other threads than the one that polls."""
+        look = select.poll()
+        look.register(self._epoll.fileno(), select.POLLIN)
+        look.poll(ceil(min(max(0.0, seconds), MAX_SLEEP) * 1000))
+
     def wake(self) -> None:
         """End the poll of another thread. Takes no lock: finalisers and signal handlers may call it."""
         with suppress(BlockingIOError):  # full: it is awake
             os.eventfd_write(self._wake_fd, 1)
 
-    def _woken(self) -> None:
-        with suppress(BlockingIOError):
-            os.eventfd_read(self._wake_fd)
+
+def _take_wakes(fd: int) -> None:
+    with suppress(BlockingIOError):
+        os.eventfd_read(fd)

@@ -47,6 +47,9 @@ class Keeper(Protocol):
     def notice(self) -> None:
         """A lease came back after the end began, or somebody has waited for long."""
 
+    def attend(self, seconds: float) -> bool:
+        """Hear workers that are starting, for so long at most. False: the caller has to wait in another way."""
+
 
 class Claim(Waiter[Worker]):
     """One thread's check-out."""
@@ -224,6 +227,8 @@ class Pool:
                 now = self._clock()
                 if now >= expiry:
                     raise self._timeout(now - started)
+                if self.keeper is not None and self.keeper.attend(min(FIRST_LOOK, expiry - now)):
+                    continue
                 claim.sleep(min(pause, expiry - now))
                 pause = min(2 * pause, LAST_LOOK)
                 if self.keeper is not None:

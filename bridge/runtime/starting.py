@@ -12,8 +12,9 @@ from typing import Protocol
 
 from bridge.channel import FdLink
 from bridge.contract import WorkerInfo, WorkerSpec
+from bridge.core.fleet import Why
 from bridge.core.messages import decode_failed, decode_hello, decode_ready, encode_start
-from bridge.core.protocol import Frame
+from bridge.core.protocol import Frame, State
 from bridge.errors import ProtocolError, WorkerStartError
 from bridge.runtime.poller import Poller
 from bridge.runtime.worker import Worker
@@ -85,6 +86,11 @@ class Starting:
             worker.hooks = decode_ready(body, pid)
             self._end(lambda: self._outcome.became_ready(worker))
 
+    @property
+    def pending(self) -> bool:
+        """It goes on: neither READY nor FAILED came."""
+        return self._link.connection.state in (State.CONNECTING, State.STARTING)
+
     def abandon(self) -> None:
         """The worker is to die: hear no more of it."""
         self._poller.unwatch(self._read_fd)
@@ -94,6 +100,19 @@ class Starting:
         if self._read_fd in self._poller:
             self.abandon()  # from here on its holder reads
             report()
+
+
+def start_error(worker: Worker, spec: WorkerSpec, startup_timeout: float) -> WorkerStartError:
+    """Why a worker ended before it saw a call."""
+    if worker.fault is not None:
+        return worker.fault
+    tail = worker.channel.stderr_tail()
+    if worker.killed is Why.STARTUP_TIMEOUT:
+        detail = f"it was not ready after {startup_timeout:g} s. Raise `startup_timeout`, or import and load less"
+        return WorkerStartError("timeout", detail, handler=spec.handler, stderr_tail=tail)
+    who = "it" if worker.info.pid is None else f"its process (pid {worker.info.pid})"
+    detail = f"{who} died before its first call: {worker.how_it_ended()}"
+    return WorkerStartError("crashed", detail, handler=spec.handler, stderr_tail=tail)
 
 
 def drop_frames(error: BaseException | None) -> None:

@@ -1,9 +1,9 @@
 """The shell of core/fleet.py: performs its effects, and reports what happened as its events.
 
 Rules: one daemon thread for an adapter with processes, and none for the others, whose events are handled by the
-thread that caused them; every spawn, kill and reap is here; this thread never waits for a worker. Posting to the
-inbox takes no lock, so finalisers and signal handlers may do it. Apart from the pool: that one decides who has a
-worker, this one that there are workers.
+thread that caused them; every spawn, kill and reap is here; no step waits for a worker, so who needs one that is
+starting comes back by `attend`. Posting to the inbox takes no lock, so finalisers and signal handlers may do it. Apart
+from the pool: that one decides who has a worker, this one that there are workers.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from random import random
 from typing import Final
 
 from bridge.channel import FdLink, link_to
-from bridge.contract import Adapter, Capability, ProcessAdapter, ProcessChannel, WorkerSpec
+from bridge.contract import Adapter, Capability, FdChannel, HookChannel, ProcessChannel, Reply, WorkerSpec
 from bridge.core.fleet import Admit, Effect, Fleet, Kill, Phase, Refuse, Spawn, Stop, Why
 from bridge.core.policy import RestartPolicy
 from bridge.errors import WorkerStartError
+from bridge.runtime.guard import SETTLE_AFTER, Guard
 from bridge.runtime.poller import Poller
-from bridge.runtime.pool import Pool
-from bridge.runtime.starting import Starting, drop_frames
+from bridge.runtime.pool import FIRST_LOOK, Pool
+from bridge.runtime.starting import Starting, drop_frames, start_error
 from bridge.runtime.worker import Latch, Worker
 from bridge.worker import STOP
 
@@ -32,8 +33,6 @@ log = logging.getLogger("bridge.supervisor")
 stderr_log = logging.getLogger("bridge.worker")
 logging.getLogger("bridge").addHandler(logging.NullHandler())  # silent, unless the application asks to hear
 
-SETTLE_AFTER: Final = 0.1
-"""Seconds after the first spawn at which the adapter's guard is seen to, if no worker was ready before."""
 AFTER_DEFECT: Final = 0.1
 """Seconds until the loop goes on after an error of our own, so that one that repeats doesn't take a core."""
 UNDEAD_LOOK: Final = 1.0
@@ -90,19 +89,21 @@ class Supervisor:
         self._starting: dict[Worker, Starting] = {}
         self._watchers: deque[Latch] = deque()
         self.undead: set[Worker] = set()  # dead, but lent: their descriptors belong to the holder
-        self._settle_at = inf
-        self._guard_fd: int | None = None
+        self._leaving: set[Worker] = set()  # told to end, and without a process whose death would tell of it
+        self._guard = Guard(adapter, spec.name, clock)
         self._stepping = threading.RLock()  # guards `_stepper`: whoever handles events, where there is no thread
         self._stepper: object | None = None
         self._threaded = self._running = False
-        self.poller: Poller | None = None  # from the start to the end of the thread
+        self._close_at = inf
+        self.poller: Poller | None = None  # from the start to the end, where there are descriptors
         pool.keeper = self
 
     # -- From any thread ---------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin. The workers become ready in their own time. Idempotent: a signal may have cut the last one short."""
-        if Capability.PROCESSES in self._adapter.capabilities and not self._running:
+        able = self._adapter.capabilities
+        if Capability.PROCESSES in able and not self._running:
             self._threaded = True
             name = f"bridge-supervisor-{self._spec.name}"
             with self._stepping:
@@ -110,6 +111,8 @@ class Supervisor:
                 self.poller = poller = self.poller or Poller()
                 # Daemon: a thread that interpreter exit waits for would hang it; the exit hook closes with a bound.
                 threading.Thread(target=self._run, args=(poller,), name=name, daemon=True).start()
+        elif Capability.FDS in able:
+            self.poller = self.poller or Poller()
         self._post(lambda: self._perform(self.fleet.open(self._clock())))
 
     def retire(self, worker: Worker) -> None:
@@ -124,6 +127,15 @@ class Supervisor:
         """Look again: a lease came back, or somebody has waited for long."""
         self._post(bool)
 
+    def attend(self, seconds: float) -> bool:
+        """Where there is no thread: hear workers that are starting or ending, for so long at most. False: none is."""
+        poller = self.poller
+        if self._threaded or poller is None or not (self._starting or self._leaving):
+            return False
+        poller.wait(min(seconds, FIRST_LOOK))  # not for longer: another thread may have heard it
+        self.notice()
+        return True
+
     def next_step(self) -> Latch:
         """Set at the end of the next step. Ask for it, then look, then wait: so none is missed. (A Condition would
         stay locked when a signal comes between its `__enter__` and the `with`.)"""
@@ -133,6 +145,7 @@ class Supervisor:
 
     def close(self, until: float) -> None:
         """Refuse all callers, end all workers: idle ones softly, busy ones as they come back, the rest at `until`."""
+        self._close_at = min(self._close_at, until)
         self._post(lambda: self._close(until))
 
     def _post(self, event: Callable[[], object]) -> None:
@@ -173,14 +186,18 @@ class Supervisor:
         self.poller = None  # a closed bridge that somebody keeps holds no descriptor
 
     def _step(self) -> None:
+        if not self._threaded:
+            if self._close_at < inf and not self.fleet.closing:
+                self._close(self._close_at)  # first: what a signal cut short isn't replaced any more
+            self._mend(self._clock())  # before the events, which take for granted that every member has a worker
+            if self.poller is not None:
+                self.poller.poll(0)
         while self._inbox:
             self._inbox.popleft()()
         now = self._clock()
-        if self.poller is None:
-            self._mend(now)
         self._perform(self.fleet.tick(now))
-        if now >= self._settle_at:
-            self._settle()
+        if now >= self._guard.at and self.poller is not None and not self.fleet.closing:
+            self._guard.settle(self.poller)
         self._let_idle_go(now)
         for worker in [worker for worker in self.undead if not _is_held(worker)]:
             self.undead.discard(worker)
@@ -188,10 +205,12 @@ class Supervisor:
         self._pool.audit()
         self._pool.publish(self.fleet.view())
         if self.fleet.closing and not self.fleet.members and not self.finished:
-            self._unwatch(self._guard_fd)
+            self._guard.drop(self.poller)
             if self._owns_adapter:
                 self._adapter.close()
             self.finished = True
+            if not self._threaded:
+                self.poller = None
         while self._watchers:
             self._watchers.popleft().set()
 
@@ -201,16 +220,20 @@ class Supervisor:
             worker = self.workers.get(generation)
             if worker is None:
                 self._perform(self.fleet.exited(generation, None, served=True, now=now))
-            elif member.killed or member.phase is Phase.STOPPING:
+            elif member.killed or (member.phase is Phase.STOPPING and worker not in self._leaving):
                 self._kill(worker, worker.killed or Why.DIRTY)
+            elif not worker.ready and isinstance(worker.link, FdLink):
+                if worker not in self._starting or not self._starting[worker].pending:
+                    worker.calls += 1  # it did nothing wrong: that is no failed start
+                    self._kill(worker, Why.DIRTY)
             elif not worker.ready:
                 self.became_ready(worker)
-            elif not self._pool.has(worker):
+            elif not self._pool.has(worker) and worker not in self._leaving:
                 # Not to be lent again: somebody may have taken it out of the pool who is just about to say so.
                 self._perform(self.fleet.retire(generation, Why.DIRTY))
 
     def _next_timer(self) -> float:
-        times = [self.fleet.next_timer(), self._settle_at]
+        times = [self.fleet.next_timer(), self._guard.at]
         if self.undead:
             times.append(self._clock() + UNDEAD_LOOK)
         if len(self.fleet.members) > self.fleet.size:
@@ -262,16 +285,16 @@ class Supervisor:
         link = link_to(channel, self._spec.max_frame_bytes, self._clock)
         worker = Worker(channel, link, replace(channel.info, generation=generation), now)
         self.workers[generation] = worker
-        if self.poller is not None:
+        if self._threaded:
             assert isinstance(channel, ProcessChannel)
             worker.process = channel
             self._watch(channel.sentinel(), lambda: self._died(worker))
             self._watch(channel.stderr_fileno(), lambda: self._drain(worker))
-            if self._guard_fd is None and self._settle_at == inf:
-                self._settle_at = now + SETTLE_AFTER
+            self._guard.want(now + SETTLE_AFTER)
         if self.poller is not None and isinstance(link, FdLink):
             self._starting[worker] = Starting(worker, link, self._spec, self.poller, self)
         else:
+            worker.hooks = channel.hooks if isinstance(channel, HookChannel) else frozenset()
             self.became_ready(worker)
 
     def _kill(self, worker: Worker, why: Why) -> None:
@@ -279,17 +302,32 @@ class Supervisor:
         self._pool.remove(worker)
         worker.channel.kill()
         if worker.process is None:  # there is no death to wait for
+            self._hear_no_more_of(worker)
             worker.link.abort()
             self._buried(worker)
 
     def _stop(self, worker: Worker) -> None:
         worker.killed = Why.CLOSING
-        if isinstance(worker.link, FdLink):
-            worker.link.push(worker.link.connection.send(STOP))
-        else:
-            worker.channel.kill()
-        if worker.process is None:
+        link, fds = worker.link, worker.channel.fileno()
+        if not isinstance(link, FdLink):
+            link.stop(worker.hooks, self._said_goodbye)
             self._buried(worker)
+            return
+        link.push(link.connection.send(STOP))
+        if worker.process is None and fds is not None:  # the end of its replies is its death
+            self._watch(fds[0], lambda: self._kill(worker, Why.CLOSING))
+            self._leaving.add(worker)
+
+    def _said_goodbye(self, reply: Reply) -> None:
+        if reply.error is not None:
+            stderr_log.warning("on_close of a worker of %s: %s", self._spec.name, reply.error)
+
+    def _hear_no_more_of(self, worker: Worker) -> None:
+        start = self._starting.pop(worker, None)
+        if start is not None:
+            start.abandon()
+        self._unwatch((worker.channel.fileno() or (None,))[0])
+        self._leaving.discard(worker)
 
     # -- How a start ends (starting.Outcome) -------------------------------------------------------------
 
@@ -299,24 +337,12 @@ class Supervisor:
         self._starting.pop(worker, None)
         log.info("worker %s of %s is ready", worker.info.pid, self._spec.name)
         self._perform(self.fleet.became_ready(worker.generation))
-        if self._guard_fd is None:
-            self._settle_at = self._clock()
+        self._guard.want(self._clock())
 
     def start_failed(self, worker: Worker, fault: WorkerStartError | None) -> None:
         """It must be ended; without a fault, its exit status says why."""
         worker.fault = fault
         self._perform(self.fleet.retire(worker.generation, Why.START_FAILED))
-
-    def _start_error(self, worker: Worker) -> WorkerStartError:
-        if worker.fault is not None:
-            return worker.fault
-        tail, handler = worker.channel.stderr_tail(), self._spec.handler
-        if worker.killed is Why.STARTUP_TIMEOUT:
-            limit = self._policy.startup_timeout
-            detail = f"it was not ready after {limit:g} s. Raise `startup_timeout`, or import and load less"
-            return WorkerStartError("timeout", detail, handler=handler, stderr_tail=tail)
-        detail = f"its process (pid {worker.info.pid}) died before its first call: {worker.how_it_ended()}"
-        return WorkerStartError("crashed", detail, handler=handler, stderr_tail=tail)
 
     # -- Ending ------------------------------------------------------------------------------------------
 
@@ -347,12 +373,12 @@ class Supervisor:
         if worker.killed is None:
             log.warning("worker %s of %s died: %s", worker.info.pid, self._spec.name, worker.how_it_ended())
         served = worker.calls > 0
-        error = None if served else self._start_error(worker)
+        error = None if served else start_error(worker, self._spec, self._policy.startup_timeout)
         self._perform(self.fleet.exited(worker.generation, error, served=served, now=self._clock()))
 
     def _release(self, worker: Worker) -> None:
-        if worker.process is not None:
-            worker.process.close()
+        if isinstance(worker.channel, FdChannel):
+            worker.channel.close()
 
     def _drain(self, worker: Worker) -> None:
         process = worker.process
@@ -363,27 +389,6 @@ class Supervisor:
             stderr_log.info("%s", line, extra={"bridge": self._spec.name, "worker_pid": worker.info.pid})
         if process.stderr_fileno() is None and self.poller is not None:
             self.poller.unwatch_closed(fd)
-
-    # -- The adapter's guard against orphans -------------------------------------------------------------
-
-    def _settle(self) -> None:
-        self._settle_at = inf
-        if not isinstance(self._adapter, ProcessAdapter) or self.fleet.closing:
-            return
-        try:
-            guard = self._adapter.settle()
-        except OSError:
-            log.exception("the guard against orphans of %s can't be started; trying again", self._spec.name)
-            self._settle_at = self._clock() + 1.0
-            return
-        if guard != self._guard_fd:
-            self._guard_fd = guard
-            self._watch(guard, self._guard_died)
-
-    def _guard_died(self) -> None:
-        self._unwatch(self._guard_fd)
-        self._guard_fd = None
-        self._settle_at = self._clock()
 
     def _watch(self, fd: int | None, callback: Callable[[], None]) -> None:
         if fd is not None and self.poller is not None:

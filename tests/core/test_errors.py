@@ -29,6 +29,7 @@ CASES: dict[str, tuple[Callable[[], BridgeError], bool]] = {
     "ScopeClosedError": (lambda: errors.ScopeClosedError("with_adapter('mock')"), False),
     "ScopeError": (lambda: errors.ScopeError("text"), False),
     "UnscopedAccessError": (lambda: errors.UnscopedAccessError("Thread-1", name="n", why="it is so"), False),
+    "UnexpectedCall": (lambda: errors.UnexpectedCall("run", answered=("walk",)), False),
     "WorkerCrashed": (lambda: errors.WorkerCrashed(pid=7, exit_code=3, signal=None, command="run"), False),
     "WorkerError": (lambda: errors.WorkerError("text"), False),
     "WorkerStartError": (lambda: errors.WorkerStartError("crashed", "why", handler="m:H", stderr_tail="t"), True),
@@ -89,6 +90,17 @@ def test_an_unknown_name_is_no_error_of_ours() -> None:
     """The lazy module is as strict as another one."""
     with pytest.raises(AttributeError, match="has no attribute 'PoolExploded'"):
         _ = bridge.PoolExploded
+
+
+def test_an_unexpected_call_names_the_ways_to_answer_it() -> None:
+    """A table, `answer` and a fake handler; it is a CallError, and says what the mock does answer."""
+    error = errors.UnexpectedCall("run", answered=("walk", "sit"))
+
+    assert "MockAdapter({'run': ...})" in str(error)
+    assert "mock.answer('run', ...)" in str(error)
+    assert "worker.fake=" in str(error)
+    assert "only for: walk, sit." in str(error)
+    assert (error.kind, error.side, error.command) == ("command", "caller", "run")
 
 
 def test_a_crash_says_how_the_worker_ended() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bridge.worker import ERROR, HEADER, MAX_TEXT, _answer, _arguments_fault, decode_json, describe, fault_frame
+from bridge.worker import ERROR, HEADER, MAX_TEXT, _answer, arguments_fault, decode_json, describe, fault_frame, invoke
 
 # -- Exceptions as data ------------------------------------------------------------------------------------
 
@@ -122,29 +122,29 @@ def test_wrong_arguments_are_the_callers_fault(function: Callable[..., Any], arg
     error = caught(lambda: function(**args) if isinstance(args, dict) else function(*args or ()))
     assert isinstance(error, TypeError)
 
-    assert str(_arguments_fault(error, function, args)).endswith("it takes (a: 'int', b: 'int' = 0) -> 'None'")
+    assert str(arguments_fault(error, function, args)).endswith("it takes (a: 'int', b: 'int' = 0) -> 'None'")
 
 
 @pytest.mark.parametrize("function", [plain, counting(plain), functools.partial(plain)])
-def test_a_type_error_inside_the_handler_is_not_an_arguments_fault(function: Callable[..., Any]) -> None:
+def test_a_type_error_inside_the_handler_is_not_anarguments_fault(function: Callable[..., Any]) -> None:
     """It is the handler's, with its traceback. Fails when any TypeError is blamed on the caller."""
     error = caught(function, 0)
     assert isinstance(error, TypeError)
 
-    assert _arguments_fault(error, function, [0]) is None
-    assert _arguments_fault(caught_type_error(function, a=0), function, {"a": 0}) is None
+    assert arguments_fault(error, function, [0]) is None
+    assert arguments_fault(caught_type_error(function, {"a": 0}), function, {"a": 0}) is None
 
 
-def caught_type_error(function: Callable[..., Any], *args: Any, **kwargs: Any) -> TypeError:
-    error = caught(function, *args, **kwargs)
+def caught_type_error(function: Callable[..., Any], args: Any) -> TypeError:
+    error = caught(invoke, function, args)
     assert isinstance(error, TypeError)
     return error
 
 
 def test_a_function_in_c_blames_its_caller() -> None:
     """It has no frame of its own, and often no signature. Fails when that isn't provided for."""
-    assert _arguments_fault(caught_type_error(max, 1), max, [1]) == "'int' object is not iterable"
-    assert _arguments_fault(caught_type_error(len, 1), len, [1]) == "object of type 'int' has no len()"
+    assert arguments_fault(caught_type_error(max, [1]), max, [1]) == "'int' object is not iterable"
+    assert arguments_fault(caught_type_error(len, [1]), len, [1]) == "object of type 'int' has no len()"
 
 
 def test_what_a_decorator_passes_on_is_not_the_callers() -> None:
@@ -155,4 +155,4 @@ def test_what_a_decorator_passes_on_is_not_the_callers() -> None:
 
     function = connected(needs_two)
 
-    assert _arguments_fault(caught_type_error(function, "k"), function, ["k"]) is None
+    assert arguments_fault(caught_type_error(function, ["k"]), function, ["k"]) is None

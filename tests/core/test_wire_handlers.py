@@ -6,6 +6,7 @@ import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,21 +97,26 @@ def importable(tmp_path: Path) -> Iterator[Path]:
         del sys.modules[name]
 
 
+def loaded(target: str, **options: object) -> Any:
+    """As for a START that gives this process's own path."""
+    return load({"handler": target, "options": options, "path": list(sys.path), "replace_path": True})
+
+
 def test_a_handler_is_loaded_by_name(importable: Path) -> None:
     """A class is called with the options, also one inside another; an object or a module is itself."""
     (importable / "wire_example.py").write_text(
         "class Outer:\n    class Inner:\n        def __init__(self, a=0): self.a = a\nthing = [1]\n"
     )
 
-    assert load("wire_example:Outer.Inner", {"a": 7}).a == 7
-    assert load("wire_example:thing", {}) == [1]
-    assert load("wire_example", {}) is sys.modules["wire_example"]
+    assert loaded("wire_example:Outer.Inner", a=7).a == 7
+    assert loaded("wire_example:thing") == [1]
+    assert loaded("wire_example") is sys.modules["wire_example"]
     with pytest.raises(TypeError, match=r"worker.options \['a'\] were given, but wire_example can't be called"):
-        load("wire_example", {"a": 7})
+        loaded("wire_example", a=7)
     with pytest.raises(AttributeError):
-        load("wire_example:Missing", {})
+        loaded("wire_example:Missing")
     with pytest.raises(ModuleNotFoundError):
-        load("wire_missing:Handler", {})
+        loaded("wire_missing:Handler")
 
 
 def test_a_handler_is_loaded_from_a_file(importable: Path) -> None:
@@ -122,7 +128,7 @@ def test_a_handler_is_loaded_from_a_file(importable: Path) -> None:
         "import wire_neighbour\nclass H:\n    seen = wire_neighbour.name, __name__, __file__\n"
     )
 
-    handler = load(f"{folder}/wire_main.py:H", {})
+    handler = loaded(f"{folder}/wire_main.py:H")
 
     assert handler.seen == ("neighbour", "bridge_handler_wire_main", f"{folder}/wire_main.py")
     assert sys.modules[type(handler).__module__].H is type(handler)

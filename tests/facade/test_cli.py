@@ -128,6 +128,9 @@ def test_every_error_has_an_exit_code_with_a_meaning() -> None:
         "BridgeError",
         "CallCancelled",
         "CapabilityError",
+        "ScopeClosedError",
+        "ScopeError",
+        "UnscopedAccessError",
         "WorkerError",
     }
     assert codes["ProtocolError"] == 9

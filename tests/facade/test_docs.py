@@ -7,6 +7,7 @@ The blocks of one page share a namespace and a folder of their own. A block whos
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -79,11 +80,22 @@ def test_what_a_page_shows_is_what_happens(
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     namespace: dict[str, object] = {"__name__": "__main__"}
+    known = set(sys.modules)
+    try:
+        run(page, tmp_path, namespace, capsys)
+    finally:
+        for name in set(sys.modules) - known:
+            if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+                del sys.modules[name]  # each page has a `shop` of its own
+
+
+def run(page: Path, folder: Path, namespace: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:
+    """Write the blocks that are files, run the others."""
     for block in python_of(page):
         code = compile("\n" * (block.line - 1) + block.code, str(page), "exec")
         file = FILE.match(block.code.partition("\n")[0])
         if file:
-            path = tmp_path / file[1]
+            path = folder / file[1]
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.code)
             continue

@@ -29,7 +29,7 @@ def test_what_is_private_a_hook_or_data_is_no_command(echo: Bridge, name: str) -
 
 @pytest.mark.parametrize("args", [{"b": 2}, {"a": 1, "c": 3}, [], [1, 2, 3], None])
 def test_wrong_arguments_are_the_callers_error(echo: Bridge, args: object) -> None:
-    """The message shows what the command takes. Fails when `_arguments_fault` isn't asked."""
+    """The message shows what the command takes. Fails when `arguments_fault` isn't asked."""
     with pytest.raises(CallError, match=r"it takes \(a, b=1\)") as caught:
         echo.call("add", args)
 

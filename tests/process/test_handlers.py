@@ -119,7 +119,7 @@ def test_a_modules_all_decides_what_its_commands_are(connect: Connect, tmp_path:
 def test_a_handler_file_can_import_its_neighbours(
     connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As for a script, its folder is on the path; a relative name is taken from here. Fails when `_load_file` doesn't
+    """As for a script, its folder is on the path; a relative name is taken from here. Fails when `load` doesn't
     extend sys.path, or when `_absolute` doesn't."""
     (tmp_path / "neighbour.py").write_text("WORD = 'hello from next door'\n")
     (tmp_path / "main_handler.py").write_text(

@@ -12,11 +12,8 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Any, Final
 
-from bridge.channel import WorkerGone
-from bridge.contract import Capability, Reply, Request, WorkerInfo, WorkerSpec
+from bridge.contract import Capability, Reply, Request, WorkerGone, WorkerInfo, WorkerSpec
 from bridge.errors import CapabilityError, WorkerStartError
-
-__all__ = ["CRASH", "HANG", "FakeClock", "Gate", "Outcome", "ScriptedAdapter", "ScriptedChannel"]
 
 
 class FakeClock:

@@ -1,0 +1,165 @@
+"""What a mock answers: from an entry of its table to the reply that a caller gets.
+
+Rules: what a worker would do to a value, to an exception and to wrong arguments is done by the worker's own functions,
+so that a mock can't say what the wire couldn't carry. An interrupt of the caller is its own, and never an answer. No
+lock: what counts is a deque or an itertools.count. Apart from adapters/mock.py, which decides whose turn it is.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from copy import copy
+from difflib import get_close_matches
+from inspect import Signature, signature
+from typing import Any, Final
+
+from bridge.contract import Reply, Request
+from bridge.core.messages import error_of
+from bridge.errors import BridgeError, CallError, ConfigurationError
+from bridge.worker import (
+    NO_COMMAND,
+    TOO_LARGE,
+    arguments_fault,
+    commands_of,
+    decode_json,
+    describe,
+    fault_of,
+    invoke,
+    result_of,
+)
+
+__scoped_bridge__: Final = True
+
+RAISED: Final = (Exception, SystemExit)
+"""What a function's raising is an answer. A KeyboardInterrupt is for the caller, in whose thread it runs."""
+
+
+class InTurn:
+    """Answers that are given one after the other. `in_turn` makes it."""
+
+    def __init__(self, answers: tuple[Any, ...]) -> None:
+        self._left = deque(answers)
+
+    def take(self) -> Any:
+        """The next one. Raises IndexError when there is none."""
+        return self._left.popleft()
+
+
+def in_turn(*answers: Any) -> InTurn:
+    """An answer of a mock that gives one of these at each call: a value, a function, or an exception."""
+    for answer in answers:
+        check_answer(answer)
+    return InTurn(answers)
+
+
+def check_answer(answer: Any) -> None:
+    """Refuse an exception class that can't be raised as it is."""
+    if isinstance(answer, type) and issubclass(answer, BaseException):
+        try:
+            answer()
+        except TypeError as fault:
+            raise ConfigurationError(f"{answer.__name__} can't be made without arguments ({fault}): give one") from None
+
+
+def reply_with(answer: Any, request: Request, limit: int) -> Reply | None:
+    """The reply that an answer makes: a value as it is, a function called, an exception raised. None: it is used up.
+
+    Args:
+        limit: Bytes that a result may have.
+    """
+    while isinstance(answer, InTurn):
+        try:
+            answer = answer.take()
+        except IndexError:
+            return None
+    if isinstance(answer, type) and issubclass(answer, BaseException):
+        answer = answer()
+    if isinstance(answer, BridgeError):
+        return Reply(request.call_id, error=copy(answer))
+    if isinstance(answer, BaseException):
+        return _failed({"kind": "raised", **describe(answer)}, request)
+    if not callable(answer):
+        return _returned(answer, request, limit)
+    try:
+        value = invoke(answer, request.args)
+    except BridgeError as error:
+        return Reply(request.call_id, error=copy(error))
+    except RAISED as error:
+        return _failed(fault_of(error, answer, request.args), request)
+    return _returned(value, request, limit)
+
+
+def reply_of(function: Callable[..., Any], request: Request, limit: int) -> Reply:
+    """The reply of a handler's command or hook, as a worker would give it."""
+    try:
+        value = invoke(function, request.args)
+    except RAISED as error:
+        return _failed(fault_of(error, function, request.args), request)
+    return _returned(value, request, limit)
+
+
+def _returned(value: Any, request: Request, limit: int) -> Reply:
+    fault, body = result_of(value)
+    if fault is None and len(body) > limit:
+        fault = {"kind": "result", "message": TOO_LARGE % (len(body), limit)}
+    return Reply(request.call_id, decode_json(body)) if fault is None else _failed(fault, request)
+
+
+def _failed(fields: Mapping[str, str], request: Request) -> Reply:
+    return Reply(request.call_id, error=error_of(fields, request.command, None))
+
+
+class _Likeness:
+    """A command of the real handler that can be asked what it takes, quickly."""
+
+    def __init__(self, taken: Signature) -> None:
+        self.__signature__ = taken
+
+    def __call__(self) -> None:
+        """It is never called; without this it has no signature."""
+
+
+class Shape:
+    """Which commands a handler has, and what they take. Nothing of it runs.
+
+    Args:
+        handler: A class, a module or an object.
+    """
+
+    def __init__(self, handler: Any) -> None:
+        self._commands: dict[str, _Likeness | None] = {}
+        for name, function in commands_of(_unmade(handler) if isinstance(handler, type) else handler).items():
+            try:
+                self._commands[name] = _Likeness(signature(function))
+            except ValueError:  # many C functions have no signature
+                self._commands[name] = None
+        if not self._commands:
+            raise ConfigurationError(f"spec={handler!r:.99} has no commands; name the real handler's class or module")
+
+    def require(self, command: str) -> None:
+        """Refuse to prepare a command that the handler doesn't have."""
+        if command not in self._commands:
+            close = get_close_matches(command, self._commands, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ", which has " + ", ".join(sorted(self._commands))
+            raise ConfigurationError(f"{command!r} is no command of the mock's spec{hint}")
+
+    def fault(self, command: str, args: Any) -> CallError | None:
+        """The error by which the real handler's worker would refuse this call."""
+        if command not in self._commands:
+            message = NO_COMMAND % ", ".join(sorted(self._commands))
+            return CallError("command", message, command=command, side="caller")
+        likeness = self._commands[command]
+        fault = None if likeness is None else arguments_fault(TypeError(), likeness, args)
+        return None if fault is None else CallError("arguments", fault, command=command, side="caller")
+
+
+def _unmade(kind: Any) -> Any:
+    """An instance whose constructor didn't run: what that one loads isn't needed to see the methods."""
+    if getattr(kind, "__abstractmethods__", None):
+        kind = type(kind)(kind.__name__, (kind,), {})  # one that can be made, since it is never used
+        kind.__abstractmethods__ = frozenset()
+    try:
+        return object.__new__(kind)
+    except TypeError:  # it derives from a built-in type
+        return kind.__new__(kind)

@@ -1,0 +1,21 @@
+"""What tests of a bridge use: fakes, answers in turn, and the suite that every adapter has to pass.
+
+Rules: public, and what our own tests use; pytest isn't imported. Apart from the adapters because nothing here is for
+production.
+"""
+
+from bridge.answers import in_turn
+from bridge.testing.adapter_contract import AdapterContract
+from bridge.testing.fakes import CRASH, HANG, FakeClock, Gate, Outcome, ScriptedAdapter, ScriptedChannel
+
+__all__ = [
+    "CRASH",
+    "HANG",
+    "AdapterContract",
+    "FakeClock",
+    "Gate",
+    "Outcome",
+    "ScriptedAdapter",
+    "ScriptedChannel",
+    "in_turn",
+]

@@ -1,0 +1,82 @@
+"""The handler that AdapterContract calls, whatever it is called through.
+
+Rules: standard library only, Python 3.8 syntax, since a worker of any interpreter loads this file. Apart from the suite
+because that is imported by tests, and this by workers.
+"""
+
+import os
+import signal
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, List
+
+
+class ContractError(Exception):
+    """What `fail` raises."""
+
+
+class ContractHandler:
+    """Answers with what it is given, keeps what it is told, and can be made to fail.
+
+    Args:
+        diary: Path of a file to which the hooks `on_start` and `on_close` add their names.
+        load_seconds: How long `on_start` takes.
+    """
+
+    def __init__(self, diary: str = "", load_seconds: float = 0.0) -> None:
+        self._diary, self._load_seconds = diary, load_seconds
+        self._kept = []  # type: List[Any]
+
+    def echo(self, value: "Any" = None) -> "Any":
+        """Its argument."""
+        return value
+
+    def add(self, a: "Any", b: "Any" = 1) -> "Any":
+        """The sum of two."""
+        return a + b
+
+    def keep(self, value: "Any") -> "List[Any]":
+        """All that was kept since the last reset, this one last."""
+        self._kept.append(value)
+        return self._kept
+
+    def fail(self, message: str = "no") -> None:
+        """Raise ContractError."""
+        raise ContractError(message)
+
+    def unencodable(self) -> "Any":
+        """A value that JSON can't carry, three levels deep."""
+        return {"items": [1, {"when": {1, 2}}]}
+
+    def letters(self, count: int) -> str:
+        """A text of so many characters."""
+        return "x" * count
+
+    def nap(self, seconds: float) -> float:
+        """Take some time."""
+        time.sleep(seconds)
+        return seconds
+
+    def crash(self) -> None:
+        """End the process that this runs in."""
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def on_start(self) -> None:
+        """Before the first call."""
+        time.sleep(self._load_seconds)
+        self._note("on_start")
+
+    def on_reset(self) -> None:
+        """After a lease."""
+        del self._kept[:]
+
+    def on_close(self) -> None:
+        """At the end."""
+        self._note("on_close")
+
+    def _note(self, what: str) -> None:
+        if self._diary:
+            with open(self._diary, "a") as file:
+                file.write(what + "\n")

@@ -1,0 +1,35 @@
+"""One behaviour suite over every adapter of ours: what is a fake must behave as the real one does."""
+
+from __future__ import annotations
+
+from bridge.adapters.bridge_mock import BridgeMockAdapter
+from bridge.adapters.mock import MockAdapter
+from bridge.adapters.python_port import PythonPortAdapter
+from bridge.contract import Adapter
+from bridge.testing import AdapterContract
+
+
+class TestMock(AdapterContract):
+    """It calls the fake handler in the caller's own thread, so what takes long is scripted."""
+
+    def make_adapter(self) -> Adapter:
+        """Its slow command never answers."""
+        adapter = MockAdapter()
+        adapter.timeout("nap")
+        return adapter
+
+
+class TestBridgeMock(AdapterContract):
+    """The handler on threads of this process."""
+
+    def make_adapter(self) -> Adapter:
+        """As it comes."""
+        return BridgeMockAdapter()
+
+
+class TestPythonPort(AdapterContract):
+    """The real one."""
+
+    def make_adapter(self) -> Adapter:
+        """As it comes."""
+        return PythonPortAdapter()
