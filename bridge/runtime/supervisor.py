@@ -13,7 +13,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import inf
 from random import random
 from typing import Final
 
@@ -93,8 +92,7 @@ class Supervisor:
         self._guard = Guard(adapter, spec.name, clock)
         self._stepping = threading.RLock()  # guards `_stepper`: whoever handles events, where there is no thread
         self._stepper: object | None = None
-        self._threaded = self._running = False
-        self._close_at = inf
+        self._threaded, self._running, self._close_at = False, False, 0.0
         self.poller: Poller | None = None  # from the start to the end, where there are descriptors
         pool.keeper = self
 
@@ -145,7 +143,7 @@ class Supervisor:
 
     def close(self, until: float) -> None:
         """Refuse all callers, end all workers: idle ones softly, busy ones as they come back, the rest at `until`."""
-        self._close_at = min(self._close_at, until)
+        self._close_at = until
         self._post(lambda: self._close(until))
 
     def _post(self, event: Callable[[], object]) -> None:
@@ -187,7 +185,7 @@ class Supervisor:
 
     def _step(self) -> None:
         if not self._threaded:
-            if self._close_at < inf and not self.fleet.closing:
+            if self._close_at and not self.fleet.closing:
                 self._close(self._close_at)  # first: what a signal cut short isn't replaced any more
             self._mend(self._clock())  # before the events, which take for granted that every member has a worker
             if self.poller is not None:
@@ -209,8 +207,7 @@ class Supervisor:
             if self._owns_adapter:
                 self._adapter.close()
             self.finished = True
-            if not self._threaded:
-                self.poller = None
+            self.poller = self.poller if self._threaded else None
         while self._watchers:
             self._watchers.popleft().set()
 
