@@ -110,7 +110,8 @@ class Supervisor:
                 # Daemon: a thread that interpreter exit waits for would hang it; the exit hook closes with a bound.
                 threading.Thread(target=self._run, args=(poller,), name=name, daemon=True).start()
         elif Capability.FDS in able:
-            self.poller = self.poller or Poller()
+            with self._stepping:  # two first callers would have one each, and workers be heard by the lost one
+                self.poller = self.poller or Poller()
         self._post(lambda: self._perform(self.fleet.open(self._clock())))
 
     def retire(self, worker: Worker) -> None:
