@@ -138,6 +138,61 @@ def test_in_a_thread(bridge_client):
     ) == {"passed": 1}
 
 
+def test_threads_that_a_runner_starts_around_a_test_are_in_its_scope(pytester: pytest.Pytester) -> None:
+    """pytest-run-parallel replaces the function at the end of the collection: ours must be inside its threads."""
+    pytester.makeconftest(
+        """
+import threading
+
+def pytest_collection_finish(session):
+    for item in session.items:
+        item.obj = in_threads(item.obj)
+
+def in_threads(function):
+    def run(**arguments):
+        errors = []
+        def work():
+            try:
+                function(**arguments)
+            except BaseException as error:
+                errors.append(error)
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        assert not errors, errors
+    return run
+"""
+    )
+    assert outcomes(
+        pytester,
+        """
+imported = bridge.BridgeContainer(settings={"adapter": "bridge_mock"})
+
+@pytest.mark.bridge_adapter("mock")
+def test_marked():
+    assert bridge.current_scope().label == "with_adapter('mock')"
+    assert imported.bridge().stats().adapter == "mock"
+""",
+    ) == {"passed": 1}
+
+
+def test_a_scope_that_a_fixture_of_the_test_opened_is_inside_its_marker(pytester: pytest.Pytester) -> None:
+    """Its settings hold in the test, with the marker's adapter. Fails when the function is put into the marker's."""
+    assert outcomes(
+        pytester,
+        """
+@pytest.fixture
+def large():
+    with bridge.with_settings(size=7):
+        yield
+
+@pytest.mark.bridge_adapter("mock", size=2)
+def test_it(large, bridge_client):
+    assert (bridge_client.stats().adapter, bridge_client.stats().size) == ("mock", 7)
+""",
+    ) == {"passed": 1}
+
+
 def test_a_mock_is_handed_to_the_test_that_asks_for_it(pytester: pytest.Pytester) -> None:
     """bridge_mock_adapter: every bridge of the test runs on it; each test has one of its own."""
     assert outcomes(
