@@ -24,12 +24,12 @@ HEARD: Final = 6
 
 
 @pytest.fixture(autouse=True)
-def _wired() -> Iterator[wired.App]:
+def container() -> Iterator[wired.App]:
     """Wiring is of a module, for all threads: it happens once, outside every scope."""
-    container = wired.App()
-    container.wire(modules=[wired])
-    yield container
-    container.unwire()
+    made = wired.App()
+    made.wire(modules=[wired])
+    yield made
+    made.unwire()
     wired.AFTERWARDS.clear()
 
 
@@ -97,17 +97,17 @@ def test_threads_with_a_client_and_a_loop_each_are_isolated() -> None:
 
 
 def test_threads_that_share_a_client_and_its_loop_are_isolated() -> None:
-    """TestClient, opened once outside all scopes: 100 threads, one loop, the usual fixture of an application's tests."""
+    """TestClient, opened once outside all scopes: 100 threads, one loop, as in many tests."""
     answers: dict[int, list[Any]] = {}
     with TestClient(wired.app) as client:
         in_threads(answers, lambda: [client.get(path).json() for path in PATHS])
     check(answers)
 
 
-def test_a_scope_ends_with_its_client(_wired: wired.App) -> None:
+def test_a_scope_ends_with_its_client(container: wired.App) -> None:
     """Afterwards the container is as it was: the wiring kept nothing of any scope."""
     with scope_of(7):
         assert TestClient(wired.app).get("/async").json() == [7] * HEARD
     with scope_of(8):
         assert TestClient(wired.app).get("/async").json() == [8] * HEARD
-    assert _wired.ml.bridge().stats().adapter == "python_port"
+    assert container.ml.bridge().stats().adapter == "python_port"

@@ -1,8 +1,8 @@
 """A FastAPI application whose endpoints are given their bridge by dependency_injector's wiring.
 
 Rules: every endpoint asks through each kind of FastAPI dependency, before and after the answer where a dependency can;
-whatever they heard is in the answer, or is kept for those who look. `Provide` markers are filled by `App().wire(...)`. No
-`from __future__ import annotations` here: `@inject` looks at annotations as they are, and would see texts.
+whatever they heard is in the answer, or is kept for those who look. `Provide` markers are filled by `App().wire(...)`.
+No `from __future__ import annotations` here: `@inject` looks at annotations as they are, and would see texts.
 """
 
 import asyncio
