@@ -183,13 +183,13 @@ class Supervisor:
         self.poller = None  # a closed bridge that somebody keeps holds no descriptor
 
     def _step(self) -> None:
+        if not self._threaded:
+            self._mend(self._clock())  # before the events, which take for granted that every member has a worker
+            if self.poller is not None:
+                self.poller.poll(0)
         while self._inbox:
             self._inbox.popleft()()
         now = self._clock()
-        if not self._threaded:
-            self._mend(now)
-            if self.poller is not None:
-                self.poller.poll(0)
         self._perform(self.fleet.tick(now))
         if now >= self._guard.at and self.poller is not None and not self.fleet.closing:
             self._guard.settle(self.poller)
