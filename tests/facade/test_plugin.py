@@ -14,8 +14,8 @@ import bridge.runtime.supervisor
 from bridge.adapters import bridge_mock, mock
 
 IMPORTED = (bridge.container, bridge.pytest_scopes, bridge.runtime.supervisor, bridge_mock, mock)
-REWRITING = "ignore::pytest.PytestAssertRewriteWarning"
-"""Of a run inside this one only: the package was imported before it."""
+PLAIN = ("-p", "no:cacheprovider", "-p", "no:randomly", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+"""Of a run inside this one: in order, where pytest-randomly is installed; the package was imported before it."""
 
 FAKE = """
 class Fake:
@@ -40,13 +40,13 @@ def no_test_mode(monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester) -> 
 def outcomes(pytester: pytest.Pytester, source: str, *arguments: str) -> dict[str, int]:
     """Run one test file; how its tests ended."""
     pytester.makepyfile(test_it="import pytest, bridge, threading\n" + source)
-    return pytester.runpytest_inprocess("-p", "no:cacheprovider", "-W", REWRITING, *arguments).parseoutcomes()
+    return pytester.runpytest_inprocess(*PLAIN, *arguments).parseoutcomes()
 
 
 def output(pytester: pytest.Pytester, source: str, *arguments: str) -> str:
     """Run one test file; what the run printed."""
     pytester.makepyfile(test_it="import pytest, bridge, threading\n" + source)
-    return pytester.runpytest_inprocess("-p", "no:cacheprovider", "-W", REWRITING, *arguments).stdout.str()
+    return pytester.runpytest_inprocess(*PLAIN, *arguments).stdout.str()
 
 
 def test_a_marker_puts_its_test_into_a_scope_and_no_other(pytester: pytest.Pytester) -> None:
