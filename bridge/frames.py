@@ -135,6 +135,13 @@ class Frame:
             built.request_close(0.0)
             self.check()
 
+    def is_in(self, outer: Frame) -> bool:
+        """Whether it is that frame, or one inside it."""
+        frame: Frame | None = self
+        while frame is not None and frame is not outer:
+            frame = frame.parent
+        return frame is not None
+
     def close(self, timeout: float | None = None) -> float:
         """Refuse everybody from now on, and ask all that it owns to close. Answers until when they have time."""
         self.closed = True

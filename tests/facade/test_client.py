@@ -61,9 +61,13 @@ def test_a_timeout_that_is_none_is_refused(timeout: object) -> None:
     [
         ({"sise": 2}, TypeError, "did you mean 'size'"),
         ({"adapter": "pythn_port"}, bridge.ConfigurationError, "did you mean 'python_port'"),
-        ({"adapter_options": {"a": 1}}, bridge.ConfigurationError, "'python_port' has no option 'a'"),
+        (
+            {"adapter": "python_port", "adapter_options": {"a": 1}},
+            bridge.ConfigurationError,
+            "'python_port' has no option 'a'",
+        ),
         ({"size": 0}, bridge.ConfigurationError, r"pool\.size"),
-        ({"size": 3000, "max_overflow": 4000}, bridge.ConfigurationError, "RLIMIT_NOFILE"),
+        ({"adapter": "python_port", "size": 3000, "max_overflow": 4000}, bridge.ConfigurationError, "RLIMIT_NOFILE"),
     ],
 )
 def test_a_wrong_keyword_of_connect_is_told_the_cure(
