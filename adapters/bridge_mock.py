@@ -38,6 +38,8 @@ class Abandoned(Exception):
 class ThreadEnds(Pipes):
     """A thread's ends of its two pipes, and the /dev/null that may take their place."""
 
+    request = reply = _null = -1  # for a finaliser of one whose making was cut short
+
     def __init__(self, request: int, reply: int, null: int) -> None:
         super().__init__(request, reply, write_quietly if getsignal(SIGPIPE) == SIG_DFL else os.write)
         self.killed = False
@@ -170,16 +172,19 @@ class BridgeMockAdapter:
 class BridgeMock:
     """One worker on a thread, and the caller's ends of its two pipes."""
 
+    _read = _write = -1
+
     def __init__(self, thread: threading.Thread, ends: ThreadEnds, fds: tuple[int, int], spec: WorkerSpec) -> None:
-        self._read, self._write = fds
         self._thread, self._ends = thread, ends
+        self._read, self._write = fds
         self.info = WorkerInfo(spec.generation)
         for fd in fds:
             os.set_blocking(fd, False)
 
     def __del__(self) -> None:
-        self._ends.kill()  # an interruption may have lost it: its thread shall not wait for ever
-        self._give_back()
+        if self._read >= 0:  # an interruption lost it: its thread shall not wait for ever
+            self._ends.kill()
+            self._give_back()
 
     def fileno(self) -> tuple[int, int]:
         """(reply, request): where to read, where to write."""

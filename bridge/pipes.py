@@ -13,11 +13,15 @@ from signal import SIG_BLOCK, SIG_SETMASK, SIGPIPE, pthread_sigmask, sigtimedwai
 def write_quietly(fd: int, data: bytes | memoryview) -> int:
     """os.write, for a process whose SIGPIPE has its default action: a dead reader is an error, not our own death."""
     before = pthread_sigmask(SIG_BLOCK, {SIGPIPE})
+    broken = False
     try:
-        return os.write(fd, data)
+        count = os.write(fd, data)
+        broken = count < len(data)  # the reader may have died in the middle; then there is a signal, but no error
+        return count
     except BrokenPipeError:
-        if SIGPIPE not in before:
-            sigtimedwait({SIGPIPE}, 0)  # the signal is for this thread alone; take it back
+        broken = True
         raise
     finally:
+        if broken and SIGPIPE not in before:
+            sigtimedwait({SIGPIPE}, 0)  # the signal is for this thread alone; take it back
         pthread_sigmask(SIG_SETMASK, before)

@@ -51,19 +51,23 @@ class Guard:
         """A wider fixture was set up: what it opened is its own to close."""
         self._allowed.update(_live())
 
-    def end(self, test: Frame) -> None:
+    def end(self, label: str, frames: list[Frame]) -> None:
         """A test has ended, and its fixtures were torn down.
+
+        Args:
+            frames: That it ran in.
 
         Raises:
             pytest.fail.Exception: It left something open; says what, and how to close it.
         """
-        if not (test.open_scopes or self._left(test) or self._threads_left()):
+        scopes = [scope for frame in frames for scope in frame.open_scopes]
+        if not (scopes or self._left(frames) or self._threads_left()):
             return
         gc.collect()  # what was only dropped closes itself
-        found = [f"the scope {frame.label}" for frame in test.open_scopes]
-        for frame in list(test.open_scopes):
-            frame.await_closed(frame.close(0))
-        for runtime in self._left(test):
+        found = [f"the scope {scope.label}" for scope in scopes]
+        for scope in scopes:
+            scope.await_closed(scope.close(0))
+        for runtime in self._left(frames):
             found.append(_describe(runtime))
             runtime.close(0)
         for thread in self._threads_left():
@@ -71,21 +75,21 @@ class Guard:
         found += [f"the thread {thread.name}" for thread in self._threads_left()]
         if found:
             raise pytest.fail.Exception(
-                f"{test.label} left open: {'; '.join(found)}. Use `with`, a fixture that closes it, or a marker; what "
+                f"{label} left open: {'; '.join(found)}. Use `with`, a fixture that closes it, or a marker; what "
                 "is shared by tests belongs into a wider fixture (or set bridge_leaks = false)",
                 pytrace=False,
             )
 
-    def _left(self, test: Frame) -> list[Runtime]:
-        return [runtime for runtime in _live() if runtime not in self._allowed and self._is_leak(runtime, test)]
+    def _left(self, frames: list[Frame]) -> list[Runtime]:
+        return [runtime for runtime in _live() if runtime not in self._allowed and self._is_leak(runtime, frames)]
 
-    def _is_leak(self, runtime: Runtime, test: Frame) -> bool:
+    def _is_leak(self, runtime: Runtime, frames: list[Frame]) -> bool:
         if runtime.supervisor.undead:
             return True  # dead, but somebody holds its lease
         if runtime.state.value not in ("starting", "open"):
             return False
         origin: Any = runtime.origin
-        if not isinstance(origin, Frame) or origin.test is test:
+        if not isinstance(origin, Frame) or origin.test in frames:
             return True
         # Built at import and started by this test: only what holds no process, thread or descriptor may stay.
         return origin is self._root and runtime.holds_resources

@@ -47,31 +47,33 @@ class Run:
         self.guard = Guard(self.root) if config.getini("bridge_leaks") else None
         self.shared: dict[tuple[object, object], Runtime] = {}
         self.item: pytest.Item | None = None
-        self._widened: dict[pytest.FixtureDef[Any], tuple[Frame, Frame | None]] = {}
+        self.frames: list[Frame] = []
+        self._widened: dict[pytest.FixtureDef[Any], Frame] = {}
 
-    def frame_of(self, test: str) -> Frame:
-        """A new frame for a test, inside what wider fixtures have opened."""
-        return Frame(Kind.TEST, test, self.wide, strict=self.strict)
+    def frame(self) -> Frame:
+        """A frame for the test that runs, inside what wider fixtures have opened."""
+        assert self.item is not None
+        self.frames.append(Frame(Kind.TEST, self.item.nodeid, self.wide, strict=self.strict))
+        return self.frames[-1]
 
     def widen(self, fixture: pytest.FixtureDef[Any], inner: Frame) -> None:
         """A wider fixture has left scopes open: they hold for the test that runs now and all that follow."""
         scopes = None if self.item is None else self.item.stash.get(SCOPES, None)
         if scopes is not None:
             scopes.leave()  # it entered its own before its wider fixtures were set up: they belong inside these
-        test = CURRENT.get()
-        self._widened[fixture] = self.wide, test
+        self._widened[fixture] = self.wide
         self.wide = inner
-        if self.item is not None:
-            CURRENT.set(self.frame_of(self.item.nodeid))
         fixture.addfinalizer(lambda: CURRENT.set(inner))  # runs first: the scopes must be current to be left
+        if self.item is not None:
+            CURRENT.set(self.frame())
         if scopes is not None:
             scopes.enter()
 
     def narrow(self, fixture: pytest.FixtureDef[Any]) -> None:
-        """That fixture was torn down."""
+        """That fixture was torn down, with the last test that used it."""
         if fixture in self._widened:
-            self.wide, test = self._widened.pop(fixture)
-            CURRENT.set(test)
+            self.wide = self._widened.pop(fixture)
+            CURRENT.set(self.wide if self.item is None else self.frame())
 
     def close_shared(self, place: object = None) -> None:
         """Close what tests of a module, or of the whole session, shared."""
@@ -149,12 +151,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """One frame per test: what is built in it is its own."""
     run = item.config.stash[RUN]
     run.item = item
-    token = CURRENT.set(run.frame_of(item.nodeid))
+    token = CURRENT.set(run.frame())
     try:
         return (yield)
     finally:
         CURRENT.reset(token)
         run.item = None
+        run.frames = []
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -186,9 +189,8 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         module = item.getparent(pytest.Module)
         if nextitem is None or nextitem.getparent(pytest.Module) is not module:
             run.close_shared(module)
-        frame = CURRENT.get()
-        if run.guard is not None and frame is not None and frame.test is not None:
-            run.guard.end(frame.test)
+        if run.guard is not None:
+            run.guard.end(item.nodeid, run.frames)
 
 
 def _enter(item: pytest.Function, run: Run) -> None:

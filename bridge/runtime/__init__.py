@@ -247,6 +247,7 @@ class Runtime:
 
     def stats(self) -> Stats:
         """What it has done and is doing."""
+        self.supervisor.attend(0.0)
         pool, now = self.pool, self.clock()
         lent = pool.states()
         workers = tuple(

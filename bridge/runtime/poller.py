@@ -20,8 +20,9 @@ MAX_SLEEP: Final = 3600.0
 class Poller:
     """An epoll with callbacks and a wake-up descriptor."""
 
+    _wake_fd = -1  # so that `close` works, wherever `__init__` ends
+
     def __init__(self) -> None:
-        self._wake_fd = -1  # so that `close` works, should the next line fail
         self._epoll = select.epoll()
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._callbacks: dict[int, Callable[[], None]] = {}

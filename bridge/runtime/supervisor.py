@@ -173,12 +173,12 @@ class Supervisor:
             del poller
 
     def _step(self) -> None:
-        self._inbox.empty()
-        now = self._clock()
         if not self._threaded:
-            self._mend(now)
+            self._mend(self._clock())  # before the events, which take for granted that every member has a worker
             if self.poller is not None:
                 self.poller.poll(0)
+        self._inbox.empty()
+        now = self._clock()
         self._perform(self.fleet.tick(now))
         if now >= self._guard.at and self.poller is not None and not self.fleet.closing:
             self._guard.settle(self.poller)

@@ -5,12 +5,9 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import select
 import sys
-import termios
 import threading
 from collections.abc import Callable
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +16,18 @@ import pytest
 import bridge
 from bridge import BridgeMockAdapter, CallError, CallTimeout, RemoteError, WorkerStartError
 from bridge.adapters import bridge_mock
-from bridge.contract import WorkerSpec
-from bridge.core.messages import encode_call, encode_start
-from bridge.core.protocol import Connection, State
 from bridge.runtime.supervisor import SupervisorPolicy
 from bridge.testing import Gate
 from bridge.testing.possessions import left_behind, possessions
-from bridge.worker import CALL, START
 from tests.contract import fakes
 from tests.contract.conftest import OpenBridge
+from tests.contract.conversation import Conversation
 
 FAKE = "tests.contract.fakes:Fake"
+
+
+class Interruption(BaseException):
+    """As a signal handler raises it."""
 
 
 class Gated:
@@ -250,30 +248,18 @@ def test_a_killed_thread_writes_into_nothing(open_bridge: OpenBridge, tmp_path: 
 
 
 def test_a_thread_that_is_killed_while_it_answers_ends() -> None:
-    """A large answer that nobody reads blocks its thread until the kill, and no longer; `on_close` doesn't run, as it
+    """An answer that nobody reads blocks its thread until the kill, and no longer; `on_close` doesn't run, as it
     doesn't in a process. Fails when a broken pipe counts as the caller's farewell."""
     handler = Gated()
-    adapter = BridgeMockAdapter(handler)
     before = possessions()
-    channel = adapter.open(WorkerSpec("", name="test"), deadline=inf)
-    read_fd, write_fd = channel.fileno()
-    connection = Connection(2**20)
-    start = encode_start(handler="", options={}, path=(), replace_path=True, max_frame_bytes=2**21)
-    os.write(write_fd, connection.send(START, start))
-    poll = select.poll()
-    poll.register(read_fd, select.POLLIN)
-    while connection.state is not State.IDLE:
-        poll.poll()
-        connection.receive(os.read(read_fd, 2**16))
-        connection.receive(b"")
+    conversation = Conversation(handler)
+    reply = conversation.ends.reply
+    os.write(reply, bytes(fcntl.fcntl(reply, fcntl.F_GETPIPE_SZ)))  # a pipe that takes no byte more
     handler.go.open()
-    os.write(write_fd, connection.send(CALL, encode_call("wait", [2**20], 2**20)))
-    while int.from_bytes(fcntl.ioctl(read_fd, termios.FIONREAD, b"\0" * 4), "little") < 2**16:
-        os.sched_yield()  # until the pipe is full
+    conversation.call("wait")
+    conversation.await_blocked_answer()
 
-    channel.kill()
-    channel.close()
-    adapter.close()
+    conversation.end()
 
     assert left_behind(before) == set()
     assert handler.closed == 0
@@ -329,22 +315,24 @@ def test_an_adapter_that_was_handed_in_leaves_nothing_with_its_bridge(open_bridg
     assert possessions() - before == set()
 
 
-def test_a_system_that_refuses_a_thread_is_a_failed_start(
-    open_bridge: OpenBridge, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("trouble", "told"), [(RuntimeError("can't start new thread"), WorkerStartError), (Interruption(), Interruption)]
+)
+def test_a_thread_that_did_not_start_leaves_nothing(
+    open_bridge: OpenBridge, monkeypatch: pytest.MonkeyPatch, trouble: BaseException, told: type[BaseException]
 ) -> None:
-    """WorkerStartError of reason spawn, and no descriptor stays. Fails when the ends aren't closed."""
+    """The system refuses one, or a signal comes: no descriptor stays. Fails without the finalisers."""
 
     def refuse(self: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+        raise trouble
 
     before = possessions()
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
-        with pytest.raises(WorkerStartError, match="lower `size`") as caught:
+        with pytest.raises(told):
             open_bridge(BridgeMockAdapter(fakes.Fake), policy=SupervisorPolicy(max_restarts=0))
 
-    assert caught.value.reason == "spawn"
-    del caught
+    trouble.__traceback__ = None
     assert left_behind(before) == set()
 
 

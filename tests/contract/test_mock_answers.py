@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import json
+import logging
 import threading
 from typing import Any
 
@@ -201,6 +202,21 @@ def test_a_fake_handler_that_cannot_start_is_a_failed_start(open_bridge: OpenBri
 
     assert (caught.value.reason, caught.value.handler) == ("handler", fake)
     assert "Error: " in caught.value.remote_traceback
+
+
+def test_a_goodbye_of_a_fake_handler_that_fails_is_logged(
+    open_bridge: OpenBridge, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As what a worker writes to its stderr; closing goes on."""
+
+    class Rude:
+        def on_close(self) -> None:
+            raise LookupError("never")
+
+    with caplog.at_level(logging.INFO, "bridge.worker"):
+        open_bridge(MockAdapter(Rude), size=2).close()
+
+    assert caplog.text.count("LookupError: never") >= 2
 
 
 # -- spec --------------------------------------------------------------------------------------------------

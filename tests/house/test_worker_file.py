@@ -14,6 +14,7 @@ from typing import Final
 import pytest
 
 import bridge
+from bridge.testing import contract_handler
 from tests.house import interpreters
 from tests.house.sources import OURS
 
@@ -72,8 +73,20 @@ def test_the_worker_serves_on_every_other_python(minor: int, visitor: str) -> No
     assert "bridge" not in loaded
 
 
-def test_the_worker_file_is_python_3_8() -> None:
-    """Newer syntax is noticed also where no old interpreter is installed."""
-    worker = next(source for source in OURS if source.name == "bridge.worker")
+@pytest.mark.parametrize("minor", [minor for minor in interpreters.MINORS if minor != sys.version_info[1]])
+def test_the_contracts_handler_is_served_by_every_other_python(minor: int) -> None:
+    """An adapter for another interpreter can be held to the contract."""
+    python = interpreters.find(minor)
+    if python is None:
+        pytest.skip(f"no python3.{minor} is installed")
+    with bridge.connect(f"{contract_handler.__file__}:ContractHandler", size=1, python=python) as b:
+        assert b.call("keep", [1]) == [1]
+        assert b.call("letters", [3]) == "xxx"
 
-    ast.parse(worker.text, feature_version=(3, 8))
+
+@pytest.mark.parametrize("name", ["bridge.worker", "bridge.testing.contract_handler"])
+def test_what_runs_in_a_worker_is_python_3_8(name: str) -> None:
+    """Newer syntax is noticed also where no old interpreter is installed."""
+    source = next(source for source in OURS if source.name == name)
+
+    ast.parse(source.text, feature_version=(3, 8))

@@ -5,7 +5,8 @@
 Rules: a program of its own, so that a deadlock ends it (after LIMIT seconds, with all stacks) and not the test run.
 The modes are: `inline` (an adapter that answers at once, so that nearly all time is spent in check-out and check-in),
 `contended` (the same, while two threads call too), `lease` (the same, on leases), `opening` (each signal comes while a
-new bridge makes its first calls) and `process` (real workers). Apart from test_interrupts.py, which says what is to
+new bridge makes its first calls), `mock` and `threads` (our own adapters without processes) and `process` (real
+workers). Apart from test_interrupts.py, which says what is to
 come out.
 """
 
@@ -28,6 +29,11 @@ from bridge import Bridge, BridgeError, Capability, Reply, Request, WorkerInfo, 
 from tests.process.waiting import wait_until
 
 SHORTEST, LONGEST = 20e-6, 500e-6
+ADAPTERS: dict[str, Callable[[], Any]] = {
+    "mock": lambda: bridge.MockAdapter({"echo": lambda value: value}),
+    "threads": lambda: "bridge_mock",
+    "process": lambda: "python_port",
+}
 ROUGH = str(Path(__file__).parent / "rough_handlers.py")
 
 
@@ -137,7 +143,9 @@ def rivals(b: Bridge, count: int) -> Iterator[list[str]]:
 def main(mode: str, signals: int, seed: int, limit: float) -> None:
     """Entry: prints one JSON object."""
     faulthandler.dump_traceback_later(limit, exit=True)
-    adapter = None if mode == "process" else InlineAdapter()
+    adapter: Any = InlineAdapter()
+    if mode in ADAPTERS:
+        adapter = ADAPTERS[mode]()
     b = bridge.connect(f"{ROUGH}:Rough", adapter=adapter, size=2, timeout=20)
 
     def on_a_lease(number: int) -> Any:
