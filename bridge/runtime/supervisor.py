@@ -25,7 +25,7 @@ from bridge.runtime.forking import ForkHold
 from bridge.runtime.guard import SETTLE_AFTER, Guard
 from bridge.runtime.inbox import Inbox
 from bridge.runtime.journal import log, say, stderr_log
-from bridge.runtime.poller import Poller
+from bridge.runtime.poller import Lookout, Poller
 from bridge.runtime.pool import FIRST_LOOK, Pool
 from bridge.runtime.starting import Starting, discard, fault_of, start_error
 from bridge.runtime.worker import Latch, Worker
@@ -76,11 +76,11 @@ class Supervisor:
         self.undead: set[Worker] = set()  # dead, but lent: their descriptors belong to the holder
         self._leaving: set[Worker] = set()  # told to end, and without a process whose death would tell of it
         self._guard = Guard(adapter, spec.name, clock)
-        # Held by our thread but while it sleeps. Whoever holds both knows that all descriptors are in order.
-        self._steady = threading.RLock()
-        self.at_fork = ForkHold(self._inbox.lock, self._steady)
+        self._steady = threading.RLock()  # held by our thread, but while it sleeps and all descriptors are in order
+        self.at_fork = ForkHold(self._steady)
         self._threaded = self._running = False
-        self.poller: Poller | None = None  # from the start to the end, where there are descriptors
+        self._threads: list[int] = []  # by their idents; the first one is ours, others were started in vain
+        self._lookout = Lookout()
         pool.keeper = self
 
     # -- From any thread ---------------------------------------------------------------------------------
@@ -90,15 +90,18 @@ class Supervisor:
         able = self._adapter.capabilities
         if Capability.PROCESSES in able and not self._running:
             self._threaded = True
+            self._lookout.open()
             name = f"bridge-supervisor-{self._spec.name}"
-            with self._inbox.lock:
-                # Before the first spawn: later, descriptors may be what is short.
-                self.poller = self.poller or Poller()
-                # Daemon: a thread that interpreter exit waits for would hang it; the exit hook closes with a bound.
-                threading.Thread(target=self._run, name=name, daemon=True).start()
+            # Daemon: a thread that interpreter exit waits for would hang it; the exit hook closes with a bound.
+            threading.Thread(target=self._run, name=name, daemon=True).start()
         elif Capability.FDS in able:
-            self.poller = self.poller or Poller()
+            self._lookout.open()
         self._post(lambda: self._perform(self.fleet.open(self._clock())))
+
+    @property
+    def poller(self) -> Poller | None:
+        """From the start to the end, where there are descriptors."""
+        return self._lookout.poller
 
     def retire(self, worker: Worker) -> None:
         """A worker was left in the middle of a call: it must never be lent again."""
@@ -152,11 +155,10 @@ class Supervisor:
     # -- The loop ----------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        with self._inbox.lock:
-            if self._running:
-                return  # this start was repeated
-            # Not as an argument: a start that a signal handler repeated may have made another one in between.
-            self._running, poller = True, self.poller
+        self._threads.append(threading.get_ident())
+        if self._threads[0] != threading.get_ident():
+            return  # this start was repeated
+        self._running, poller = True, self.poller
         assert poller is not None
         while not self.finished or self.undead:
             try:
@@ -169,7 +171,7 @@ class Supervisor:
                     log.exception("the supervisor of %s met an error of its own and goes on", self._spec.name)
                 threading.Event().wait(AFTER_DEFECT)
         with self._steady:
-            self.poller = None  # a closed bridge that somebody keeps holds no descriptor
+            self._lookout.close()  # a closed bridge that somebody keeps holds no descriptor
             del poller
 
     def _step(self) -> None:
@@ -194,7 +196,9 @@ class Supervisor:
                 if self._owns_adapter:
                     self._adapter.close()
             finally:
-                self.finished, self.poller = True, self.poller if self._threaded else None
+                self.finished = True
+            if not self._threaded:
+                self._lookout.close()
         while self._watchers:
             self._watchers.popleft().set()
 
@@ -283,13 +287,13 @@ class Supervisor:
             if self._threaded:
                 assert isinstance(channel, ProcessChannel)
                 worker.process = channel
-                self._watch(channel.sentinel(), lambda: self._died(worker))
-                self._watch(channel.stderr_fileno(), lambda: self._drain(worker))
+                self._lookout.watch(channel.sentinel(), lambda: self._died(worker))
+                self._lookout.watch(channel.stderr_fileno(), lambda: self._drain(worker))
                 self._guard.want(now + SETTLE_AFTER)
         except BaseException:
             if isinstance(channel, ProcessChannel):
-                self._unwatch(channel.sentinel())
-                self._unwatch(channel.stderr_fileno())
+                self._lookout.unwatch(channel.sentinel())
+                self._lookout.unwatch(channel.stderr_fileno())
             discard(channel)
             raise
         self.workers[generation] = worker
@@ -313,7 +317,7 @@ class Supervisor:
             return
         link.push(link.connection.send(STOP))
         if worker.process is None and fds is not None:  # the end of its replies is its death
-            self._watch(fds[0], lambda: self._kill(worker, Why.CLOSING))
+            self._lookout.watch(fds[0], lambda: self._kill(worker, Why.CLOSING))
             self._leaving.add(worker)
 
     def _said_goodbye(self, reply: Reply) -> None:
@@ -324,7 +328,7 @@ class Supervisor:
         start = self._starting.pop(worker, None)
         if start is not None:
             start.abandon()
-        self._unwatch((worker.channel.fileno() or (None,))[0])
+        self._lookout.unwatch((worker.channel.fileno() or (None,))[0])
         self._leaving.discard(worker)
 
     # -- How a start ends (starting.Outcome) -------------------------------------------------------------
@@ -354,8 +358,8 @@ class Supervisor:
                 start.abandon()
             self._drain(worker)
         finally:  # whatever failed, its place is to be filled
-            self._unwatch(worker.channel.sentinel())
-            self._unwatch(process.stderr_fileno())
+            self._lookout.unwatch(worker.channel.sentinel())
+            self._lookout.unwatch(process.stderr_fileno())
             try:
                 worker.status = process.reap()
                 if not self.fleet.closing:  # at its end the adapter sweeps for all of them
@@ -389,11 +393,3 @@ class Supervisor:
             self.poller.unwatch_closed(fd)
         for line in lines:
             say(stderr_log.info, "%s", line, extra={"bridge": self._spec.name, "worker_pid": worker.info.pid})
-
-    def _watch(self, fd: int | None, callback: Callable[[], None]) -> None:
-        if fd is not None and self.poller is not None:
-            self.poller.watch(fd, callback)
-
-    def _unwatch(self, fd: int | None) -> None:
-        if self.poller is not None:
-            self.poller.unwatch(fd)
