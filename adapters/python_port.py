@@ -1,8 +1,9 @@
 """The real adapter: each channel is a process of its own, in its own session, with private descriptors.
 
 Rules: 0, 1 and 2 of a worker never touch the protocol, from its very first instruction on; nothing in the parent
-waits for a child here; the status of a child is taken only in `reap`, after its group was killed. Apart from the
-supervisor, which decides when these things happen.
+waits for a child here; the status of a child is taken only in `reap`, after its group was killed; a lock guards what
+an adapter keeps, since several runtimes, each with a thread of its own, may share it. Apart from the supervisor, which
+decides when these things happen.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from bridge.errors import CapabilityError, ConfigurationError, WorkerStartError
 from bridge.pipes import write_quietly
 
 BOOT: Final = (
+    # First of all without '', the working directory: a struct.py that lies there isn't the one our file imports.
+    "import sys;sys.path[:]=filter(None,sys.path);"
     # A module loaded so is compiled once and cached beside its source; a script is compiled at each start.
-    "import sys,_frozen_importlib_external as e;n='_scoped_bridge_worker';m=type(sys)(n);sys.modules[n]=m;"
+    "import _frozen_importlib_external as e;n='_scoped_bridge_worker';m=type(sys)(n);sys.modules[n]=m;"
     "f=m.__file__=sys.argv[1];exec(e.SourceFileLoader(n,f).get_code(n),m.__dict__);m.main(sys.argv[1:])"
 )
 FOREIGN: Final = ("PYTHONPATH", "PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
@@ -47,12 +50,18 @@ class PythonPortAdapter:
     def __init__(self, spec: WorkerSpec | None = None) -> None:
         if not hasattr(os, "pidfd_open"):
             raise ConfigurationError("python_port needs Linux 5.4 or newer: it watches its workers through pidfds")
+        if not (spec is None or isinstance(spec, WorkerSpec)):
+            raise ConfigurationError(f"spec is a bridge.WorkerSpec, not {spec!r:.60}")
         self.spec = spec
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = threading.RLock()  # guards all below; re-entrant, since a signal handler may close us inside
         self._starts = 0
         self._token = os.urandom(16).hex()
         self._lifeline: tuple[int, int] | None = None
         self._reaper: subprocess.Popen[bytes] | None = None
-        self._reaper_pidfd = -1
+        self._reaper_pidfd = self._former_pidfd = -1
 
     def open(self, spec: WorkerSpec, *, deadline: float) -> PythonPort:  # noqa: ARG002  a spawn takes a millisecond
         """Start one worker; it need not be ready yet.
@@ -60,16 +69,12 @@ class PythonPortAdapter:
         Raises:
             WorkerStartError: Nothing was started, nothing is left behind.
         """
-        # Not the generation: two runtimes that share this adapter count from one each.
-        self._starts += 1
-        mark = f"{self._token}:{self._starts}"
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as theirs:
             try:
-                if self._lifeline is None:
-                    self._lifeline = os.pipe()
+                mark, lifeline = self._next_start()
                 request, reply, stderr = (_pipe(undo, theirs, ours) for ours in (1, 0, 0))
                 python = spec.python or sys.executable
-                fds = (request[0], reply[1], self._lifeline[0])
+                fds = (request[0], reply[1], lifeline)
                 process = subprocess.Popen(
                     [python, "-c", BOOT, worker.__file__, *map(str, fds)],
                     stdin=subprocess.DEVNULL,
@@ -91,42 +96,59 @@ class PythonPortAdapter:
             undo.pop_all()
             return PythonPort(process, pidfd, (request[1], reply[0], stderr[0]), spec, partial(self._sweep, mark))
 
+    def _next_start(self) -> tuple[str, int]:
+        """The mark of one start, and the end of the lifeline that it is given."""
+        with self._lock:
+            if self._lifeline is None:
+                self._lifeline = os.pipe()
+            self._starts += 1  # not the generation: two runtimes that share this adapter count from one each
+            return f"{self._token}:{self._starts}", self._lifeline[0]
+
     def settle(self) -> int | None:
         """Start the reaper, or another one when it was killed. Answers its sentinel."""
-        if self._reaper is not None and not _is_dead(self._reaper_pidfd):
+        with self._lock:
+            if self._reaper is not None and not _is_dead(self._reaper_pidfd):
+                return self._reaper_pidfd
+            self._bury_reaper()
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", reaper.__file__, str(os.getpid()), self._token],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            try:
+                self._reaper_pidfd = os.pidfd_open(process.pid)
+            except OSError:
+                process.kill()
+                process.communicate()
+                raise
+            self._reaper = process
+            if process.stdin is not None:
+                os.set_blocking(process.stdin.fileno(), False)
             return self._reaper_pidfd
-        self._drop_reaper()
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", reaper.__file__, str(os.getpid()), self._token],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        self._reaper = process
-        self._reaper_pidfd = os.pidfd_open(process.pid)
-        if process.stdin is not None:
-            os.set_blocking(process.stdin.fileno(), False)
-        return self._reaper_pidfd
 
     def _sweep(self, mark: str) -> None:
-        if self._reaper is not None and self._reaper.stdin is not None:
-            try:
-                write_quietly(self._reaper.stdin.fileno(), mark.encode() + b"\n")
-            except OSError as error:
-                # Full or broken: the reaper is busy or dead, and its last sweep takes them all.
-                if error.errno not in (errno.EAGAIN, errno.EPIPE):
-                    raise
+        with self._lock:
+            if self._reaper is not None and self._reaper.stdin is not None:
+                try:
+                    write_quietly(self._reaper.stdin.fileno(), mark.encode() + b"\n")
+                except OSError as error:
+                    # Full or broken: the reaper is busy or dead, and its last sweep takes them all.
+                    if error.errno not in (errno.EAGAIN, errno.EPIPE):
+                        raise
 
     def close(self) -> None:
         """Drop the lifeline and let the reaper finish, for 2 s at most."""
-        if self._lifeline is not None:
-            for fd in self._lifeline:
+        with self._lock:
+            lifeline, self._lifeline = self._lifeline, None
+            for fd in lifeline or ():
                 os.close(fd)
-            self._lifeline = None
-        self._drop_reaper()
+            self._bury_reaper()
+            _close(self._former_pidfd)
+            self._former_pidfd = -1
 
-    def _drop_reaper(self) -> None:
+    def _bury_reaper(self) -> None:
         process, self._reaper = self._reaper, None
         if process is None:
             return
@@ -137,19 +159,22 @@ class PythonPortAdapter:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        os.close(self._reaper_pidfd)
+        # Open until the next one goes: its number would be that of its successor, and another runtime that shares us
+        # and has yet to hear of this death would take the two for one.
+        _close(self._former_pidfd)
+        self._former_pidfd, self._reaper_pidfd = self._reaper_pidfd, -1
 
     def forget(self) -> None:
         """In a forked child: close the parent's lifeline and reaper; kill and await nothing."""
-        for fd in self._lifeline or ():
-            os.close(fd)
-        if self._reaper is not None:
-            if self._reaper.stdin is not None:
-                self._reaper.stdin.close()
-            os.close(self._reaper_pidfd)
-            self._reaper.returncode = 0  # not our child: its finaliser must not wait for it
-        self._lifeline = self._reaper = None
-        self._token = os.urandom(16).hex()
+        fds = [*(self._lifeline or ()), self._reaper_pidfd, self._former_pidfd]
+        process = self._reaper
+        self._begin()  # with a new lock: a thread that isn't here may hold the old one
+        for fd in fds:
+            _close(fd)
+        if process is not None:
+            process.returncode = 0  # not our child: its finaliser must not wait for it
+            if process.stdin is not None:
+                process.stdin.close()
 
 
 class PythonPort:
@@ -210,8 +235,8 @@ class PythonPort:
             except BlockingIOError:
                 break
             if not data:
-                os.close(self._stderr)
-                self._stderr = -1
+                fd, self._stderr = self._stderr, -1
+                os.close(fd)
                 break
             text += data
         self._tail = (self._tail + text)[-self._tail_bytes :]
@@ -250,11 +275,18 @@ class PythonPort:
 
     def close(self) -> None:
         """Give the descriptors back. Idempotent."""
-        for fd in (self._request, self._reply, self._stderr, self._pidfd):
-            if fd >= 0:
-                os.close(fd)
+        fds = self._request, self._reply, self._stderr, self._pidfd
+        # First: their numbers may be other files' as soon as they are closed, by us or by whoever else did it.
         self._request = self._reply = self._stderr = self._pidfd = -1
         self._process.returncode = 0
+        for fd in fds:
+            _close(fd)
+
+
+def _close(fd: int) -> None:
+    if fd >= 0:
+        with contextlib.suppress(OSError):  # EBADF: the program closed what wasn't its own
+            os.close(fd)
 
 
 def _pipe(undo: contextlib.ExitStack, theirs: contextlib.ExitStack, ours: int) -> Sequence[int]:
@@ -266,7 +298,8 @@ def _pipe(undo: contextlib.ExitStack, theirs: contextlib.ExitStack, ours: int) -
 
 
 def _environment(spec: WorkerSpec, mark: str) -> dict[str, str]:
-    environment = dict(os.environ)
+    # One by one: a copy is a KeyError when another thread unsets a variable meanwhile.
+    environment = {name: value for name in os.environ if (value := os.environ.get(name)) is not None}
     if not spec.replace_path:
         for name in FOREIGN:
             environment.pop(name, None)

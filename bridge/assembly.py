@@ -163,8 +163,12 @@ def _factory(choice: Choice) -> Any:
 
 
 def _parameters(choice: Choice) -> Mapping[str, inspect.Parameter] | None:
-    """The options that its constructor has; None when it takes any."""
-    parameters = inspect.signature(_factory(choice)).parameters
+    """The options that its constructor has; None when it takes any, or doesn't say."""
+    factory = _factory(choice)
+    try:
+        parameters = inspect.signature(factory).parameters
+    except (TypeError, ValueError):  # a provider, or compiled
+        return None
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return None
     return parameters
@@ -178,7 +182,7 @@ def _spec(values: BridgeSettings) -> WorkerSpec:
         raise ConfigurationError("this process doesn't know its own interpreter (it is embedded): set worker.python")
     path = tuple(os.path.abspath(entry) for entry in worker.path)
     if own:
-        path += tuple(entry or os.getcwd() for entry in sys.path)
+        path += tuple(entry or os.getcwd() for entry in _search_path())
     try:
         encode_json(worker.options, "worker.options")
     except NotEncodable as fault:
@@ -197,10 +201,19 @@ def _spec(values: BridgeSettings) -> WorkerSpec:
     )
 
 
+def _search_path() -> list[str]:
+    """This process's sys.path. Whatever the import system itself passes over there can't reach a worker either."""
+    entries = [os.fspath(entry) for entry in sys.path if isinstance(entry, (str, os.PathLike))]
+    return [entry for entry in entries if isinstance(entry, str)]
+
+
 def _interpreter(python: str | None) -> str | None:
-    if python is not None and python.startswith("venv:"):
-        return os.path.join(os.path.expanduser(python[len("venv:") :]), "bin", "python")
-    return python
+    """A path is made absolute: the worker may have another working directory, and so may we at its restart."""
+    if python is None:
+        return None
+    if python.startswith("venv:"):
+        python = os.path.join(os.path.expanduser(python[len("venv:") :]), "bin", "python")
+    return os.path.abspath(python) if os.sep in python else python
 
 
 def absolute(handler: str) -> str:

@@ -26,7 +26,8 @@ from bridge.errors import ProtocolError
 from bridge.pipes import write_quietly
 from bridge.worker import CALL, HOOK, READ_SIZE, decode_json
 
-MAX_POLL_MS = 86_400_000
+MAX_POLL = 86_400.0
+"""Seconds; a longer wait is made of several."""
 
 
 class DeadlinePassed(Exception):
@@ -134,7 +135,7 @@ class FdLink:
     def _timeout(self, deadline: float) -> int | None:
         if deadline == inf:
             return None
-        return min(MAX_POLL_MS, max(0, ceil((deadline - self._clock()) * 1000)))
+        return max(0, ceil(min(MAX_POLL, deadline - self._clock()) * 1000))
 
     def _was_read(self) -> bool:
         """Whether the dead worker had read the request: as long as a byte of it lies in the pipe, it had not."""

@@ -211,7 +211,8 @@ class WorkerCrashed(WorkerError):
     """The worker died during this call. It fails this call alone; the worker is being replaced.
 
     `exit_code` is None when a signal ended it, or when somebody else took its status. `started` is False when
-    the handler certainly never saw the call; `retryable` is the opposite.
+    the handler certainly never saw the call; `retryable` is the opposite. `hung_up` is True when it had only closed its
+    end of the conversation: then the signal is ours.
     """
 
     __module__ = "bridge"
@@ -225,6 +226,7 @@ class WorkerCrashed(WorkerError):
         command: str,
         stderr_tail: str = "",
         started: bool = True,
+        hung_up: bool = False,
     ) -> None:
         self.signal_name = signal_name(signal)
         how = "its exit status is unknown"
@@ -233,14 +235,19 @@ class WorkerCrashed(WorkerError):
         elif exit_code is not None:
             how = f"exit code {exit_code}"
         text = f"the worker (pid {pid}) died during {command!r}: {how}."
-        if signal == _signal.SIGKILL:
+        if hung_up:
+            text = (
+                f"the worker (pid {pid}) closed its end of the conversation during {command!r} and lived on, so it was "
+                "ended. Does its code close descriptors that it did not open, or exec another program?"
+            )
+        elif signal == _signal.SIGKILL:
             text += " If nobody killed it, it was possibly out of memory."
         text += " Its place is being filled; repeat the call if running it twice does no harm."
         if stderr_tail:
             text += f"\n\nThe last it wrote to stderr:\n{stderr_tail.rstrip()}"
         super().__init__(text)
         self.pid, self.exit_code, self.signal, self.command = pid, exit_code, signal, command
-        self.stderr_tail, self.started, self.retryable = stderr_tail, started, not started
+        self.stderr_tail, self.started, self.retryable, self.hung_up = stderr_tail, started, not started, hung_up
 
 
 class CallTimeout(WorkerError, TimeoutError):

@@ -45,6 +45,8 @@ def connect(
     """
     if not isinstance(handler, str) or not handler:
         raise ConfigurationError(f"a handler is named by a text such as 'pkg.mod:Class', not {handler!r:.60}")
+    if "handler" in settings:
+        raise ConfigurationError("worker.handler is given twice: as the first argument, and by name")
     named = {"size": size, "python": python}
     given = {"handler": handler} | {name: value for name, value in named.items() if value is not None} | settings
     tree, rest = sort_keywords(given)

@@ -11,9 +11,9 @@ import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -27,6 +27,36 @@ from bridge.errors import ConfigurationError
 from bridge.settings import TestMode, mode_in_force, refuse_misspelt
 
 MAX_FRAME: Final = 2**32 - 1
+READINGS: Final = 10
+"""Times that the environment is read until no other thread has unset a variable meanwhile."""
+
+
+def _for_the_system(text: str) -> str:
+    """What the system can take as one argument, path or value of a variable."""
+    if "\0" in text:
+        raise ValueError("has a NUL character, which the system takes for its end")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise ValueError("has a character that the system can't take") from None
+    return text
+
+
+def _no_blank(text: str) -> str:
+    if not text:
+        raise ValueError("is empty; leave it out, or unset its variable")
+    return text
+
+
+def _variable(name: str) -> str:
+    if not name or "=" in name:
+        raise ValueError(f"{name!r:.60} can't be the name of a variable")
+    return name
+
+
+_SystemText = Annotated[str, AfterValidator(_for_the_system)]
+_Location = Annotated[_SystemText, AfterValidator(_no_blank)]
+_Variable = Annotated[_SystemText, AfterValidator(_variable)]
 
 
 class _Frozen(BaseModel):
@@ -39,10 +69,10 @@ class WorkerSettings(_Frozen):
     handler: str | None = Field(None, description="pkg.mod:Class, pkg.mod or path/to/file.py:Class")
     options: dict[str, Any] = Field({}, description="keywords for the handler's constructor")
     fake: str | None = Field(None, description="stands for the handler in a mock or bridge_mock; written like it")
-    python: str | None = Field(None, description="interpreter, a path or venv:PATH; the caller's own if not set")
-    path: tuple[str, ...] = Field((), description="entries in front of the worker's sys.path")
-    cwd: str | None = Field(None, description="working directory; the caller's if not set")
-    env: dict[str, str] = Field({}, description="added to the caller's environment")
+    python: _Location | None = Field(None, description="interpreter, a path or venv:PATH; the caller's own if not set")
+    path: tuple[_SystemText, ...] = Field((), description="entries in front of the worker's sys.path")
+    cwd: _Location | None = Field(None, description="working directory; the caller's if not set")
+    env: dict[_Variable, _SystemText] = Field({}, description="added to the caller's environment")
     max_frame_bytes: int = Field(256 * 1024 * 1024, ge=1024, le=MAX_FRAME, description="bytes of one value, encoded")
 
 
@@ -100,6 +130,14 @@ class BridgeSettings(_Frozen):
         except ValidationError as error:
             raise _explained(error, "settings") from error
 
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> BridgeSettings:
+        """As pydantic's, but for the error. Inside a model of your own it is pydantic's all the same."""
+        try:
+            return super().model_validate(obj, **options)
+        except ValidationError as error:
+            raise _explained(error, "settings") from error
+
     @model_validator(mode="after")
     def _refuse_test_mode(self) -> BridgeSettings:
         if self.forbid_test_mode and self.test_mode is not None:
@@ -129,13 +167,18 @@ class BridgeSettings(_Frozen):
         """
         if env_file is not None and not os.path.isfile(env_file):
             raise ConfigurationError(f"there is no file {env_file!r}, which was named as env_file")
-        refuse_misspelt(prefix, VARIABLES)
+        refuse_misspelt(prefix, VARIABLES, MAPPINGS)
+        if not (defaults is None or isinstance(defaults, (BridgeSettings, Mapping))):
+            raise ConfigurationError(f"defaults are a mapping or a BridgeSettings, not {defaults!r:.60}")
         given = (
             defaults.model_dump(exclude_unset=True) if isinstance(defaults, BridgeSettings) else {**(defaults or {})}
         )
+        for name in given:
+            if str(name).startswith("_"):  # for pydantic-settings it would be an option of its own
+                raise ConfigurationError(f"defaults: {name} is no setting; a file is named by load(env_file=...)")
         mode = mode_in_force(prefix)
         try:
-            found = _EnvSettings(_env_prefix=prefix, _env_file=env_file, _env_nested_delimiter="__", **given)
+            found = _read(_env_prefix=prefix, _env_file=env_file, _env_nested_delimiter="__", **given)
         except ValidationError as error:
             raise _explained(error, f"the environment ({prefix}*)") from error
         except SettingsError as error:
@@ -190,6 +233,15 @@ class _EnvSettings(BaseSettings):
         return env_settings, file, init_settings  # what the program says are defaults: they come last
 
 
+def _read(**how: Any) -> _EnvSettings:
+    for _ in range(READINGS - 1):
+        try:
+            return _EnvSettings(**how)
+        except KeyError:
+            pass  # pydantic-settings lists the variables, then looks each up; one was unset between the two
+    return _EnvSettings(**how)
+
+
 class _OursOf(PydanticBaseSettingsSource):
     """What a dotenv file says of our settings; the rest of it is somebody else's, and no mistake."""
 
@@ -201,7 +253,7 @@ class _OursOf(PydanticBaseSettingsSource):
         return self._file.get_field_value(field, field_name)
 
     def __call__(self) -> dict[str, Any]:
-        refuse_misspelt(self._file.env_prefix, VARIABLES, self._file.env_vars)
+        refuse_misspelt(self._file.env_prefix, VARIABLES, MAPPINGS, self._file.env_vars)
         return {name: value for name, value in self._file().items() if name in self.settings_cls.model_fields}
 
 
@@ -220,6 +272,8 @@ LEAVES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(_leaves())
 GROUPS: Final = frozenset(path[0] for path in LEAVES.values() if len(path) == 2)
 VARIABLES: Final = frozenset({"__".join(path).upper() for path in LEAVES.values()} | {name.upper() for name in GROUPS})
 """The names of all settings as variables, without a prefix."""
+MAPPINGS: Final = frozenset({"ADAPTER_OPTIONS", "WORKER__ENV", "WORKER__OPTIONS"})
+"""Those of them whose value is a mapping of the user's own keys."""
 
 
 def sort_keywords(keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -262,7 +316,9 @@ def _explained(error: ValidationError, where: str) -> ConfigurationError:
         place = [str(step) for step in fault["loc"]]
         text = f"{'.'.join(place)}: {fault['msg']}"
         if fault["type"] == "value_error":
-            text = str(fault["ctx"]["error"])
+            text = f"{'.'.join(place)} {fault['ctx']['error']}".lstrip()
+            if isinstance(fault["ctx"]["error"], ConfigurationError):
+                return fault["ctx"]["error"]  # pydantic called our own constructor
         elif fault["type"] == "extra_forbidden":
             text = f"{'.'.join(place)} is no setting{closest(place[-1])}"
         elif "input" in fault:

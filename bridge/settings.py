@@ -71,6 +71,11 @@ def mode_in_force(prefix: str = "BRIDGE_") -> TestMode | None:
     return None if text is None else TestMode.of(text)
 
 
+def forbidding(prefix: str = "BRIDGE_") -> str | None:
+    """What the environment says of forbid_test_mode, for settings that aren't read from it."""
+    return os.environ.get(prefix + "FORBID_TEST_MODE")
+
+
 def ask_for_test_mode(mode: str) -> Callable[[], None]:
     """Set TEST_MODE for this process and those it starts, before anything reads it. Answers how to take it back.
 
@@ -87,20 +92,30 @@ def ask_for_test_mode(mode: str) -> Callable[[], None]:
     return take_back
 
 
-def refuse_misspelt(prefix: str, ours: AbstractSet[str], variables: Iterable[str] | None = None) -> None:
+def refuse_misspelt(
+    prefix: str, ours: AbstractSet[str], mappings: AbstractSet[str], variables: Iterable[str] | None = None
+) -> None:
     """Look for variables that were probably meant for us.
 
     Args:
         ours: Names of settings and their groups, in capitals, nested by two underscores.
+        mappings: Those of them whose value is a mapping.
         variables: Names to look at; the environment's own if not given.
 
     Raises:
-        ConfigurationError: One is close to a setting without being one.
+        ConfigurationError: One is close to a setting without being one, or names a key of a mapping, whose capitals
+            would get lost on the way.
     """
     for variable in os.environ if variables is None else variables:
         if not variable.upper().startswith(prefix.upper()):
             continue
         name = variable[len(prefix) :].upper()
+        for mapping in mappings:
+            if name.startswith(mapping + "__"):
+                key = variable[len(prefix + mapping + "__") :]
+                raise ConfigurationError(
+                    f"{variable} names a key of a mapping; write that as JSON: {prefix}{mapping}='{{\"{key}\": ...}}'"
+                )
         if name.partition("__")[0] in ours:
             continue  # a group or a mapping: what is inside pydantic checks
         near = max(ours, key=lambda setting: SequenceMatcher(None, name, setting).ratio())

@@ -10,8 +10,10 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from typing import TextIO
 
 from bridge.cli import exits
+from bridge.cli.output import UnwritableError, put
 from bridge.cli.parser import PROGRAM, build
 from bridge.errors import BridgeError
 
@@ -21,8 +23,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(argv)
     except BrokenPipeError:
-        _abandon_output()
+        _abandon(sys.stdout, sys.stderr)  # whichever of the two was cut off
         return exits.UNREAD
+    except UnwritableError as error:
+        _say(str(error))
+        _abandon(sys.stdout, sys.stderr)
+        return exits.UNWRITABLE
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -37,7 +43,7 @@ def _run(argv: Sequence[str] | None) -> int:
         _say("interrupted")
         return exits.INTERRUPTED
     finally:
-        print(end="", flush=True)  # a reader that went away is noticed here, not while the interpreter ends
+        put("", sys.stdout)  # a reader that went away is noticed here, not while the interpreter ends
 
 
 @contextlib.contextmanager
@@ -55,14 +61,16 @@ def _few_logs() -> Iterator[None]:
 
 
 def _say(text: str) -> None:
-    if sys.stderr is not None:  # print() would take stdout instead
-        print(f"{PROGRAM}: {text}", file=sys.stderr, flush=True)
+    try:
+        put(f"{PROGRAM}: {text}\n", sys.stderr)
+    except UnwritableError:  # the exit code is all that is left
+        _abandon(sys.stderr)
 
 
-def _abandon_output() -> None:
-    """Let the interpreter's last flush succeed, whichever of the two streams was cut off."""
+def _abandon(*streams: TextIO | None) -> None:
+    """Let the interpreter's last flush succeed."""
     null = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in streams:
         if stream is not None:
             os.dup2(null, stream.fileno())
     os.close(null)

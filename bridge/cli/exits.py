@@ -14,6 +14,7 @@ from bridge import errors
 
 OK: Final = 0
 FAULT: Final = 1
+UNWRITABLE: Final = 11
 INTERRUPTED: Final = 130
 UNREAD: Final = 141
 
@@ -30,6 +31,7 @@ MEANINGS: Final[Mapping[int, str]] = MappingProxyType(
         8: "`PoolError`: `PoolTimeout`, `PoolOverloaded`, `CircuitOpen` or `PoolClosed`",
         9: "`ProtocolError`: the worker sent bytes that are not ours",
         10: "any other `BridgeError`",
+        UNWRITABLE: "the output can't be written, for instance on a full disk",
         INTERRUPTED: "Ctrl-C",
         UNREAD: "whoever read the output went away, for instance `head`",
     }

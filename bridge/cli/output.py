@@ -1,13 +1,36 @@
-"""What goes to stdout.
+"""What goes to stdout and stderr.
 
-Rules: whole lines of text that any stream can carry. Apart from the subcommands because each of them answers in JSON.
+Rules: whole lines of text that any stream can carry; a stream that can't be written is an error of its own kind, which
+main tells apart from those of a handler or of ours. Apart from the subcommands because each of them writes.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import Any, TextIO
+
+
+class UnwritableError(Exception):
+    """A stream can't take what it was given, though somebody may read it: a full disk, for instance."""
+
+
+def put(text: str, stream: TextIO | None) -> None:
+    """Write and flush; nothing where the stream was closed.
+
+    Raises:
+        BrokenPipeError: Its reader went away.
+        UnwritableError: Anything else.
+    """
+    if stream is None:
+        return
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UnwritableError(f"{stream.name} can't be written: {error.strerror or error}") from error
 
 
 def print_json(value: Any) -> None:
@@ -17,4 +40,4 @@ def print_json(value: Any) -> None:
         text.encode(getattr(sys.stdout, "encoding", None) or "ascii")
     except UnicodeEncodeError:
         text = json.dumps(value)
-    print(text, flush=True)
+    put(text + "\n", sys.stdout)

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, TextIO
 
+from bridge.cli.output import put
+
 BAR_CELLS: Final = 30
 REDRAW: Final = 0.05
 """Seconds between two drawings: more often only costs time."""
@@ -76,9 +78,7 @@ class Progress:
         return columns or 80  # a terminal that nobody told its size says 0
 
     def _write(self, text: str) -> None:
-        if self._stream is not None:
-            self._stream.write(text)
-            self._stream.flush()
+        put(text, self._stream)
 
     def __enter__(self) -> Progress:
         return self

@@ -11,7 +11,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from bridge.cli.output import print_json
+from bridge.cli.output import print_json, put
 
 if TYPE_CHECKING:
     from bridge.cli.demo import Job
@@ -106,9 +106,9 @@ def show(report: Report, *, as_json: bool) -> None:
     if as_json:
         print_json(asdict(report))
     else:
-        print("\n".join(_table(report)), flush=True)
-    for fault in report.faults if sys.stderr is not None else ():
-        print(f"FAULT: {fault}", file=sys.stderr, flush=True)
+        put("\n".join([*_table(report), ""]), sys.stdout)
+    for fault in report.faults:
+        put(f"FAULT: {fault}\n", sys.stderr)
 
 
 def _module(root: str, record: dict[str, Any]) -> dict[str, Any]:

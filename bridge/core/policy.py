@@ -9,6 +9,7 @@ psycopg's AttemptWithBackoff. Apart from fleet.py because it has one question to
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
@@ -83,3 +84,20 @@ class RestartPolicy:
         if self.not_before > float("-inf"):
             return 0 if starting else 1
         return 1 << 30
+
+
+@dataclass(frozen=True)
+class SupervisorPolicy:
+    """How starts are made and given up. Seconds."""
+
+    startup_timeout: float = 30.0
+    shutdown_timeout: float = 5.0
+    max_restarts: int = 3
+    restart_window: float = 5.0
+    backoff: float = 0.1
+    max_idle: float = 60.0
+    """Until a worker above `size` is let go."""
+
+    def of_restarts(self) -> RestartPolicy:
+        """Its part that says when to start again."""
+        return RestartPolicy(max_restarts=self.max_restarts, window=self.restart_window, backoff=self.backoff)

@@ -21,11 +21,14 @@ from bridge.contract import Adapter, Capability, FdChannel, ForkedAdapter, Worke
 from bridge.core.policy import Breaker
 from bridge.core.stats import Health, Stats, WorkerStats
 from bridge.errors import ConfigurationError, PoolClosed, WorkerStartError
+from bridge.runtime.journal import log, say
 from bridge.runtime.pool import Pool, PoolPolicy
 from bridge.runtime.supervisor import Supervisor, SupervisorPolicy
 
 AFTER_KILL: Final = 2.0
 """Seconds that `close` waits for killed workers to be gone, beyond its timeout."""
+FORK_WAIT: Final = 1.0
+"""Seconds that a fork waits at the most for all supervisors to have their descriptors in order; a spawn takes 1 ms."""
 
 
 class RuntimeState(str, Enum):
@@ -74,8 +77,10 @@ class Runtime:
         _live.add(self)
 
     def _build(self) -> None:
-        self._lock = threading.Lock()  # guards the state, never held while waiting
+        # Guards the state, never held while waiting; re-entrant, since a signal handler may start it again inside.
+        self._lock = threading.RLock()
         self.state = RuntimeState.NEW
+        self._over = False  # one way: the end was asked for
         self.pool = Pool(self._pool_policy, name=self.name, clock=self.clock)
         self.supervisor = Supervisor(
             self.adapter,
@@ -89,12 +94,15 @@ class Runtime:
     # -- Life --------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to start workers. Idempotent.
+        """Begin to start workers. Idempotent, also from a signal handler or a finaliser that interrupted a start.
 
         Raises:
             PoolClosed: It was closed.
             ConfigurationError: There is no handler to start.
         """
+        state = self.state
+        if state is RuntimeState.OPEN:
+            return
         if not self.spec.handler and Capability.PROCESSES in self.adapter.capabilities:
             raise ConfigurationError(
                 "no handler is set: name one, as in bridge.connect('myapp.worker:Handler'), or in the settings "
@@ -106,6 +114,9 @@ class Runtime:
             if self.state is RuntimeState.OPEN:
                 return
             self.state = RuntimeState.STARTING
+            if self._over:  # somebody who takes no lock closed it since the first look
+                self.state = RuntimeState.CLOSED
+                raise PoolClosed(self.name)
         try:
             self.supervisor.start()
         except (RuntimeError, OSError) as error:
@@ -172,8 +183,14 @@ class Runtime:
         self.await_closed(until)
 
     def await_closed(self, until: float) -> None:
-        """Wait for the end of what `request_close` began."""
+        """Wait for the end of what `request_close` began.
+
+        Returns at once where that would hang: in a signal handler or a finaliser that interrupted a holder of the
+        pool's lock, or a step of the supervisor.
+        """
         supervisor = self.supervisor
+        if self.pool.interrupted_here or supervisor.interrupted_here:
+            return
         if self.state is RuntimeState.CLOSING:
             step, told = supervisor.next_step(), False
             while not supervisor.finished and (left := until + AFTER_KILL - self.clock()) > 0:
@@ -189,6 +206,7 @@ class Runtime:
     def request_close(self, timeout: float | None = None) -> float:
         """Begin to close without waiting or taking a lock: for finalisers and exit hooks. Answers until when."""
         until = self.clock() + (self._supervisor_policy.shutdown_timeout if timeout is None else timeout)
+        self._over = True
         if self.state is RuntimeState.NEW:
             self.state = RuntimeState.CLOSED
             self.pool.close()
@@ -199,20 +217,31 @@ class Runtime:
 
     def forget(self) -> None:
         """In a forked child: drop the parent's workers without touching them; the first call starts our own."""
-        workers = [*self.supervisor.workers.values(), *self.supervisor.undead]
-        if self.supervisor.poller is not None:
-            self.supervisor.poller.close()  # our thread isn't here, but its frames, which hold it, never end
-        if isinstance(self.adapter, ForkedAdapter):
-            self.adapter.forget()
-        for worker in workers:
-            if isinstance(worker.channel, FdChannel):
-                worker.channel.forget()
-            if isinstance(worker.link, FdLink):
-                worker.link.forget()
         closed = self.state in (RuntimeState.CLOSING, RuntimeState.CLOSED)
-        self._build()
-        if closed:
-            self.request_close()
+        try:
+            for drop in self._inherited():
+                try:
+                    drop()
+                except Exception:  # one that can't be dropped must not keep the others
+                    say(log.exception, "a forked child of %s can't drop what it inherited", self.name)
+        finally:
+            self._build()
+            if closed:
+                self.request_close()
+
+    def _inherited(self) -> list[Callable[[], None]]:
+        """What closes all that is the parent's."""
+        supervisor, drops = self.supervisor, []
+        if supervisor.poller is not None:
+            drops.append(supervisor.poller.close)  # our thread isn't here, but its frames, which hold it, never end
+        if isinstance(self.adapter, ForkedAdapter):
+            drops.append(self.adapter.forget)
+        for worker in [*supervisor.workers.values(), *supervisor.undead]:
+            if isinstance(worker.channel, FdChannel):
+                drops.append(worker.channel.forget)
+            if isinstance(worker.link, FdLink):
+                drops.append(worker.link.forget)
+        return drops
 
     # -- For those who look ------------------------------------------------------------------------------
 
@@ -274,19 +303,34 @@ _live: WeakSet[Runtime] = WeakSet()
 
 def live() -> list[Runtime]:
     """Every runtime that wasn't collected, closed ones too."""
-    return list(_live)
+    while True:
+        try:
+            return list(_live)
+        except RuntimeError:  # another thread added one meanwhile
+            continue
 
 
 def _close_all() -> None:
     # In parallel and bounded: interpreter exit never hangs on a worker.
-    for runtime, until in [(runtime, runtime.request_close()) for runtime in list(_live)]:
+    for runtime, until in [(runtime, runtime.request_close()) for runtime in live()]:
         runtime.await_closed(until)
 
 
-def _forget_all() -> None:
-    for runtime in list(_live):
+def _before_fork() -> None:
+    until = time.monotonic() + FORK_WAIT
+    for runtime in live():
+        runtime.supervisor.at_fork.hold(until)
+
+
+def _after_fork_in_parent() -> None:
+    for runtime in live():
+        runtime.supervisor.at_fork.release()
+
+
+def _after_fork_in_child() -> None:
+    for runtime in live():
         runtime.forget()
 
 
 atexit.register(_close_all)
-os.register_at_fork(after_in_child=_forget_all)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

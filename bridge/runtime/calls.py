@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_RETRIES: Final = 3
 """Times that a call is sent again because its worker had died before it saw it."""
+DYING: Final = 0.1
+"""Seconds in which a process whose pipe was closed by its own death is seen to be dead; it takes some microseconds."""
 STATUS_WAIT: Final = 1.0
 """Seconds that a caller whose worker died waits for its exit status, at the most."""
 
@@ -125,8 +127,10 @@ def _lost(
     """The report of a death, once the supervisor knows how it happened."""
     if claim.cancelled:
         return CallCancelled(command, pid=worker.info.pid)
-    runtime.supervisor.retire(worker)  # it may only have closed its pipe
-    worker.exited.wait(min(STATUS_WAIT, deadline - runtime.clock()))
+    left = deadline - runtime.clock()
+    if worker.process is None or not worker.exited.wait(min(DYING, left)):
+        runtime.supervisor.retire(worker)  # it may only have closed its pipe
+        worker.exited.wait(min(STATUS_WAIT, left))
     if worker.killed is Why.SHUTDOWN_TIMEOUT:
         return CallCancelled(command, pid=worker.info.pid, why="the bridge was closed")
     runtime.pool.count(crashes=1)
@@ -138,4 +142,5 @@ def _lost(
         command=command,
         stderr_tail=worker.channel.stderr_tail(),
         started=started,
+        hung_up=worker.process is not None and worker.killed is Why.DIRTY,
     )

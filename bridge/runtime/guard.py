@@ -6,20 +6,18 @@ or SETTLE_AFTER. Apart from the supervisor because it knows nothing of workers.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from math import inf
 from typing import Final
 
 from bridge.contract import Adapter, ProcessAdapter
+from bridge.runtime.journal import log, say
 from bridge.runtime.poller import Poller
 
 SETTLE_AFTER: Final = 0.1
 """Seconds after the first spawn at which the guard is seen to, if no worker was ready before."""
 RETRY_AFTER: Final = 1.0
 """Seconds until a guard that couldn't be started is tried again."""
-
-log = logging.getLogger("bridge.supervisor")
 
 
 class Guard:
@@ -50,8 +48,8 @@ class Guard:
         try:
             fd = self._adapter.settle()
         except OSError:
-            log.exception("the guard against orphans of %s can't be started; trying again", self._name)
             self.at = self._clock() + RETRY_AFTER
+            say(log.exception, "the guard against orphans of %s can't be started; trying again", self._name)
             return
         if fd is not None and fd != self._fd:
             self._fd = fd

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from math import ceil
 from typing import Final
@@ -26,7 +26,8 @@ class Poller:
         self._epoll = select.epoll()
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._callbacks: dict[int, Callable[[], None]] = {}
-        self.watch(self._wake_fd, partial(_take_wakes, self._wake_fd))  # no method: it would keep us alive
+        # No method of ours: in a circle with it the descriptors would stay open until a garbage collection.
+        self.watch(self._wake_fd, partial(_take_notice, self._wake_fd))
 
     def __del__(self) -> None:
         # Not earlier: a thread that is about to wake us would write into whatever file got the number next.
@@ -34,9 +35,9 @@ class Poller:
 
     def close(self) -> None:
         """Give the descriptors back: when no other thread can wake it any more. Idempotent."""
-        if self._wake_fd >= 0:
-            os.close(self._wake_fd)
-            self._wake_fd = -1
+        wake_fd, self._wake_fd = self._wake_fd, -1  # first: in a forked child the number may be another file's soon
+        if wake_fd >= 0:
+            os.close(wake_fd)
             self._epoll.close()
 
     def __contains__(self, fd: int) -> bool:
@@ -56,14 +57,15 @@ class Poller:
         """Forget a descriptor that was closed: the kernel did so by itself."""
         self._callbacks.pop(fd, None)
 
-    def poll(self, seconds: float) -> None:
-        """Wait for at most so long, and call back for all that is ready."""
+    def poll(self, seconds: float, guard: AbstractContextManager[object] | None = None) -> None:
+        """Wait for at most so long, and call back, inside the guard, for all that is ready."""
         sleep = min(max(0.0, seconds), MAX_SLEEP)
         ready = [(fd, self._callbacks.get(fd)) for fd, _ in self._epoll.poll(ceil(sleep * 1000) / 1000)]
-        for fd, callback in ready:
-            # A callback before this one may have closed the descriptor, and its number may be another file's by now.
-            if callback is not None and self._callbacks.get(fd) is callback:
-                callback()
+        with guard or nullcontext():
+            for fd, callback in ready:
+                # A callback before this one may have closed the descriptor; its number may be another file's by now.
+                if callback is not None and self._callbacks.get(fd) is callback:
+                    callback()
 
     def wait(self, seconds: float) -> None:
         """Wait until there is something to call back for, but don't: for other threads than the one that polls."""
@@ -77,6 +79,41 @@ class Poller:
             os.eventfd_write(self._wake_fd, 1)
 
 
-def _take_wakes(fd: int) -> None:
+class Lookout:
+    """The one poller of a supervisor, from its start to its end. Before and after, nothing is watched.
+
+    It has no lock: for that the supervisor's thread would wait while a signal handler that interrupted its holder waits
+    for that thread. Of several that were made at once, the first one counts.
+    """
+
+    def __init__(self) -> None:
+        self._made: list[Poller] = []
+
+    @property
+    def poller(self) -> Poller | None:
+        """The one that counts."""
+        return next(iter(self._made), None)
+
+    def open(self) -> None:
+        """Begin. Idempotent. Before the first spawn: later, descriptors may be what is short."""
+        if not self._made:
+            self._made.append(Poller())
+
+    def close(self) -> None:
+        """End. Its descriptors are given back when nobody is about to wake it any more."""
+        self._made.clear()
+
+    def watch(self, fd: int | None, callback: Callable[[], None]) -> None:
+        """Call back whenever the descriptor is ready."""
+        if fd is not None and (poller := self.poller) is not None:
+            poller.watch(fd, callback)
+
+    def unwatch(self, fd: int | None) -> None:
+        """Forget a descriptor, before it is closed. Idempotent."""
+        if (poller := self.poller) is not None:
+            poller.unwatch(fd)
+
+
+def _take_notice(wake_fd: int) -> None:
     with suppress(BlockingIOError):
-        os.eventfd_read(fd)
+        os.eventfd_read(wake_fd)

@@ -38,6 +38,10 @@ class PoolPolicy:
 class Keeper(Protocol):
     """What the pool needs of its supervisor. None of these blocks."""
 
+    @property
+    def interrupted_here(self) -> bool:
+        """Whether the caller interrupted a step of it, which can't go on before it returns."""
+
     def grow(self) -> None:
         """Callers wait, and one more worker is allowed."""
 
@@ -114,12 +118,8 @@ class Pool:
         Raises:
             PoolTimeout, PoolOverloaded, PoolClosed, CircuitOpen, WorkerStartError: Nothing was lent.
         """
-        if self._lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
-            # Only a signal handler or a finaliser that interrupted this very thread can be here; to wait would hang.
-            raise PoolError(
-                f"the pool of {self._name} was called by a signal handler or a finaliser that interrupted it; "
-                "set a flag there, and call from the main flow"
-            )
+        if self._lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001  # `interrupted_here`, without its call
+            raise self._interrupted()
         now = self._clock()
         # Critical section: decide only. Waking a waiter may run foreign code, so it happens after the lock.
         with self._lock:
@@ -133,6 +133,12 @@ class Pool:
         worker = claim.worker
         assert worker is not None
         return worker
+
+    @property
+    def interrupted_here(self) -> bool:
+        """Whether the caller is a signal handler or a finaliser that interrupted a holder of the lock: to wait for
+        anything would hang."""
+        return self._lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # noqa: SLF001
 
     def checkin(self, claim: Claim) -> None:
         """Take the worker back: lend it on when it is clean, else have it killed. Idempotent."""
@@ -209,9 +215,17 @@ class Pool:
         if limit is not None and queued >= limit:
             raise PoolOverloaded(self._name, queued=queued, limit=limit)
 
+    def _interrupted(self) -> PoolError:
+        return PoolError(
+            f"the pool of {self._name} was called by a signal handler or a finaliser that interrupted it; "
+            "set a flag there, and call from the main flow"
+        )
+
     def _wait(self, claim: Claim, deadline: float, started: float) -> None:
         pause = FIRST_LOOK
         try:
+            if self.keeper is not None and self.keeper.interrupted_here:
+                raise self._interrupted()  # the worker that it would wait for is the step's to bring
             while True:
                 if self._may_ask and self.keeper is not None:
                     self._may_ask = False

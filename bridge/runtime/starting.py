@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from bridge.channel import FdLink
-from bridge.contract import WorkerInfo, WorkerSpec
+from bridge.contract import Channel, FdChannel, ProcessChannel, WorkerInfo, WorkerSpec
 from bridge.core.fleet import Why
 from bridge.core.messages import decode_failed, decode_hello, decode_ready, encode_start
 from bridge.core.protocol import Frame, State
@@ -100,6 +100,25 @@ class Starting:
         if self._read_fd in self._poller:
             self.abandon()  # from here on its holder reads
             report()
+
+
+def discard(channel: Channel) -> None:
+    """End a worker that can't be watched, and wait for that: nobody else will."""
+    channel.kill()
+    if isinstance(channel, ProcessChannel):
+        channel.reap()
+    if isinstance(channel, FdChannel):
+        channel.close()
+
+
+def fault_of(error: Exception, adapter: str, handler: str) -> WorkerStartError:
+    """Whatever an adapter, which may be anybody's, raised at a start."""
+    fault = error
+    if not isinstance(fault, WorkerStartError):
+        detail = f"the adapter {adapter} raised {type(error).__name__}: {error}"
+        fault = WorkerStartError("spawn", detail, handler=handler)
+    drop_frames(fault)
+    return fault
 
 
 def start_error(worker: Worker, spec: WorkerSpec, startup_timeout: float) -> WorkerStartError:

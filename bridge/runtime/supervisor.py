@@ -8,47 +8,35 @@ from the pool: that one decides who has a worker, this one that there are worker
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from random import random
 from typing import Final
 
 from bridge.channel import FdLink, link_to
-from bridge.contract import Adapter, Capability, FdChannel, HookChannel, ProcessChannel, Reply, WorkerSpec
-from bridge.core.fleet import Admit, Effect, Fleet, Kill, Phase, Refuse, Spawn, Stop, Why
-from bridge.core.policy import RestartPolicy
+from bridge.contract import Adapter, Capability, Channel, HookChannel, ProcessChannel, Reply, WorkerSpec
+from bridge.core.fleet import Admit, Effect, Fleet, Phase, Refuse, Spawn, Stop, Why
+from bridge.core.policy import SupervisorPolicy
 from bridge.errors import WorkerStartError
+from bridge.runtime.forking import ForkHold
 from bridge.runtime.guard import SETTLE_AFTER, Guard
-from bridge.runtime.poller import Poller
+from bridge.runtime.inbox import Inbox
+from bridge.runtime.journal import log, say, stderr_log
+from bridge.runtime.poller import Lookout, Poller
 from bridge.runtime.pool import FIRST_LOOK, Pool
-from bridge.runtime.starting import Starting, drop_frames, start_error
+from bridge.runtime.starting import Starting, discard, fault_of, start_error
 from bridge.runtime.worker import Latch, Worker
 from bridge.worker import STOP
 
-log = logging.getLogger("bridge.supervisor")
-stderr_log = logging.getLogger("bridge.worker")
-logging.getLogger("bridge").addHandler(logging.NullHandler())  # silent, unless the application asks to hear
+__all__ = ["Supervisor", "SupervisorPolicy"]
 
 AFTER_DEFECT: Final = 0.1
 """Seconds until the loop goes on after an error of our own, so that one that repeats doesn't take a core."""
 UNDEAD_LOOK: Final = 1.0
 """Seconds between two looks at dead workers that are still lent."""
-
-
-@dataclass(frozen=True)
-class SupervisorPolicy:
-    """How starts are made and given up. Seconds."""
-
-    startup_timeout: float = 30.0
-    shutdown_timeout: float = 5.0
-    max_restarts: int = 3
-    restart_window: float = 5.0
-    backoff: float = 0.1
-    max_idle: float = 60.0
-    """Until a worker above `size` is let go."""
 
 
 class Supervisor:
@@ -75,25 +63,24 @@ class Supervisor:
         self.fleet = Fleet(
             size=pool.policy.size,
             max_overflow=pool.policy.max_overflow,
-            policy=RestartPolicy(
-                max_restarts=policy.max_restarts, window=policy.restart_window, backoff=policy.backoff
-            ),
+            policy=policy.of_restarts(),
             startup_timeout=policy.startup_timeout,
             shutdown_timeout=policy.shutdown_timeout,
             chance=random,
         )
         self._adapter, self._spec, self._pool, self._policy, self._clock = adapter, spec, pool, policy, clock
         self._owns_adapter = owns_adapter
-        self._inbox: deque[Callable[[], object]] = deque()
+        self._inbox = Inbox()
         self._starting: dict[Worker, Starting] = {}
         self._watchers: deque[Latch] = deque()
         self.undead: set[Worker] = set()  # dead, but lent: their descriptors belong to the holder
         self._leaving: set[Worker] = set()  # told to end, and without a process whose death would tell of it
         self._guard = Guard(adapter, spec.name, clock)
-        self._stepping = threading.RLock()  # guards `_stepper`: whoever handles events, where there is no thread
-        self._stepper: object | None = None
+        self._steady = threading.RLock()  # held by our thread, but while it sleeps and all descriptors are in order
+        self.at_fork = ForkHold(self._steady)
         self._threaded = self._running = False
-        self.poller: Poller | None = None  # from the start to the end, where there are descriptors
+        self._threads: list[int] = []  # by their idents; the first one is ours, others were started in vain
+        self._lookout = Lookout()
         pool.keeper = self
 
     # -- From any thread ---------------------------------------------------------------------------------
@@ -103,15 +90,18 @@ class Supervisor:
         able = self._adapter.capabilities
         if Capability.PROCESSES in able and not self._running:
             self._threaded = True
+            self._lookout.open()
             name = f"bridge-supervisor-{self._spec.name}"
-            with self._stepping:
-                # Before the first spawn: later, descriptors may be what is short.
-                self.poller = poller = self.poller or Poller()
-                # Daemon: a thread that interpreter exit waits for would hang it; the exit hook closes with a bound.
-                threading.Thread(target=self._run, args=(poller,), name=name, daemon=True).start()
+            # Daemon: a thread that interpreter exit waits for would hang it; the exit hook closes with a bound.
+            threading.Thread(target=self._run, name=name, daemon=True).start()
         elif Capability.FDS in able:
-            self.poller = self.poller or Poller()
+            self._lookout.open()
         self._post(lambda: self._perform(self.fleet.open(self._clock())))
+
+    @property
+    def poller(self) -> Poller | None:
+        """From the start to the end, where there are descriptors."""
+        return self._lookout.poller
 
     def retire(self, worker: Worker) -> None:
         """A worker was left in the middle of a call: it must never be lent again."""
@@ -143,69 +133,72 @@ class Supervisor:
 
     def close(self, until: float) -> None:
         """Refuse all callers, end all workers: idle ones softly, busy ones as they come back, the rest at `until`."""
-        self._post(lambda: self._close(until))
+
+        def begin() -> None:
+            self._pool.close()
+            self._perform(self.fleet.close(until))
+
+        self._post(begin)
+
+    @property
+    def interrupted_here(self) -> bool:
+        """Whether the caller interrupted a step, which can't go on before it returns: it must not wait for one."""
+        return self._inbox.interrupted_here or self._steady._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001
 
     def _post(self, event: Callable[[], object]) -> None:
-        self._inbox.append(event)
-        if self._threaded:
-            poller = self.poller  # ours while we wake it, whatever the thread does
-            if poller is not None:
-                poller.wake()
-            return
-        while self._inbox:
-            token = object()
-            try:
-                with self._stepping:
-                    if self._stepper is not None:
-                        return  # it looks again before it is through; who posts never waits for a step (or an `open`)
-                    self._stepper = token
-                while self._inbox:
-                    self._step()
-            finally:
-                if self._stepper is token:
-                    self._stepper = None
+        self._inbox.add(event)
+        if not self._threaded:
+            self._inbox.drive(self._step)
+        elif (poller := self.poller) is not None:  # ours while we wake it, whatever the thread does
+            poller.wake()
 
     # -- The loop ----------------------------------------------------------------------------------------
 
-    def _run(self, poller: Poller) -> None:
-        with self._stepping:
-            if self._running:
-                return  # this start was repeated
-            self._running = True
+    def _run(self) -> None:
+        self._threads.append(threading.get_ident())
+        if self._threads[0] != threading.get_ident():
+            return  # this start was repeated
+        self._running, poller = True, self.poller
+        assert poller is not None
         while not self.finished or self.undead:
             try:
-                poller.poll(self._next_timer() - self._clock())
-                self._step()
+                poller.poll(self._next_timer() - self._clock(), self._steady)
+                with self._steady:
+                    self._step()
             except BaseException:
                 # A defect of ours, or a log handler that exits, must not leave callers without a supervisor.
-                log.exception("the supervisor of %s met an error of its own and goes on", self._spec.name)
+                with suppress(BaseException):
+                    log.exception("the supervisor of %s met an error of its own and goes on", self._spec.name)
                 threading.Event().wait(AFTER_DEFECT)
-        self.poller = None  # a closed bridge that somebody keeps holds no descriptor
+        with self._steady:
+            self._lookout.close()  # a closed bridge that somebody keeps holds no descriptor
+            del poller
 
     def _step(self) -> None:
         if not self._threaded:
             self._mend(self._clock())  # before the events, which take for granted that every member has a worker
             if self.poller is not None:
                 self.poller.poll(0)
-        while self._inbox:
-            self._inbox.popleft()()
+        self._inbox.empty()
         now = self._clock()
         self._perform(self.fleet.tick(now))
         if now >= self._guard.at and self.poller is not None and not self.fleet.closing:
             self._guard.settle(self.poller)
         self._let_idle_go(now)
-        for worker in [worker for worker in self.undead if not _is_held(worker)]:
+        for worker in [worker for worker in self.undead if not worker.lent]:
             self.undead.discard(worker)
-            self._release(worker)
+            worker.release()
         self._pool.audit()
         self._pool.publish(self.fleet.view())
         if self.fleet.closing and not self.fleet.members and not self.finished:
             self._guard.drop(self.poller)
-            if self._owns_adapter:
-                self._adapter.close()
-            self.finished = True
+            try:
+                if self._owns_adapter:
+                    self._adapter.close()
+            finally:
+                self.finished = True
             if not self._threaded:
-                self.poller = None
+                self._lookout.close()
         while self._watchers:
             self._watchers.popleft().set()
 
@@ -243,54 +236,68 @@ class Supervisor:
         while (worker := self._pool.take_idle(before, keep)) is not None:
             self._perform(self.fleet.stop(worker.generation, now))
 
-    def _close(self, until: float) -> None:
-        self._pool.close()
-        self._perform(self.fleet.close(until))
-
     # -- Effects -----------------------------------------------------------------------------------------
 
     def _perform(self, effects: list[Effect]) -> None:
-        for effect in effects:
-            match effect:
-                case Spawn(generation):
-                    self._spawn(generation)
-                case Admit(generation):
-                    self._pool.add(self.workers[generation])
-                case Stop(generation):
-                    self._stop(self.workers[generation])
-                case Kill(generation, why):
-                    self._kill(self.workers[generation], why)
-                case Refuse(error):
-                    self._pool.refuse_all(error)
+        for number, effect in enumerate(effects):
+            try:
+                self._do(effect)
+            except BaseException:
+                self._perform(effects[number + 1 :])  # they count all the same
+                raise
+
+    def _do(self, effect: Effect) -> None:
+        if isinstance(effect, Refuse):
+            self._pool.refuse_all(effect.error)
+        elif isinstance(effect, Spawn):
+            self._spawn(effect.generation)
+        elif (worker := self.workers.get(effect.generation)) is None:  # it got lost; its place is to be filled
+            self._perform(self.fleet.exited(effect.generation, None, served=True, now=self._clock()))
+        elif isinstance(effect, Admit):
+            self._pool.add(worker)
+        elif isinstance(effect, Stop):
+            self._stop(worker)
+        else:
+            self._kill(worker, effect.why)
 
     def _spawn(self, generation: int) -> None:
-        now = self._clock()
-        deadline = now + self._policy.startup_timeout
+        spec, now = replace(self._spec, generation=generation), self._clock()
         try:
-            channel = self._adapter.open(replace(self._spec, generation=generation), deadline=deadline)
+            channel = self._adapter.open(spec, deadline=now + self._policy.startup_timeout)
+            worker = self._enlist(channel, generation, now)
         except Exception as error:  # an adapter may be anybody's; whatever it raises is a failed start
-            fault = error
-            if not isinstance(fault, WorkerStartError):
-                detail = f"the adapter {self._adapter.name} raised {type(error).__name__}: {error}"
-                fault = WorkerStartError("spawn", detail, handler=self._spec.handler)
-            log.warning("a worker of %s could not be started: %s", self._spec.name, fault.detail)
-            drop_frames(fault)
+            fault = fault_of(error, self._adapter.name, spec.handler)
             self._perform(self.fleet.exited(generation, fault, served=False, now=now))
+            say(log.warning, "a worker of %s could not be started: %s", spec.name, fault.detail)
             return
-        link = link_to(channel, self._spec.max_frame_bytes, self._clock)
-        worker = Worker(channel, link, replace(channel.info, generation=generation), now)
+        try:
+            if self.poller is not None and isinstance(worker.link, FdLink):
+                self._starting[worker] = Starting(worker, worker.link, spec, self.poller, self)
+            else:
+                worker.hooks = channel.hooks if isinstance(channel, HookChannel) else frozenset()
+                self.became_ready(worker)
+        except Exception as error:
+            self.start_failed(worker, fault_of(error, self._adapter.name, spec.handler))
+
+    def _enlist(self, channel: Channel, generation: int, now: float) -> Worker:
+        """From here on its death is noticed; on an error it is dead already."""
+        try:
+            link = link_to(channel, self._spec.max_frame_bytes, self._clock)
+            worker = Worker(channel, link, replace(channel.info, generation=generation), now)
+            if self._threaded:
+                assert isinstance(channel, ProcessChannel)
+                worker.process = channel
+                self._lookout.watch(channel.sentinel(), lambda: self._died(worker))
+                self._lookout.watch(channel.stderr_fileno(), lambda: self._drain(worker))
+                self._guard.want(now + SETTLE_AFTER)
+        except BaseException:
+            if isinstance(channel, ProcessChannel):
+                self._lookout.unwatch(channel.sentinel())
+                self._lookout.unwatch(channel.stderr_fileno())
+            discard(channel)
+            raise
         self.workers[generation] = worker
-        if self._threaded:
-            assert isinstance(channel, ProcessChannel)
-            worker.process = channel
-            self._watch(channel.sentinel(), lambda: self._died(worker))
-            self._watch(channel.stderr_fileno(), lambda: self._drain(worker))
-            self._guard.want(now + SETTLE_AFTER)
-        if self.poller is not None and isinstance(link, FdLink):
-            self._starting[worker] = Starting(worker, link, self._spec, self.poller, self)
-        else:
-            worker.hooks = channel.hooks if isinstance(channel, HookChannel) else frozenset()
-            self.became_ready(worker)
+        return worker
 
     def _kill(self, worker: Worker, why: Why) -> None:
         worker.killed = why
@@ -310,18 +317,18 @@ class Supervisor:
             return
         link.push(link.connection.send(STOP))
         if worker.process is None and fds is not None:  # the end of its replies is its death
-            self._watch(fds[0], lambda: self._kill(worker, Why.CLOSING))
+            self._lookout.watch(fds[0], lambda: self._kill(worker, Why.CLOSING))
             self._leaving.add(worker)
 
     def _said_goodbye(self, reply: Reply) -> None:
         if reply.error is not None:
-            stderr_log.warning("on_close of a worker of %s: %s", self._spec.name, reply.error)
+            say(stderr_log.warning, "on_close of a worker of %s: %s", self._spec.name, reply.error)
 
     def _hear_no_more_of(self, worker: Worker) -> None:
         start = self._starting.pop(worker, None)
         if start is not None:
             start.abandon()
-        self._unwatch((worker.channel.fileno() or (None,))[0])
+        self._lookout.unwatch((worker.channel.fileno() or (None,))[0])
         self._leaving.discard(worker)
 
     # -- How a start ends (starting.Outcome) -------------------------------------------------------------
@@ -330,9 +337,9 @@ class Supervisor:
         """It may be lent."""
         worker.ready = True
         self._starting.pop(worker, None)
-        log.info("worker %s of %s is ready", worker.info.pid, self._spec.name)
         self._perform(self.fleet.became_ready(worker.generation))
         self._guard.want(self._clock())
+        say(log.info, "worker %s of %s is ready", worker.info.pid, self._spec.name)
 
     def start_failed(self, worker: Worker, fault: WorkerStartError | None) -> None:
         """It must be ended; without a fault, its exit status says why."""
@@ -344,55 +351,45 @@ class Supervisor:
     def _died(self, worker: Worker) -> None:
         process = worker.process
         assert process is not None
-        start = self._starting.pop(worker, None)
-        if start is not None:
-            start.hear()
-            start.abandon()
-        self._drain(worker)
-        self._unwatch(worker.channel.sentinel())
-        self._unwatch(process.stderr_fileno())
-        worker.status = process.reap()
-        if not self.fleet.closing:  # at its end the adapter sweeps for all of them
-            process.sweep()
-        self._buried(worker)
+        try:
+            start = self._starting.pop(worker, None)
+            if start is not None:
+                start.hear()
+                start.abandon()
+            self._drain(worker)
+        finally:  # whatever failed, its place is to be filled
+            self._lookout.unwatch(worker.channel.sentinel())
+            self._lookout.unwatch(process.stderr_fileno())
+            try:
+                worker.status = process.reap()
+                if not self.fleet.closing:  # at its end the adapter sweeps for all of them
+                    process.sweep()
+            finally:
+                self._buried(worker)
 
     def _buried(self, worker: Worker) -> None:
         """A worker is dead for certain: tell whoever waits for that, and let the fleet decide what follows."""
         self._pool.remove(worker)
         self.workers.pop(worker.generation, None)
         worker.exited.set()
-        if _is_held(worker):
-            self.undead.add(worker)
-        else:
-            self._release(worker)
-        if worker.killed is None:
-            log.warning("worker %s of %s died: %s", worker.info.pid, self._spec.name, worker.how_it_ended())
         served = worker.calls > 0
-        error = None if served else start_error(worker, self._spec, self._policy.startup_timeout)
-        self._perform(self.fleet.exited(worker.generation, error, served=served, now=self._clock()))
-
-    def _release(self, worker: Worker) -> None:
-        if isinstance(worker.channel, FdChannel):
-            worker.channel.close()
+        try:
+            if worker.lent:
+                self.undead.add(worker)
+            else:
+                worker.release()
+        finally:
+            error = None if served else start_error(worker, self._spec, self._policy.startup_timeout)
+            self._perform(self.fleet.exited(worker.generation, error, served=served, now=self._clock()))
+        if worker.killed is None:
+            say(log.warning, "worker %s of %s died: %s", worker.info.pid, self._spec.name, worker.how_it_ended())
 
     def _drain(self, worker: Worker) -> None:
         process = worker.process
-        fd = None if process is None else process.stderr_fileno()
-        if process is None or fd is None:
+        if process is None or (fd := process.stderr_fileno()) is None:
             return
-        for line in process.drain_stderr():
-            stderr_log.info("%s", line, extra={"bridge": self._spec.name, "worker_pid": worker.info.pid})
+        lines = process.drain_stderr()
         if process.stderr_fileno() is None and self.poller is not None:
             self.poller.unwatch_closed(fd)
-
-    def _watch(self, fd: int | None, callback: Callable[[], None]) -> None:
-        if fd is not None and self.poller is not None:
-            self.poller.watch(fd, callback)
-
-    def _unwatch(self, fd: int | None) -> None:
-        if self.poller is not None:
-            self.poller.unwatch(fd)
-
-
-def _is_held(worker: Worker) -> bool:
-    return worker.holder is not None and worker.holder() is not None
+        for line in lines:
+            say(stderr_log.info, "%s", line, extra={"bridge": self._spec.name, "worker_pid": worker.info.pid})

@@ -11,7 +11,7 @@ from typing import Any
 from weakref import ReferenceType
 
 from bridge.channel import FdLink, SubmitLink
-from bridge.contract import Channel, ExitStatus, ProcessChannel, WorkerInfo
+from bridge.contract import Channel, ExitStatus, FdChannel, ProcessChannel, WorkerInfo
 from bridge.core.fleet import Why
 from bridge.errors import WorkerStartError, signal_name
 
@@ -32,9 +32,9 @@ class Latch:
         except RuntimeError:
             pass  # it was set already
 
-    def wait(self, seconds: float) -> None:
-        """Wait for it, for so long at the most."""
-        self._lock.acquire(timeout=max(0.0, min(seconds, threading.TIMEOUT_MAX)))
+    def wait(self, seconds: float) -> bool:
+        """Wait for it, for so long at the most. Once it was seen as set, nobody may wait again."""
+        return self._lock.acquire(timeout=max(0.0, min(seconds, threading.TIMEOUT_MAX)))
 
 
 class Worker:
@@ -71,6 +71,16 @@ class Worker:
         self.killed: Why | None = None
         self.status: ExitStatus | None = None
         self.exited = Latch()  # set once `status` and the tail of its stderr are complete
+
+    @property
+    def lent(self) -> bool:
+        """Whether somebody holds it."""
+        return self.holder is not None and self.holder() is not None
+
+    def release(self) -> None:
+        """Give its descriptors back."""
+        if isinstance(self.channel, FdChannel):
+            self.channel.close()
 
     def how_it_ended(self) -> str:
         """Its exit code or signal, in words."""

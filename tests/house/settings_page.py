@@ -10,7 +10,7 @@ import sys
 import types
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import Any, Final, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 from bridge.settings import GROUPS, BridgeSettings
 
@@ -47,6 +47,8 @@ WORDS: Final = {str: "text", bool: "true or false", int: "integer", float: "numb
 def kind(annotation: Any) -> str:
     """A type in a user's words."""
     origin = get_origin(annotation)
+    if origin is Annotated:  # with a check of its own, which is no type
+        return kind(get_args(annotation)[0])
     if origin in (Union, types.UnionType):
         return " or ".join("null" if part is type(None) else kind(part) for part in get_args(annotation))
     if isinstance(annotation, type) and issubclass(annotation, Enum):

@@ -27,6 +27,9 @@ FLOORS: Final = (
     (("bridge.channel",), ("bridge.inprocess",), ("bridge.answers",)),
     (
         (
+            "bridge.runtime.forking",
+            "bridge.runtime.inbox",
+            "bridge.runtime.journal",
             "bridge.runtime.poller",
             "bridge.runtime.guard",
             "bridge.runtime.worker",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
 import pytest
 
+from bridge.adapters.bridge_mock import BridgeMockAdapter
 from bridge.contract import WorkerSpec
 from bridge.errors import CallCancelled, CircuitOpen, PoolClosed, WorkerStartError
 from bridge.runtime import calls
+from bridge.runtime.poller import Poller
 from bridge.runtime.pool import Claim
 from bridge.runtime.supervisor import SupervisorPolicy
 from bridge.testing import FakeClock, Gate, ScriptedAdapter, ScriptedChannel
@@ -186,3 +189,28 @@ def test_closing_is_idempotent_in_every_state(make_runtime: MakeRuntime) -> None
         runtime.close()
         runtime.close()
         assert runtime.health().state == "closed"
+
+
+def test_callers_who_start_at_once_share_one_poller(make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a thread of its own the supervisor is started by whoever comes first, perhaps by two. Fails when `start`
+    makes the poller without the lock: workers that the replaced one watches are never heard."""
+    made: list[Poller] = []
+    both = threading.Barrier(2)
+
+    class Slow(Poller):
+        def __init__(self) -> None:
+            with suppress(threading.BrokenBarrierError):
+                both.wait(0.1)  # for a second one that is being made at the same time
+            super().__init__()
+            made.append(self)
+
+    monkeypatch.setattr("bridge.runtime.supervisor.Poller", Slow)
+    runtime = make_runtime(BridgeMockAdapter(lambda: None))
+    threads = [threading.Thread(target=runtime.start) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+
+    assert made == [runtime.supervisor.poller]
+    made.clear()
