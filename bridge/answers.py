@@ -18,7 +18,7 @@ from bridge.contract import Reply, Request
 from bridge.core.messages import error_of
 from bridge.errors import BridgeError, CallError, ConfigurationError
 from bridge.wire import decode_json
-from bridge.worker import NO_COMMAND, TOO_LARGE, arguments_fault, commands_of, describe, fault_of, invoke, result_of
+from bridge.worker import NO_COMMAND, arguments_fault, commands_of, describe, fault_of, invoke, result_of
 
 __scoped_bridge__: Final = True
 
@@ -69,7 +69,7 @@ def reply_with(answer: Any, request: Request, limit: int) -> Reply | None:
     if isinstance(answer, BridgeError):
         return Reply(request.call_id, error=copy(answer))
     if isinstance(answer, BaseException):
-        return _failed({"kind": "raised", **describe(answer)}, request)
+        return _failed({"kind": "raised", **describe(answer, RAISED)}, request)
     if not callable(answer):
         return _returned(answer, request, limit)
     try:
@@ -77,7 +77,7 @@ def reply_with(answer: Any, request: Request, limit: int) -> Reply | None:
     except BridgeError as error:
         return Reply(request.call_id, error=copy(error))
     except RAISED as error:
-        return _failed(fault_of(error, answer, request.args), request)
+        return _failed(fault_of(error, answer, request.args, RAISED), request)
     return _returned(value, request, limit)
 
 
@@ -86,14 +86,12 @@ def reply_of(function: Callable[..., Any], request: Request, limit: int) -> Repl
     try:
         value = invoke(function, request.args)
     except RAISED as error:
-        return _failed(fault_of(error, function, request.args), request)
+        return _failed(fault_of(error, function, request.args, RAISED), request)
     return _returned(value, request, limit)
 
 
 def _returned(value: Any, request: Request, limit: int) -> Reply:
-    fault, body = result_of(value)
-    if fault is None and len(body) > limit:
-        fault = {"kind": "result", "message": TOO_LARGE % (len(body), limit)}
+    fault, body = result_of(value, limit, RAISED)
     return Reply(request.call_id, decode_json(body)) if fault is None else _failed(fault, request)
 
 

@@ -9,7 +9,7 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import Any
 
 __scoped_bridge__ = True  # frames of modules that have this are left out of a handler's traceback, as in unittest
 
@@ -19,8 +19,7 @@ HEADER = struct.Struct("<BBHIQ")
 HELLO, START, READY, FAILED, CALL, HOOK, RESULT, ERROR, STOP, CANCEL = range(0xB1, 0xBB)
 """Kinds. They begin where no ASCII text can, so that a stray print is seen for what it is at its first byte."""
 CODEC_NONE, CODEC_JSON = 0, 1
-READ_SIZE = 65536
-MAX_TEXT = 65536  # characters of a message or a traceback that travel; more would only fill the caller's log
+READ_SIZE = MAX_TEXT = 65536  # bytes; characters of a message or a traceback: more would only fill the caller's log
 
 
 class NotEncodable(TypeError):
@@ -32,10 +31,6 @@ def pack(kind: int, call_id: int, body: bytes = b"", codec: int = CODEC_NONE) ->
     return HEADER.pack(kind, codec, 0, len(body), call_id) + body
 
 
-def _refuse(_value: "Any") -> "NoReturn":
-    raise TypeError
-
-
 try:
     import _json
 
@@ -45,17 +40,16 @@ try:
         parse_float, parse_int = float, int
         parse_constant = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}.__getitem__
 
-    # No circle check: a circle ends as RecursionError, and the check costs on each container.
-    _encode = _json.make_encoder(None, _refuse, _json.encode_basestring_ascii, None, ":", ",", False, False, True)
+    # No circle check: a circle ends as RecursionError, and checks cost. str.upper: TypeError for all that isn't text.
+    _encode = _json.make_encoder(None, str.upper, _json.encode_basestring_ascii, None, ":", ",", False, False, True)
     _scan = _json.make_scanner(_Reading)  # type: ignore[arg-type]
 except ImportError:  # an interpreter without the accelerator: slower to start, same values
     import json
 
-    _encode = json.JSONEncoder(check_circular=False, separators=(",", ":"), default=_refuse).iterencode  # type: ignore[assignment]
+    _encode = json.JSONEncoder(check_circular=False, separators=(",", ":"), default=str.upper).iterencode  # type: ignore[assignment]
     _scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
-_SCALARS = frozenset((str, int, float, bool, type(None)))
-_TEXT = frozenset((str,))
+_SCALARS, _TEXT = frozenset((str, int, float, bool, type(None))), frozenset((str,))
 
 
 def _keys_are_text(value: "Any") -> bool:
@@ -86,10 +80,9 @@ def encode_json(value: "Any", root: str) -> bytes:
 def _find_fault(value: "Any", path: str) -> str:
     """Where the value can't travel, why, and the cure; empty when it can."""
     if isinstance(value, dict):
-        for key in value:
-            if not isinstance(key, str):
-                kind = type(key).__name__
-                return "%s has the key %.99r of type %s; use str(key), or send a list of pairs" % (path, key, kind)
+        if odd := [key for key in value if not isinstance(key, str)]:
+            kind = type(odd[0]).__name__
+            return "%s has the key %.99r of type %s; use str(key), or send a list of pairs" % (path, odd[0], kind)
         steps = [((".%s" if key.isidentifier() else "[%.99r]") % key, item) for key, item in value.items()]
     elif isinstance(value, (list, tuple)):
         steps = [("[%d]" % index, item) for index, item in enumerate(value)]
@@ -124,4 +117,4 @@ def decode_json(data: "Any") -> "Any":
 
 
 def type_name(kind: type) -> str:
-    return kind.__qualname__ if kind.__module__ == "builtins" else kind.__module__ + "." + kind.__qualname__
+    return kind.__qualname__ if kind.__module__ == "builtins" else "%s.%s" % (kind.__module__, kind.__qualname__)

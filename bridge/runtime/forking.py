@@ -13,24 +13,23 @@ from typing import Any
 
 
 class ForkHold:
-    """Locks that are held across a fork by the thread that forks.
+    """A lock that is held across a fork by the thread that forks.
 
     Args:
-        locks: Re-entrant ones: a signal handler may fork in the very thread that holds them.
+        lock: A re-entrant one: a signal handler may fork in the very thread that holds it.
     """
 
-    def __init__(self, *locks: Any) -> None:
-        self._locks = locks
-        self._held: list[tuple[int, Any]] = []
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+        self._holders: list[int] = []
 
     def hold(self, until: float) -> None:
-        """Before the fork: take what can be had by then, in seconds of time.monotonic."""
-        for lock in self._locks:
-            if lock.acquire(timeout=max(0.0, until - time.monotonic())):
-                self._held.append((threading.get_ident(), lock))
+        """Before the fork: take it, if it can be had by then, in seconds of time.monotonic."""
+        if self._lock.acquire(timeout=max(0.0, until - time.monotonic())):
+            self._holders.append(threading.get_ident())
 
     def release(self) -> None:
         """In the parent, after it: give back what this thread took."""
-        for entry in [entry for entry in self._held if entry[0] == threading.get_ident()]:
-            self._held.remove(entry)
-            entry[1].release()
+        while threading.get_ident() in self._holders:
+            self._holders.remove(threading.get_ident())
+            self._lock.release()

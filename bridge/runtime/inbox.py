@@ -17,7 +17,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self._events: deque[Callable[[], object]] = deque()
-        self.lock = threading.RLock()  # guards `_stepper`
+        self._lock = threading.RLock()  # guards `_stepper`
         self._stepper: list[int] | None = None  # whoever is at it: its thread
 
     def __bool__(self) -> bool:
@@ -37,7 +37,7 @@ class Inbox:
         while self._events:
             token = [threading.get_ident()]
             try:
-                with self.lock:
+                with self._lock:
                     if self._stepper is not None:
                         return  # it looks again before it is through; who posts never waits for a step (or an `open`)
                     self._stepper = token

@@ -79,6 +79,41 @@ class Poller:
             os.eventfd_write(self._wake_fd, 1)
 
 
+class Lookout:
+    """The one poller of a supervisor, from its start to its end. Before and after, nothing is watched.
+
+    It has no lock: for that the supervisor's thread would wait while a signal handler that interrupted its holder waits
+    for that thread. Of several that were made at once, the first one counts.
+    """
+
+    def __init__(self) -> None:
+        self._made: list[Poller] = []
+
+    @property
+    def poller(self) -> Poller | None:
+        """The one that counts."""
+        return next(iter(self._made), None)
+
+    def open(self) -> None:
+        """Begin. Idempotent. Before the first spawn: later, descriptors may be what is short."""
+        if not self._made:
+            self._made.append(Poller())
+
+    def close(self) -> None:
+        """End. Its descriptors are given back when nobody is about to wake it any more."""
+        self._made.clear()
+
+    def watch(self, fd: int | None, callback: Callable[[], None]) -> None:
+        """Call back whenever the descriptor is ready."""
+        if fd is not None and (poller := self.poller) is not None:
+            poller.watch(fd, callback)
+
+    def unwatch(self, fd: int | None) -> None:
+        """Forget a descriptor, before it is closed. Idempotent."""
+        if (poller := self.poller) is not None:
+            poller.unwatch(fd)
+
+
 def _take_notice(wake_fd: int) -> None:
     with suppress(BlockingIOError):
         os.eventfd_read(wake_fd)

@@ -48,6 +48,10 @@ class PoolPolicy:
 class Keeper(Protocol):
     """What the pool needs of its supervisor. None of these blocks."""
 
+    @property
+    def interrupted_here(self) -> bool:
+        """Whether the caller interrupted a step of it, which can't go on before it returns."""
+
     def grow(self) -> None:
         """Callers wait, and one more worker is allowed."""
 
@@ -103,10 +107,7 @@ class Pool:
             PoolTimeout, PoolOverloaded, PoolClosed, CircuitOpen, WorkerStartError: Nothing was lent.
         """
         if self._lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001  # `interrupted_here`, without its call
-            raise PoolError(
-                f"the pool of {self._name} was called by a signal handler or a finaliser that interrupted it; "
-                "set a flag there, and call from the main flow"
-            )
+            raise self._interrupted()
         now = self._clock()
         # Critical section: decide only. Waking a waiter may run foreign code, so it happens after the lock.
         with self._lock:
@@ -229,9 +230,17 @@ class Pool:
         if limit is not None and queued >= limit:
             raise PoolOverloaded(self._name, queued=queued, limit=limit)
 
+    def _interrupted(self) -> PoolError:
+        return PoolError(
+            f"the pool of {self._name} was called by a signal handler or a finaliser that interrupted it; "
+            "set a flag there, and call from the main flow"
+        )
+
     def _wait(self, claim: Claim, deadline: float, started: float) -> None:
         pause = FIRST_LOOK
         try:
+            if self.keeper is not None and self.keeper.interrupted_here:
+                raise self._interrupted()  # the worker that it would wait for is the step's to bring
             while True:
                 if self._may_ask and self.keeper is not None:
                     self._may_ask = False

@@ -21,7 +21,7 @@ from bridge.errors import WorkerStartError
 from bridge.runtime.drains import Drain
 from bridge.runtime.guard import SETTLE_AFTER, Guard
 from bridge.runtime.journal import log, say, stderr_log
-from bridge.runtime.poller import Poller
+from bridge.runtime.poller import Lookout
 from bridge.runtime.pool import Pool
 from bridge.runtime.starting import Starting, discard, fault_of, start_error
 from bridge.runtime.worker import Worker
@@ -51,7 +51,7 @@ class Roster:
         self.starting: dict[Worker, Starting] = {}
         self.leaving: set[Worker] = set()  # told to end, and without a process whose death would tell of it
         self.retiring: set[Worker] = set()  # out of the pool; to be stopped as soon as nobody holds them
-        self.poller: Poller | None = None  # from the start to the end, where there are descriptors
+        self.lookout = Lookout()
         self.threaded = False
         self.guard = Guard(adapter, spec.name, clock)
         self._drains: dict[Worker, Drain] = {}
@@ -101,8 +101,8 @@ class Roster:
             say(log.warning, "a worker of %s could not be started: %s", spec.name, fault.detail)
             return
         try:
-            if self.poller is not None and isinstance(worker.link, FdLink):
-                self.starting[worker] = Starting(worker, worker.link, spec, self.poller, self)
+            if self.lookout.poller is not None and isinstance(worker.link, FdLink):
+                self.starting[worker] = Starting(worker, worker.link, spec, self.lookout.poller, self)
             else:
                 worker.hooks = channel.hooks if isinstance(channel, HookChannel) else frozenset()
                 self.became_ready(worker)
@@ -117,13 +117,13 @@ class Roster:
             if self.threaded:
                 assert isinstance(channel, ProcessChannel)
                 worker.process = channel
-                self._watch(channel.sentinel(), lambda: self._died(worker))
-                self._watch(channel.stderr_fileno(), lambda: self._drain_stderr(worker))
+                self.lookout.watch(channel.sentinel(), lambda: self._died(worker))
+                self.lookout.watch(channel.stderr_fileno(), lambda: self._drain_stderr(worker))
                 self.guard.want(now + SETTLE_AFTER)
         except BaseException:
             if isinstance(channel, ProcessChannel):
-                self._unwatch(channel.sentinel())
-                self._unwatch(channel.stderr_fileno())
+                self.lookout.unwatch(channel.sentinel())
+                self.lookout.unwatch(channel.stderr_fileno())
             discard(channel)
             raise
         self.workers[generation] = worker
@@ -149,7 +149,7 @@ class Roster:
             return
         link.push(link.connection.send(STOP))
         if worker.process is None and fds is not None:  # the end of its replies is its death
-            self._watch(fds[0], lambda: self.kill(worker, Why.CLOSING))
+            self.lookout.watch(fds[0], lambda: self.kill(worker, Why.CLOSING))
             self.leaving.add(worker)
 
     def _said_goodbye(self, reply: Reply) -> None:
@@ -160,7 +160,7 @@ class Roster:
         start = self.starting.pop(worker, None)
         if start is not None:
             start.abandon()
-        self._unwatch((worker.channel.fileno() or (None,))[0])
+        self.lookout.unwatch((worker.channel.fileno() or (None,))[0])
         self.leaving.discard(worker)
 
     # -- How a start ends (starting.Outcome) -------------------------------------------------------------
@@ -192,8 +192,8 @@ class Roster:
             self._drain_stderr(worker)
         finally:  # whatever failed, its place is to be filled
             self._drop_drain(worker)
-            self._unwatch(worker.channel.sentinel())
-            self._unwatch(process.stderr_fileno())
+            self.lookout.unwatch(worker.channel.sentinel())
+            self.lookout.unwatch(process.stderr_fileno())
             try:
                 worker.status = process.reap()
                 if not self._fleet.closing:  # at its end the adapter sweeps for all of them
@@ -224,8 +224,8 @@ class Roster:
         if process is None or (fd := process.stderr_fileno()) is None:
             return
         lines = process.drain_stderr()
-        if process.stderr_fileno() is None and self.poller is not None:
-            self.poller.unwatch_closed(fd)
+        if process.stderr_fileno() is None and self.lookout.poller is not None:
+            self.lookout.poller.unwatch_closed(fd)
         for line in lines:
             say(stderr_log.info, "%s", line, extra={"bridge": self._spec.name, "worker_pid": worker.info.pid})
 
@@ -241,10 +241,11 @@ class Roster:
     def _converse(self, worker: Worker, effect: Cancel | Ping) -> None:
         self._pool.remove(worker)
         link = worker.link
-        if self.poller is None or not isinstance(link, FdLink):
+        poller = self.lookout.poller
+        if poller is None or not isinstance(link, FdLink):
             self.perform(self._fleet.retire(worker.generation, Why.DIRTY))
             return
-        self._drains[worker] = drain = Drain(worker, link, self.poller, self)
+        self._drains[worker] = drain = Drain(worker, link, poller, self)
         if isinstance(effect, Cancel):
             drain.cancel()
         else:
@@ -296,16 +297,6 @@ class Roster:
                     self.kill(worker, Why.DIRTY)
             elif not worker.ready:
                 self.became_ready(worker)
-            elif (
-                not self._pool.has(worker) and worker not in self.leaving | self.retiring and worker not in self._drains
-            ):
+            elif not (self._pool.has(worker) or worker in self.leaving or worker in self.retiring):
                 # Not to be lent again: somebody may have taken it out of the pool who is just about to say so.
                 self.perform(self._fleet.retire(generation, Why.DIRTY))
-
-    def _watch(self, fd: int | None, callback: Callable[[], None]) -> None:
-        if fd is not None and self.poller is not None:
-            self.poller.watch(fd, callback)
-
-    def _unwatch(self, fd: int | None) -> None:
-        if self.poller is not None:
-            self.poller.unwatch(fd)

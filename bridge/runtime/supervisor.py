@@ -72,10 +72,10 @@ class Supervisor:
         self._owns_adapter = owns_adapter
         self._inbox = Inbox()
         self._watchers: deque[Latch] = deque()
-        # Held by our thread but while it sleeps. Whoever holds both knows that all descriptors are in order.
-        self._steady = threading.RLock()
-        self.at_fork = ForkHold(self._inbox.lock, self._steady)
+        self._steady = threading.RLock()  # held by our thread, but while it sleeps and all descriptors are in order
+        self.at_fork = ForkHold(self._steady)
         self._running = False
+        self._threads: list[int] = []  # by their idents; the first one is ours, others were started in vain
         pool.keeper = self
 
     # -- From any thread ---------------------------------------------------------------------------------
@@ -85,15 +85,18 @@ class Supervisor:
         able = self._adapter.capabilities
         if Capability.PROCESSES in able and not self._running:
             self.roster.threaded = True
+            self.roster.lookout.open()
             name = f"bridge-supervisor-{self._spec.name}"
-            with self._inbox.lock:
-                # Before the first spawn: later, descriptors may be what is short.
-                self.roster.poller = self.roster.poller or Poller()
-                # Daemon: a thread that interpreter exit waits for would hang it; the exit hook closes with a bound.
-                threading.Thread(target=self._run, name=name, daemon=True).start()
+            # Daemon: a thread that interpreter exit waits for would hang it; the exit hook closes with a bound.
+            threading.Thread(target=self._run, name=name, daemon=True).start()
         elif Capability.FDS in able:
-            self.roster.poller = self.roster.poller or Poller()
+            self.roster.lookout.open()
         self._post(lambda: self.roster.perform(self.fleet.open(self._clock())))
+
+    @property
+    def poller(self) -> Poller | None:
+        """From the start to the end, where there are descriptors."""
+        return self.roster.lookout.poller
 
     def retire(self, worker: Worker) -> None:
         """A worker was left in the middle of a call: it must never be lent again."""
@@ -121,18 +124,13 @@ class Supervisor:
         """Dead workers that somebody still holds."""
         return self.roster.undead
 
-    @property
-    def poller(self) -> Poller | None:
-        """From the start to the end, where there are descriptors."""
-        return self.roster.poller
-
     def notice(self) -> None:
         """Look again: a lease came back, or somebody has waited for long."""
         self._post(bool)
 
     def attend(self, seconds: float) -> bool:
         """Where there is no thread: hear workers that are starting or ending, for so long at most. False: none is."""
-        poller = self.roster.poller
+        poller = self.poller
         if self.roster.threaded or poller is None or not (self.roster.starting or self.roster.leaving):
             return False
         poller.wait(min(seconds, FIRST_LOOK))  # not for longer: another thread may have heard it
@@ -164,17 +162,16 @@ class Supervisor:
         self._inbox.add(event)
         if not self.roster.threaded:
             self._inbox.drive(self._step)
-        elif (poller := self.roster.poller) is not None:  # ours while we wake it, whatever the thread does
+        elif (poller := self.poller) is not None:  # ours while we wake it, whatever the thread does
             poller.wake()
 
     # -- The loop ----------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        with self._inbox.lock:
-            if self._running:
-                return  # this start was repeated
-            # Not as an argument: a start that a signal handler repeated may have made another one in between.
-            self._running, poller = True, self.roster.poller
+        self._threads.append(threading.get_ident())
+        if self._threads[0] != threading.get_ident():
+            return  # this start was repeated
+        self._running, poller = True, self.poller
         assert poller is not None
         while not self.finished or self.roster.undead:
             try:
@@ -187,31 +184,34 @@ class Supervisor:
                     log.exception("the supervisor of %s met an error of its own and goes on", self._spec.name)
                 threading.Event().wait(AFTER_DEFECT)
         with self._steady:
-            self.roster.poller = None  # a closed bridge that somebody keeps holds no descriptor
+            self.roster.lookout.close()  # a closed bridge that somebody keeps holds no descriptor
             del poller
 
     def _step(self) -> None:
-        self._inbox.empty()
-        now = self._clock()
+        self._inbox.empty()  # first: once it is closing, what a signal cut short isn't replaced any more
         if not self.roster.threaded:
-            self.roster.mend(now)
-            if self.roster.poller is not None:
-                self.roster.poller.poll(0)
+            self.roster.mend(self._clock())
+            if self.poller is not None:
+                self.poller.poll(0)
+            self._inbox.empty()
+        now = self._clock()
         self.roster.perform(self.fleet.tick(now))
-        if now >= self.roster.guard.at and self.roster.poller is not None and not self.fleet.closing:
-            self.roster.guard.settle(self.roster.poller)
+        if now >= self.roster.guard.at and self.poller is not None and not self.fleet.closing:
+            self.roster.guard.settle(self.poller)
         self._let_idle_go(now)
         self._checkups.look(now)
         self.roster.let_go()
         self._pool.audit()
         self._pool.publish(self.fleet.view())
         if self.fleet.closing and not self.fleet.members and not self.finished:
-            self.roster.guard.drop(self.roster.poller)
+            self.roster.guard.drop(self.poller)
             try:
                 if self._owns_adapter:
                     self._adapter.close()
             finally:
-                self.finished, self.roster.poller = True, self.roster.poller if self.roster.threaded else None
+                self.finished = True
+            if not self.roster.threaded:
+                self.roster.lookout.close()
         while self._watchers:
             self._watchers.popleft().set()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from bridge import BridgeSettings, ConfigurationError
 from bridge.settings import sort_keywords
+from tests.fakes import Haunted
 
 
 def test_defaults_are_overlaid_by_the_file_and_that_by_the_environment(
@@ -41,6 +43,16 @@ def test_building_settings_reads_no_environment(monkeypatch: pytest.MonkeyPatch)
     assert BridgeSettings().pool.size == 4
 
 
+def test_a_variable_that_is_unset_meanwhile_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may change the environment while it is read. Fails, with a KeyError, when `_read` doesn't look
+    again."""
+    monkeypatch.setenv("BRIDGE_POOL__SIZE", "3")
+    monkeypatch.setattr("os.environ", unset_while_it_is_read := Haunted(os.environ))
+
+    assert BridgeSettings.load().pool.size == 3
+    assert unset_while_it_is_read.seen
+
+
 def test_a_second_bridge_has_a_prefix_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """OCR_POOL__SIZE is read by `load(prefix="OCR_")`, and by nobody else."""
     monkeypatch.setenv("OCR_POOL__SIZE", "3")
@@ -56,6 +68,10 @@ def test_a_second_bridge_has_a_prefix_of_its_own(monkeypatch: pytest.MonkeyPatch
         ("BRIDGE_POOL__SIZ", "3", r"pool\.siz is no setting; did you mean 'size'"),
         ("BRIDGE_ADAPTOR", "x", r"BRIDGE_ADAPTOR is no setting; did you mean BRIDGE_ADAPTER\?"),
         ("BRIDGE_WORKER__OPTIONS", "{", r"written as JSON"),
+        ("BRIDGE_WORKER__PYTHON", "", r"worker\.python is empty"),
+        ("BRIDGE_WORKER__ENV__OMP_NUM_THREADS", "1", r"""BRIDGE_WORKER__ENV='{"OMP_NUM_THREADS": \.\.\.}'"""),
+        ("BRIDGE_WORKER__OPTIONS__Model", "x", r"""BRIDGE_WORKER__OPTIONS='{"Model": \.\.\.}'"""),
+        ("bridge_adapter_options__A", "x", r"""BRIDGE_ADAPTER_OPTIONS='{"A": \.\.\.}'"""),
     ],
 )
 def test_a_wrong_variable_is_an_error_that_names_the_cure(
@@ -71,15 +87,38 @@ def test_a_wrong_variable_is_an_error_that_names_the_cure(
 @pytest.mark.parametrize("variable", ["BRIDGE_PORT", "BRIDGE_SERVICE_HOST", "BRIDGE_PORT_80_TCP_ADDR"])
 def test_variables_of_somebody_else_are_left_alone(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kubernetes injects these for a Service called bridge."""
+    before = BridgeSettings.load()
     monkeypatch.setenv(variable, "tcp://10.0.0.1:80")
 
-    assert BridgeSettings.load() == BridgeSettings()
+    assert BridgeSettings.load() == before
 
 
 def test_settings_are_frozen() -> None:
     """They can't change under the pool."""
     with pytest.raises(ValidationError, match="frozen"):
         setattr(BridgeSettings().pool, "size", 3)  # noqa: B010
+
+
+@pytest.mark.parametrize(
+    ("defaults", "message"),
+    [
+        ({"_env_file": "x"}, r"_env_file is no setting; a file is named by load\(env_file=\.\.\.\)"),
+        ({"_env_prefix": "X_"}, "_env_prefix is no setting"),
+        ([1], r"a mapping or a BridgeSettings, not \[1\]"),
+    ],
+)
+def test_defaults_are_settings_and_nothing_else(defaults: object, message: str) -> None:
+    """pydantic-settings has options of its own, which aren't ours. Fails when they reach it."""
+    with pytest.raises(ConfigurationError, match=message):
+        BridgeSettings.load(defaults)  # type: ignore[arg-type]
+
+
+def test_a_mapping_can_be_validated_as_pydantic_does_it() -> None:
+    """With our error, told once. Fails when pydantic's own leaves, or ours is told inside another."""
+    assert BridgeSettings.model_validate({"pool": {"size": 3}}).pool.size == 3
+    with pytest.raises(ConfigurationError) as caught:
+        BridgeSettings.model_validate({"pool": {"size": 0}})
+    assert str(caught.value).startswith("settings: pool.size: ")
 
 
 def test_changes_are_validated_as_a_whole() -> None:

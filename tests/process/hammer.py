@@ -6,8 +6,8 @@ Rules: a program of its own, so that a deadlock ends it (after LIMIT seconds, wi
 The modes are: `inline` (an adapter that answers at once, so that nearly all time is spent in check-out and check-in),
 `contended` (the same, while two threads call too), `lease` (the same, on leases), `opening` (each signal comes while a
 new bridge makes its first calls), `mock` and `threads` (our own adapters without processes) and `process` (real
-workers). Apart from test_interrupts.py, which says what is to
-come out.
+workers); `calling` is `opening` with a handler that uses the bridge, instead of raising, as is `calling-` with the name
+of an adapter. Apart from test_interrupts.py, which says what is to come out.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import bridge
-from bridge import Bridge, BridgeError, Capability, Reply, Request, WorkerInfo, WorkerSpec
+from bridge import Bridge, BridgeError, Capability, PoolError, Reply, Request, WorkerInfo, WorkerSpec
 from tests.process.waiting import wait_until
 
 SHORTEST, LONGEST = 20e-6, 500e-6
+SIZE = 3  # for a call, and for a handler that interrupts it and itself needs two workers at once
 ADAPTERS: dict[str, Callable[[], Any]] = {
     "mock": lambda: bridge.MockAdapter({"echo": lambda value: value}),
     "threads": lambda: "bridge_mock",
@@ -82,15 +83,28 @@ class InlineChannel:
         return ""
 
 
-def hammer(call: Callable[[int], Any], mend: Callable[[], None], signals: int, rng: random.Random) -> dict[str, Any]:
-    """So many signals, one after the other, each somewhere in a call; `mend` between them."""
+def hammer(
+    call: Callable[[int], Any],
+    mend: Callable[[], None],
+    signals: int,
+    rng: random.Random,
+    visit: Callable[[], str | None] | None = None,
+) -> dict[str, Any]:
+    """So many signals, one after the other, each somewhere in a call; `mend` between them.
+
+    Args:
+        visit: What the signal's handler does, in place of raising; what is wrong with what it got.
+    """
     fired = caught = calls = 0
     wrong: list[str] = []
 
     def on_alarm(*_: object) -> None:
         nonlocal fired
         fired += 1
-        raise Interrupted
+        if visit is None:
+            raise Interrupted
+        if problem := visit():
+            wrong.append(problem[:500])
 
     def until_the_alarm(round_: int) -> None:
         # A function: from Python 3.12 on no handler of a `try` around a bare `while` covers its jump back.
@@ -143,10 +157,21 @@ def rivals(b: Bridge, count: int) -> Iterator[list[str]]:
 def main(mode: str, signals: int, seed: int, limit: float) -> None:
     """Entry: prints one JSON object."""
     faulthandler.dump_traceback_later(limit, exit=True)
-    adapter: Any = InlineAdapter()
-    if mode in ADAPTERS:
-        adapter = ADAPTERS[mode]()
-    b = bridge.connect(f"{ROUGH}:Rough", adapter=adapter, size=2, timeout=20)
+    calling, kind = mode.startswith("calling"), mode.removeprefix("calling").removeprefix("-")
+
+    def connect() -> Bridge:
+        adapter = ADAPTERS.get(kind, InlineAdapter)()
+        return bridge.connect(f"{ROUGH}:Rough", adapter=adapter, size=SIZE, timeout=20)
+
+    b = connect()
+
+    def visit() -> str | None:
+        try:
+            with b.lease(timeout=20) as lease:
+                answers = [b.call("echo", [-1]), lease.call("echo", [-2])]
+        except BridgeError as error:  # the plain one says that the pool itself was interrupted
+            return None if type(error) is PoolError else f"the handler got {type(error).__name__}: {error}"
+        return None if answers == [-1, -2] else f"the handler got {answers}"
 
     def on_a_lease(number: int) -> Any:
         with b.lease() as lease:
@@ -158,23 +183,23 @@ def main(mode: str, signals: int, seed: int, limit: float) -> None:
 
     def mend() -> None:
         nonlocal b
-        if mode == "opening":
+        if mode == "opening" or calling:
             assert call(0) == 0  # whatever was cut short, it opens now
             b.close(0)
-            b = bridge.connect(f"{ROUGH}:Rough", adapter=InlineAdapter(), size=2, timeout=20)
+            b = connect()
             return
         # Else nearly all signals would meet a caller that waits for the audit of what the signal before it stranded.
         b._source.peek().supervisor.notice()
         wait_until(lambda: b.stats().idle or mode == "contended", 20, what=f"an idle worker of {b}")
 
     with rivals(b, 2 if mode == "contended" else 0) as wrong:
-        found = hammer(call, mend, signals, random.Random(seed))
+        found = hammer(call, mend, signals, random.Random(seed), visit if calling else None)
     found["rivals"] = wrong[:5]
 
     def full() -> bool:
         gc.collect()
         b._source.peek().supervisor.notice()  # without processes nobody else would make an audit now
-        return b.stats().idle == 2
+        return b.stats().idle == SIZE
 
     assert call(0) == 0
     wait_until(full, 20, what=f"full size of {b}")

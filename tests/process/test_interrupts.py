@@ -179,3 +179,22 @@ def test_an_exception_between_any_two_bytecodes_loses_no_worker(mode: str, signa
         "state": "closed",
         "stderr": "",
     }
+
+
+@pytest.mark.parametrize(
+    ("mode", "signals"),
+    [
+        ("calling", 200),
+        ("calling-process", 20),
+        pytest.param("calling", 20_000, marks=pytest.mark.deep),
+        pytest.param("calling-threads", 1000, marks=pytest.mark.deep),
+        pytest.param("calling-process", 600, marks=pytest.mark.deep),
+    ],
+)
+def test_a_signal_handler_may_use_the_very_bridge_that_it_interrupts(mode: str, signals: int) -> None:
+    """At any moment of a bridge's start and first calls: it gets its answers, or is told that it interrupted the pool;
+    neither hangs. Fails when `Runtime.start` takes a plain lock, or when `_wait` doesn't ask `interrupted_here`."""
+    found = run_hammer(mode, signals, limit=60 + signals / 10)
+
+    assert (found["fired"], found["wrong"], found["after"], found["stderr"]) == (signals, [], True, "")
+    assert found["state"] == "closed"
