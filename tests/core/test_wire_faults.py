@@ -108,7 +108,7 @@ def test_a_result_that_raises_while_it_is_encoded_is_the_handlers_error() -> Non
     assert fault == {"kind": "result", "message": "encoding it raised SystemExit: 3"}
 
 
-def test_arguments_that_the_worker_cannot_read_are_an_answer(Pipes(-1, -1), ) -> None:
+def test_arguments_that_the_worker_cannot_read_are_an_answer() -> None:
     """What one Python writes another may be unable to read. Fails (with a RecursionError) when `_answer` doesn't guard
     its decoding: the worker would die of it."""
     frame = _answer(Pipes(-1, -1), {}, 7, b'["echo",' + b"[" * 100_000 + b"]" * 100_000 + b"]", 2**20)
