@@ -117,4 +117,5 @@ def decode_json(data: "Any") -> "Any":
 
 
 def type_name(kind: type) -> str:
+    """A class as a person names it."""
     return kind.__qualname__ if kind.__module__ == "builtins" else "%s.%s" % (kind.__module__, kind.__qualname__)

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from select import select
 
 
 class Stubborn:
@@ -21,7 +22,7 @@ class Stubborn:
         self.seen = []
 
     def nap(self, seconds):
-        time.sleep(seconds)
+        select([], [], [], seconds)
         return "slept"
 
     def spin(self, seconds):
@@ -31,7 +32,7 @@ class Stubborn:
 
     def tidy(self, seconds):
         try:
-            time.sleep(seconds)
+            select([], [], [], seconds)
         except BaseException as error:
             self.seen.append(type(error).__name__)
             raise
@@ -42,19 +43,19 @@ class Stubborn:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             try:
-                time.sleep(seconds)
+                select([], [], [], seconds)
             except BaseException as error:
                 self.seen.append(type(error).__name__)
 
     def swallow_once(self, seconds):
         try:
-            time.sleep(seconds)
+            select([], [], [], seconds)
         except BaseException as error:
             return type(error).__name__
 
     def mask(self, seconds):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGURG})
-        time.sleep(seconds)
+        select([], [], [], seconds)
 
     def block(self, seconds):
         sum(range(int(seconds * 1e9)))  # a loop in C, which keeps the GIL and looks for no signal
