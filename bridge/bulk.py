@@ -33,7 +33,7 @@ class _Job:
 
     def __init__(self, args: Any) -> None:
         self.args = args
-        self.claim = Claim(cancellable=True)
+        self.claim = Claim()
         self.value: Any = None
         self.error: BaseException | None = None
         self.done = False

@@ -10,6 +10,7 @@ exactly when no reply is outstanding on it. Apart from channel_async.py, which d
 from __future__ import annotations
 
 import fcntl
+import os
 import select
 import threading
 from collections.abc import Callable
@@ -41,6 +42,12 @@ class Left(Exception):
     """Another thread has cancelled the call."""
 
 
+class Cancellable(Protocol):
+    """Whose call it is, where other threads may cancel it."""
+
+    cancelled: bool
+
+
 class Link(Protocol):
     """How the holder of a lease talks to its worker."""
 
@@ -56,7 +63,9 @@ class Link(Protocol):
     def cancellable(self) -> bool:
         """Whether the worker can be asked to end the request that is out: it was wholly written."""
 
-    def call(self, command: str, body: bytes, deadline: float, kind: int = CALL, alarm: int = -1) -> Any:
+    def call(
+        self, command: str, body: bytes, deadline: float, kind: int = CALL, claim: Cancellable | None = None
+    ) -> Any:
         """One request and its one reply."""
 
     def interrupt(self) -> None:
@@ -75,6 +84,7 @@ class FdLink:
 
     __slots__ = (
         "_alarm",
+        "_claim",
         "_clock",
         "_dead",
         "_poll",
@@ -95,7 +105,8 @@ class FdLink:
         self._clock = clock
         self._dead = False
         self._whole = True  # the request that is out was wholly written
-        self._alarm = -1  # readable when another thread cancels the call
+        self._claim: Cancellable | None = None  # whose call is out, if others may cancel it
+        self._alarm = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # readable when another thread has
         self._sentinel = sentinel
         self._poll = self._watch()
         self.connection = Connection(limit)
@@ -116,11 +127,13 @@ class FdLink:
         """Whether a cancel can follow the request that is out. Half a request can't be followed by anything."""
         return self._whole and not self._dead and self.connection.state is State.BUSY
 
-    def call(self, command: str, body: bytes, deadline: float, kind: int = CALL, alarm: int = -1) -> Any:
+    def call(
+        self, command: str, body: bytes, deadline: float, kind: int = CALL, claim: Cancellable | None = None
+    ) -> Any:
         """One request and its one reply.
 
         Args:
-            alarm: A descriptor that is readable once another thread has cancelled the call.
+            claim: Whose call it is; `interrupt` has it looked at.
 
         Raises:
             RemoteError, CallError: The handler's answer; the link is clean.
@@ -128,7 +141,7 @@ class FdLink:
             WorkerGone, ProtocolError: The link isn't clean, and never will be.
         """
         connection = self.connection
-        self._alarm, self._whole = alarm, False
+        self._claim, self._whole = claim, False
         frame = connection.send(kind, body)
         try:
             written = self._write(self._write_fd, frame)
@@ -164,28 +177,31 @@ class FdLink:
         poll.register(self._read_fd, select.POLLIN)
         if self._sentinel is not None:
             poll.register(self._sentinel, select.POLLIN)
+        poll.register(self._alarm, select.POLLIN)
         return poll
 
     def _wait(self, deadline: float) -> None:
         """Sleep until there is something to read."""
         if self._dead:
             raise WorkerGone(started=self._was_read())
-        events = self._poll.poll(self._timeout(deadline)) if self._alarm < 0 else self._poll_alarmed(deadline)
+        events = self._poll.poll(self._timeout(deadline))
         if not events:
             if self._clock() >= deadline:
                 raise DeadlinePassed(started=True)
         elif all(fd != self._read_fd for fd, _ in events):
-            self._dead = True  # one more read: its last bytes may have come between the two looks
+            if any(fd == self._alarm for fd, _ in events):
+                self._look_at_claim()
+            else:
+                self._dead = True  # one more read: its last bytes may have come between the two looks
 
-    def _poll_alarmed(self, deadline: float) -> list[tuple[int, int]]:
-        self._poll.register(self._alarm, select.POLLIN)
+    def _look_at_claim(self) -> None:
+        """The alarm rang: for this call, or for one that is over."""
         try:
-            events = self._poll.poll(self._timeout(deadline))
-        finally:
-            self._poll.unregister(self._alarm)
-        if any(fd == self._alarm for fd, _ in events):
+            os.eventfd_read(self._alarm)
+        except BlockingIOError:
+            pass  # somebody else was told
+        if self._claim is not None and self._claim.cancelled:
             raise Left
-        return events
 
     def _timeout(self, deadline: float) -> int | None:
         if deadline == inf:
@@ -201,15 +217,13 @@ class FdLink:
         """Write a frame larger than the pipe, reading meanwhile what comes back."""
         both = self._watch()
         both.register(self._write_fd, select.POLLOUT)
-        if self._alarm >= 0:
-            both.register(self._alarm, select.POLLIN)
         rest = memoryview(frame)[written:]
         while rest:
             ready = dict(both.poll(self._timeout(deadline)))
             if not ready and self._clock() >= deadline:
                 raise DeadlinePassed(started=False)
             if self._alarm in ready:
-                raise Left
+                self._look_at_claim()
             if self._read_fd in ready:
                 data = read(self._read_fd, READ_SIZE)
                 if not data:
@@ -245,15 +259,28 @@ class FdLink:
         return None
 
     def interrupt(self) -> None:
-        """Nothing to do: the holder sees the alarm."""
+        """Have the holder look whether its call was cancelled. Takes no lock, never blocks."""
+        alarm = self._alarm
+        if alarm >= 0:
+            try:
+                os.eventfd_write(alarm, 1)
+            except OSError:
+                pass  # it rang already, or the worker is dead and nobody's
 
     def abort(self) -> None:
         """Nothing to do: the holder sees the end of the stream."""
+
+    def close(self) -> None:
+        """Give the alarm back; only when nobody holds the worker any more. Idempotent."""
+        alarm, self._alarm = self._alarm, -1
+        if alarm >= 0:
+            os.close(alarm)
 
     def forget(self) -> None:
         """In a forked child: the numbers may be other files soon, and are never used again."""
         self._read_fd = self._write_fd = -1
         self.connection.state = State.CLOSED
+        self.close()
 
     # -- For the supervisor, while the worker is nobody's ------------------------------------------------
 
@@ -309,7 +336,9 @@ class SubmitLink:
         """Never."""
         return False
 
-    def call(self, command: str, body: bytes, deadline: float, kind: int = CALL, alarm: int = -1) -> Any:  # noqa: ARG002
+    def call(
+        self, command: str, body: bytes, deadline: float, kind: int = CALL, claim: Cancellable | None = None
+    ) -> Any:  # noqa: ARG002
         """One request and its one reply. Raises as FdLink.call, and whatever error the reply carries."""
         self._call_id += 1
         self._reply = None
@@ -351,6 +380,9 @@ class SubmitLink:
     def interrupt(self) -> None:
         """Another thread has cancelled the call: whoever waits for its reply need not any longer."""
         self._ring()
+
+    def close(self) -> None:
+        """Nothing to give back."""
 
     def abort(self) -> None:
         """The worker is dead: whoever waits for its reply need not any longer."""

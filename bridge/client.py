@@ -212,7 +212,7 @@ class Lease:
         self._owner = owner  # kept alive: a bridge that nobody holds closes
         self._runtime = runtime
         self._pid = os.getpid()
-        self._claim = Claim(cancellable=True)
+        self._claim = Claim()
         self._calling = threading.RLock()  # its own thread can always close, whatever interrupted it
         deadline = float("inf") if timeout is None else runtime.clock() + timeout
         self._info = runtime.pool.checkout(self._claim, deadline).info

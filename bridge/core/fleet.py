@@ -182,6 +182,16 @@ class Fleet:
         """Members that are to stay; one whose successor was started isn't."""
         return sum(member.successor not in self.members for member in self.members.values())
 
+    def _missing(self) -> int:
+        """Places that are empty. One that was told to end may take its time, so it keeps none, where there is room."""
+        members = self.members.values()
+        leaving = sum(
+            member.state is WorkerState.RETIRING and not member.killed and member.successor not in self.members
+            for member in members
+        )
+        above = any(member.successor is not None for member in members)  # as long as one is, or was being, replaced
+        return min(self.size - self._strength() + leaving, self.ceiling + above - len(members))
+
     @property
     def can_grow(self) -> bool:
         """Whether a waiter should ask for one more worker."""
@@ -234,7 +244,8 @@ class Fleet:
         for old, predecessor in self.members.items():
             if predecessor.successor == generation and predecessor.state is not WorkerState.RETIRING:
                 self.recycled += 1
-                effects.append(Retire(old))
+                if predecessor.state is WorkerState.READY:  # else when it has drained
+                    effects.append(Retire(old))
         return effects
 
     def abandoned(self, generation: int, *, softly: bool, now: float) -> list[Effect]:
@@ -253,16 +264,17 @@ class Fleet:
         return [Cancel(generation)]
 
     def drained(self, generation: int) -> list[Effect]:
-        """The last frame of the call that was left has come: it is clean, and knows all that it knew."""
+        """The last frame of the call that was left has come: it is clean, and knows all that it knew. It comes back, or
+        is retired when its successor became ready meanwhile.
+        """
         member = self.members.get(generation)
         if member is None or member.state is not WorkerState.DRAINING:
             return []
         self._move(member, WorkerState.READY)
-        member.deadline = inf
-        heir = self.members.get(member.successor or 0)
-        if heir is not None and heir.state is not WorkerState.STARTING:
-            return [Retire(generation)]  # it was to be retired meanwhile
-        return [Admit(generation)]
+        member.deadline = self._close_at
+        heir = self.members.get(member.successor) if member.successor is not None else None
+        succeeded = heir is not None and heir.state is not WorkerState.STARTING
+        return [Retire(generation) if succeeded else Admit(generation)]
 
     def check_up(self, generation: int, timeout: float, now: float) -> list[Effect]:
         """Look after an idle member, which is lent to nobody meanwhile; without an answer in time it is killed."""
@@ -303,7 +315,7 @@ class Fleet:
             alive = self.count(WorkerState.READY) + self.count(WorkerState.DRAINING)
             if tell and not alive and (error.final or not self.count(WorkerState.STARTING)):
                 effects.append(Refuse(error))
-        if self._strength() < self.size and not self.closing and member.worn is None:
+        if self._missing() > 0 and not self.closing and member.worn is None:
             self.restarts += 1
         return effects + self._fill(now)
 
@@ -352,7 +364,7 @@ class Fleet:
         """When `tick` has something to do; infinity when nothing is to come."""
         times = [member.deadline for member in self.members.values()]
         times += [member.expires_at for member in self.members.values() if member.worn is None]
-        missing = self._open and not self.closing and (self._strength() < self.size or self._heirless() is not None)
+        missing = self._open and not self.closing and (self._missing() > 0 or self._heirless() is not None)
         if missing and not self.count(WorkerState.STARTING):  # else its outcome is the next event
             times.append(self.policy.not_before)
         return min(times, default=inf)
@@ -365,7 +377,7 @@ class Fleet:
     def _fill(self, now: float) -> list[Effect]:
         if not self._open or self.closing:
             return []
-        effects = self._spawn(self.size - self._strength(), now)
+        effects = self._spawn(self._missing(), now)
         old = self._heirless()
         if old is not None and (started := self._spawn(1, now)):
             self.members[old].successor = self._generation
@@ -373,15 +385,17 @@ class Fleet:
         return effects
 
     def _heirless(self) -> int | None:
-        """The next worn member to be replaced: one at a time, so that a fleet keeps its strength."""
+        """The next worn member to be replaced: one at a time, until it is gone, so that there is never more than one
+        above the ceiling.
+        """
         heirless = None
         for generation, member in self.members.items():
-            if member.state in (WorkerState.READY, WorkerState.DRAINING):
-                if member.successor in self.members:
-                    return None  # one is being replaced already
-                if member.worn is not None and heirless is None:
-                    heirless = generation
-        return heirless
+            if member.successor in self.members:
+                return None
+            serves = member.state in (WorkerState.READY, WorkerState.DRAINING)
+            if heirless is None and member.worn is not None and serves:
+                heirless = generation
+        return heirless if len(self.members) <= self.ceiling else None
 
     def _spawn(self, wanted: int, now: float) -> list[Effect]:
         if wanted <= 0:

@@ -163,8 +163,6 @@ class Pool:
         worker = claim.worker
         if worker is not None and worker.holder is not None and worker.holder() is claim:
             worker.link.interrupt()
-        if claim.alarm is not None:
-            claim.alarm.ring()
         claim.wake()
 
     def condemn(self, claim: Claim) -> None:

@@ -111,6 +111,7 @@ class Roster:
 
     def _enlist(self, channel: Channel, generation: int, now: float) -> Worker:
         """From here on its death is noticed; on an error it is dead already."""
+        link = None
         try:
             link = link_to(channel, self._spec.max_frame_bytes, self._clock)
             worker = Worker(channel, link, replace(channel.info, generation=generation), now)
@@ -125,6 +126,8 @@ class Roster:
                 self.lookout.unwatch(channel.sentinel())
                 self.lookout.unwatch(channel.stderr_fileno())
             discard(channel)
+            if link is not None:
+                link.close()
             raise
         self.workers[generation] = worker
         return worker

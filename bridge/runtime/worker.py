@@ -93,6 +93,7 @@ class Worker:
         """Give its descriptors back."""
         if isinstance(self.channel, FdChannel):
             self.channel.close()
+        self.link.close()
 
     def how_it_ended(self) -> str:
         """Its exit code or signal, in words."""

@@ -64,6 +64,40 @@ def test_what_cannot_be_asked_is_killed_at_once(softly: bool, grace: float) -> N
     assert fleet.abandoned(1, softly=softly, now=1) == [Kill(1, Why.DIRTY)]
 
 
+def test_a_worker_that_drains_behind_its_successor_is_retired() -> None:
+    """Once, and when it can be stopped. Seed 2 of the simulation: it was lent again, for good, beside its successor."""
+    fleet = opened()
+    fleet.wear(1, Worn.CALLS, now=1)
+    fleet.abandoned(1, softly=True, now=1)
+
+    assert fleet.became_ready(3, 2) == [Admit(3)]
+    assert fleet.drained(1) == [Retire(1)]
+    assert fleet.stop(1, 2) == [Stop(1)]
+    assert fleet.recycled == 1
+
+
+@pytest.mark.parametrize("successor", ["is starting", "died"])
+def test_a_worker_that_drains_before_its_successor_is_ready_is_lent_on(successor: str) -> None:
+    """Nobody has its place yet. Fails when `drained` looks at who was started alone."""
+    fleet = opened(1)
+    fleet.wear(1, Worn.CALLS, now=1)
+    fleet.abandoned(1, softly=True, now=1)
+    if successor == "died":
+        fleet.exited(2, CRASHED, served=False, now=1)
+
+    assert fleet.drained(1) == [Admit(1)]
+
+
+def test_a_worker_that_drains_while_the_pool_closes_ends_with_it() -> None:
+    """Fails when `drained` forgets the deadline of the close."""
+    fleet = opened(1)
+    fleet.abandoned(1, softly=True, now=1)
+    fleet.close(until=2)
+
+    assert fleet.drained(1) == [Admit(1)]
+    assert fleet.tick(2) == [Kill(1, Why.SHUTDOWN_TIMEOUT)]
+
+
 def test_a_draining_worker_is_still_one_of_the_fleet() -> None:
     """Nothing is started in its place, and no caller is refused because of it."""
     fleet = opened(1)
@@ -98,6 +132,55 @@ def test_one_worker_is_replaced_at_a_time() -> None:
     assert fleet.tick(2) == []
     fleet.stop(1, 2)
     assert fleet.exited(1, None, served=True, now=2) == [Spawn(5)]
+
+
+def test_one_is_replaced_at_a_time_whichever_was_worn_first() -> None:
+    """Seed 4 of the simulation: the younger one had its successor under way, and the older one got one as well."""
+    fleet = opened(2)
+
+    assert fleet.wear(2, Worn.CALLS, now=1) == [Spawn(3)]
+    assert fleet.wear(1, Worn.CALLS, now=1) == []
+    assert fleet.tick(1) == []
+    assert fleet.next_timer() == 11  # of the start
+
+
+def test_the_next_one_is_replaced_when_the_last_one_is_gone() -> None:
+    """Seed 2 of the simulation: each one that took its time to end was one more above the ceiling."""
+    fleet = opened(2)
+    fleet.wear(1, Worn.ASKED, now=1)
+    fleet.wear(2, Worn.ASKED, now=1)
+    fleet.became_ready(3, 2)
+    fleet.stop(1, 2)
+
+    assert fleet.tick(3) == []
+    assert fleet.next_timer() == 7  # then it is killed
+    assert fleet.exited(1, None, served=True, now=7) == [Spawn(4)]
+
+
+def test_never_more_than_one_above_the_ceiling() -> None:
+    """One still takes its time, its successor has died and been replaced: the next worn one waits all the same."""
+    fleet = opened(1)
+    fleet.wear(1, Worn.ASKED, now=1)
+    fleet.became_ready(2, 2)
+    fleet.stop(1, 2)
+    fleet.exited(2, None, served=True, now=3)
+    fleet.became_ready(3, 3)
+
+    assert fleet.wear(3, Worn.ASKED, now=4) == []
+    assert fleet.next_timer() == 7
+    assert fleet.exited(1, None, served=True, now=5) == [Spawn(4)]
+
+
+def test_a_successor_that_dies_is_replaced_though_the_old_one_still_ends() -> None:
+    """Seed 68 of the simulation: a pool of one had nobody, and started nobody, for all of shutdown_timeout."""
+    fleet = opened(1)
+    fleet.wear(1, Worn.CALLS, now=1)
+    fleet.became_ready(2, 2)
+    fleet.stop(1, 2)
+
+    assert fleet.exited(2, None, served=True, now=3) == [Spawn(3)]
+    assert fleet.restarts == 1
+    assert fleet.exited(1, None, served=True, now=4) == []
 
 
 def test_a_lifetime_ends_by_the_clock() -> None:
