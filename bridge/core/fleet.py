@@ -185,11 +185,9 @@ class Fleet:
     def _missing(self) -> int:
         """Places that are empty. One that was told to end may take its time, so it keeps none, where there is room."""
         members = self.members.values()
-        leaving = sum(
-            member.state is WorkerState.RETIRING and not member.killed and member.successor not in self.members
-            for member in members
-        )
-        above = any(member.successor is not None for member in members)  # as long as one is, or was being, replaced
+        told = [each for each in members if each.state is WorkerState.RETIRING and not each.killed]
+        leaving = sum(each.successor not in self.members for each in told)  # the others aren't counted anyhow
+        above = any(each.successor is not None for each in members)  # as long as one is, or was being, replaced
         return min(self.size - self._strength() + leaving, self.ceiling + above - len(members))
 
     @property
@@ -244,8 +242,7 @@ class Fleet:
         for old, predecessor in self.members.items():
             if predecessor.successor == generation and predecessor.state is not WorkerState.RETIRING:
                 self.recycled += 1
-                if predecessor.state is WorkerState.READY:  # else when it has drained
-                    effects.append(Retire(old))
+                effects += [Retire(old)] if predecessor.state is WorkerState.READY else []  # else once it has drained
         return effects
 
     def abandoned(self, generation: int, *, softly: bool, now: float) -> list[Effect]:
@@ -264,17 +261,16 @@ class Fleet:
         return [Cancel(generation)]
 
     def drained(self, generation: int) -> list[Effect]:
-        """The last frame of the call that was left has come: it is clean, and knows all that it knew. It comes back, or
-        is retired when its successor became ready meanwhile.
-        """
+        """The last frame of the call that was left has come: it is clean, and knows all that it knew."""
         member = self.members.get(generation)
         if member is None or member.state is not WorkerState.DRAINING:
             return []
         self._move(member, WorkerState.READY)
         member.deadline = self._close_at
-        heir = self.members.get(member.successor) if member.successor is not None else None
-        succeeded = heir is not None and heir.state is not WorkerState.STARTING
-        return [Retire(generation) if succeeded else Admit(generation)]
+        heir = self.members.get(member.successor or 0)
+        if heir is not None and heir.state is not WorkerState.STARTING:
+            return [Retire(generation)]  # it was to be retired meanwhile
+        return [Admit(generation)]
 
     def check_up(self, generation: int, timeout: float, now: float) -> list[Effect]:
         """Look after an idle member, which is lent to nobody meanwhile; without an answer in time it is killed."""
@@ -378,23 +374,19 @@ class Fleet:
         if not self._open or self.closing:
             return []
         effects = self._spawn(self._missing(), now)
-        old = self._heirless()
-        if old is not None and (started := self._spawn(1, now)):
+        if (old := self._heirless()) is not None and (started := self._spawn(1, now)):
             self.members[old].successor = self._generation
             effects += started
         return effects
 
     def _heirless(self) -> int | None:
-        """The next worn member to be replaced: one at a time, until it is gone, so that there is never more than one
-        above the ceiling.
-        """
+        """The next worn member to be replaced: one at a time, until it is gone; never two above the ceiling."""
         heirless = None
         for generation, member in self.members.items():
             if member.successor in self.members:
                 return None
-            serves = member.state in (WorkerState.READY, WorkerState.DRAINING)
-            if heirless is None and member.worn is not None and serves:
-                heirless = generation
+            if member.worn is not None and member.state in (WorkerState.READY, WorkerState.DRAINING):
+                heirless = heirless or generation
         return heirless if len(self.members) <= self.ceiling else None
 
     def _spawn(self, wanted: int, now: float) -> list[Effect]:

@@ -22,7 +22,8 @@ class WorkerState(str, Enum):
     BUSY = "busy"
     """Somebody holds it."""
     DRAINING = "draining"
-    """Whoever held it gave up; it was asked to end the call, and comes back if it does so in time."""
+    """Nobody holds it, and it owes an answer: to end a call that was left, or how it is. It comes back if that comes in
+    time."""
     RETIRING = "retiring"
     """It was told to end, or killed."""
     STOPPED = "stopped"
@@ -39,13 +40,14 @@ TRANSITIONS: Final[Mapping[tuple[WorkerState, WorkerState], str]] = MappingProxy
             WorkerState.READY,
             WorkerState.RETIRING,
         ): "its successor is ready, it was idle too long, or the pool closes",
+        (WorkerState.READY, WorkerState.DRAINING): "it is asked how it is",
         (WorkerState.READY, WorkerState.STOPPED): "it died",
         (WorkerState.BUSY, WorkerState.READY): "it is given back, and no reply is outstanding",
         (WorkerState.BUSY, WorkerState.DRAINING): "its holder left in the middle of a call",
         (WorkerState.BUSY, WorkerState.RETIRING): "its call can't be cancelled softly",
         (WorkerState.BUSY, WorkerState.STOPPED): "it died in a call",
-        (WorkerState.DRAINING, WorkerState.READY): "the call's last frame came",
-        (WorkerState.DRAINING, WorkerState.RETIRING): "cancel_grace is over: it is killed",
+        (WorkerState.DRAINING, WorkerState.READY): "the answer came",
+        (WorkerState.DRAINING, WorkerState.RETIRING): "it didn't come in time: it is killed",
         (WorkerState.DRAINING, WorkerState.STOPPED): "it died",
         (WorkerState.RETIRING, WorkerState.STOPPED): "it is gone",
     }

@@ -65,7 +65,7 @@ def test_what_cannot_be_asked_is_killed_at_once(softly: bool, grace: float) -> N
 
 
 def test_a_worker_that_drains_behind_its_successor_is_retired() -> None:
-    """Once, and when it can be stopped. Seed 2 of the simulation: it was lent again, for good, beside its successor."""
+    """Once, and when it can be stopped. Seed 26 of the simulation: it was lent again, for good, beside its successor."""
     fleet = opened()
     fleet.wear(1, Worn.CALLS, now=1)
     fleet.abandoned(1, softly=True, now=1)
@@ -135,7 +135,7 @@ def test_one_worker_is_replaced_at_a_time() -> None:
 
 
 def test_one_is_replaced_at_a_time_whichever_was_worn_first() -> None:
-    """Seed 4 of the simulation: the younger one had its successor under way, and the older one got one as well."""
+    """Seed 10 of the simulation: the younger one had its successor under way, and the older one got one as well."""
     fleet = opened(2)
 
     assert fleet.wear(2, Worn.CALLS, now=1) == [Spawn(3)]
@@ -145,7 +145,7 @@ def test_one_is_replaced_at_a_time_whichever_was_worn_first() -> None:
 
 
 def test_the_next_one_is_replaced_when_the_last_one_is_gone() -> None:
-    """Seed 2 of the simulation: each one that took its time to end was one more above the ceiling."""
+    """Seed 8 of the simulation: each one that took its time to end was one more above the ceiling."""
     fleet = opened(2)
     fleet.wear(1, Worn.ASKED, now=1)
     fleet.wear(2, Worn.ASKED, now=1)
@@ -172,7 +172,7 @@ def test_never_more_than_one_above_the_ceiling() -> None:
 
 
 def test_a_successor_that_dies_is_replaced_though_the_old_one_still_ends() -> None:
-    """Seed 68 of the simulation: a pool of one had nobody, and started nobody, for all of shutdown_timeout."""
+    """Seed 10 of the simulation: a pool of one had nobody, and started nobody, for all of shutdown_timeout."""
     fleet = opened(1)
     fleet.wear(1, Worn.CALLS, now=1)
     fleet.became_ready(2, 2)
