@@ -65,7 +65,7 @@ def test_what_cannot_be_asked_is_killed_at_once(softly: bool, grace: float) -> N
 
 
 def test_a_worker_that_drains_behind_its_successor_is_retired() -> None:
-    """Once, and when it can be stopped. Seed 26 of the simulation: it was lent again, for good, beside its successor."""
+    """When it can be stopped. Seed 26 of the simulation: it was lent again, for good, beside its successor."""
     fleet = opened()
     fleet.wear(1, Worn.CALLS, now=1)
     fleet.abandoned(1, softly=True, now=1)
