@@ -298,7 +298,8 @@ def _pipe(undo: contextlib.ExitStack, theirs: contextlib.ExitStack, ours: int) -
 
 
 def _environment(spec: WorkerSpec, mark: str) -> dict[str, str]:
-    environment = dict(os.environ)
+    # One by one: a copy is a KeyError when another thread unsets a variable meanwhile.
+    environment = {name: value for name in os.environ if (value := os.environ.get(name)) is not None}
     if not spec.replace_path:
         for name in FOREIGN:
             environment.pop(name, None)

@@ -163,8 +163,12 @@ def _factory(choice: Choice) -> Any:
 
 
 def _parameters(choice: Choice) -> Mapping[str, inspect.Parameter] | None:
-    """The options that its constructor has; None when it takes any."""
-    parameters = inspect.signature(_factory(choice)).parameters
+    """The options that its constructor has; None when it takes any, or doesn't say."""
+    factory = _factory(choice)
+    try:
+        parameters = inspect.signature(factory).parameters
+    except (TypeError, ValueError):  # a provider, or compiled
+        return None
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return None
     return parameters

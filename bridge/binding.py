@@ -54,7 +54,7 @@ class Binding:
         self._scoped, self._reopens = scoped, reopens
         self._settings: BridgeSettings | None = None
         self._default: Runtime | None = None
-        self._closed = self._given_up = self._checked = False
+        self._closed = self._shut = self._given_up = self._checked = False
         self._pid, self._guard = os.getpid(), threading.RLock()
 
     # -- At the door -------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ class Binding:
             return birth
         thread = threading.current_thread().name
         if birth.kind is Kind.TEST and birth.strict and birth.open_scopes:
-            scopes = ", ".join(frame.label for frame in birth.open_scopes)
+            scopes = ", ".join(frame.label for frame in list(birth.open_scopes))  # others enter and leave meanwhile
             raise UnscopedAccessError(thread, name=self.name, why=f"{scopes} is open in the test that built it")
         if birth.kind is Kind.ROOT and birth.strict:
             why = "it was built at import time or in a wider fixture, so that no test is known to be the caller's"
@@ -125,9 +125,11 @@ class Binding:
 
     def start(self) -> Runtime:
         """Start what answers for the caller, and wait until it is warm. Opens a container again that was shut down."""
-        with self._lock():
+        owner = self._owner()
+        with self._lock_of(owner):
             self._given_up = False
-            owner = self._owner()
+            if owner is None:
+                self._shut = False
             if self._reopens and self._find(owner).state in OVER:
                 if owner is None:
                     self._default = None
@@ -140,20 +142,22 @@ class Binding:
     def close(self, timeout: float | None = None) -> None:
         """Close what answers for the caller, as Runtime.close; calls are refused until `start`, or for good."""
         own = []
-        with self._lock():
-            self._closed = not self._reopens
-            try:
-                own = [self._own_runtime()]
-            except (ScopeClosedError, ConfigurationError):
-                self._given_up = True  # its scope has closed it already; or there never was one, and a call says why
-            if self._closed and self._default is not None and self._default not in own:
-                own.append(self._default)
+        self._closed = not self._reopens
+        try:
+            owner = self._owner()
+            with self._lock_of(owner):
+                own = [self._own_runtime(owner)]
+                if owner is None:
+                    self._shut = True
+        except (ScopeClosedError, ConfigurationError):
+            self._given_up = True  # its scope has closed it already; or there never was one, and a call says why
+        if self._closed and self._default is not None and self._default not in own:
+            own.append(self._default)
         for each, until in [(each, each.request_close(timeout)) for each in own]:
             each.await_closed(until)
 
-    def _own_runtime(self) -> Runtime:
+    def _own_runtime(self, owner: Frame | None) -> Runtime:
         """What answers for the caller and for nobody else."""
-        owner = self._owner()
         runtime = self._find(owner)
         if owner is not None and runtime is owner.shared:  # other containers go on with it
             owner.runtimes[self] = runtime = assemble(*self._effective(owner))
@@ -210,6 +214,10 @@ class Binding:
             self._pid, self._guard = os.getpid(), threading.RLock()
         return self._guard
 
+    def _lock_of(self, owner: Frame | None) -> Any:
+        # Never a frame's lock inside our own: what is built in a frame reads our settings, which takes ours.
+        return self._lock() if owner is None else owner.lock()
+
     def _build_default(self) -> Runtime:
         self._run_check()
         with self._lock():
@@ -218,6 +226,8 @@ class Binding:
                 runtime = assemble(values, self._choice() or self._configured(values))
                 if runtime.test_mode is not None:
                     _warn_of_test_mode(runtime)
+                if self._shut:
+                    runtime.request_close()  # what replaces a default that was shut down isn't open either
                 runtime.origin = self.birth
                 self._default = runtime
         return self._default
@@ -234,7 +244,7 @@ class Binding:
                 if found is None:
                     found = assemble(values, choice)
                     found.origin = owner
-                    owner.owned.append(found)
+                    owner.own(found)
                 owner.runtimes[self] = found
         return found
 
@@ -252,11 +262,19 @@ class Binding:
 
     def _effective(self, owner: Frame) -> tuple[BridgeSettings, Choice]:
         """The nearest choice of an adapter, over the merged settings of all scopes around it."""
-        plans = [plan for plan in plans_of(owner) if plan.key in (None, self)]
         base = values = self.base
+        plans: list[ScopePlan] = []
+        for plan in plans_of(owner):
+            if plan.key is None and self._is_for_another(plan, base.worker.handler):
+                if any(inner.choice is not None for inner in plans):
+                    continue  # the inner one says what runs here; what this one changes is for others
+                raise ConfigurationError(
+                    f"{plan.label} is for the handler {plan.handler!r}, but {self.name} calls {base.worker.handler!r}. "
+                    "Say which container it is for: with_adapter(..., container=...)"
+                )
+            if plan.key in (None, self):
+                plans.append(plan)
         for plan in reversed(plans):
-            if plan.key is None and plan.handler and base.worker.handler:
-                self._check_handler(plan, base.worker.handler)
             values = plan.applied_to(values)
         for number, plan in enumerate(plans):
             choice = plan.choice_for(values)
@@ -267,12 +285,8 @@ class Binding:
                 return values, choice
         return values, self._choice() or self._configured(values)
 
-    def _check_handler(self, plan: ScopePlan, own: str) -> None:
-        if plan.handler is not None and absolute(plan.handler) != absolute(own):
-            raise ConfigurationError(
-                f"{plan.label} is for the handler {plan.handler!r}, but {self.name} calls {own!r}. Say which container "
-                "it is for: with_adapter(..., container=...)"
-            )
+    def _is_for_another(self, plan: ScopePlan, own: str | None) -> bool:
+        return bool(plan.handler and own) and absolute(plan.handler or "") != absolute(own or "")
 
     def __del__(self) -> None:
         runtime = getattr(self, "_default", None)
@@ -318,6 +332,7 @@ def claim_everywhere(binding: Binding, frame: Frame) -> None:
 
     Raises:
         ScopeError: Another scope does already.
+        ScopeClosedError: The frame was closed meanwhile.
     """
     with binding._lock():  # noqa: SLF001
         if binding.everywhere is not None:
@@ -326,6 +341,9 @@ def claim_everywhere(binding: Binding, frame: Frame) -> None:
                 "can, at one time: these tests can't run side by side in one process"
             )
         binding.everywhere = frame
+        if frame.closed:  # whoever closed it looks here afterwards: one of the two sees it
+            binding.everywhere = None
+            frame.check()
 
 
 def _warn_of_test_mode(runtime: Runtime) -> None:

@@ -75,6 +75,7 @@ class Frame:
         "default",
         "kind",
         "label",
+        "left",
         "open_scopes",
         "owned",
         "parent",
@@ -84,6 +85,7 @@ class Frame:
         "shared",
         "strict",
         "test",
+        "token",
     )
 
     def __init__(
@@ -100,6 +102,8 @@ class Frame:
             else:
                 self.pins = {**self.pins, plan.key: self}
         self.closed = False
+        self.token: Token[Frame | None] | None = None  # while it is current in the context that entered it
+        self.left = False  # out of order: it is current there once more when what is inside it ends
         self.runtimes: dict[Any, Any] = {}  # container -> what answers for it here
         self.owned: list[Closeable] = []
         self.shared: Any = None  # what answers for every container here, if entry knew it
@@ -118,13 +122,40 @@ class Frame:
         if self.closed:
             raise ScopeClosedError(self.label)
 
+    def own(self, built: Closeable) -> None:
+        """Close it with the frame.
+
+        Raises:
+            ScopeClosedError: The frame was closed meanwhile; what was built is closing.
+        """
+        # First one's own mark, then a look at the other's, as in `close`: so one of the two sees it, without a lock,
+        # which somebody may hold for as long as an adapter's constructor takes, and which would block an event loop.
+        self.owned.append(built)
+        if self.closed:
+            built.request_close(0.0)
+            self.check()
+
+    def is_in(self, outer: Frame) -> bool:
+        """Whether it is that frame, or one inside it."""
+        frame: Frame | None = self
+        while frame is not None and frame is not outer:
+            frame = frame.parent
+        return frame is not None
+
     def close(self, timeout: float | None = None) -> float:
         """Refuse everybody from now on, and ask all that it owns to close. Answers until when they have time."""
-        with self.lock():
-            self.closed = True
+        self.closed = True
         if self.test is not None:
             self.test.open_scopes.pop(self, None)
-        return max((each.request_close(timeout) for each in self.owned), default=0.0)
+        until, faults = 0.0, []
+        for each in list(self.owned):
+            try:
+                until = max(until, each.request_close(timeout))
+            except Exception as error:  # an adapter may be anybody's: the others are asked all the same
+                faults.append(error)
+        for fault in faults:
+            raise fault
+        return until
 
     def await_closed(self, until: float) -> None:
         """Wait for the end of all that it owns, bounded."""
@@ -162,6 +193,9 @@ class Stay(Protocol):
     def close(self, error: BaseException | None = None) -> None:
         """After the last one, with the error that it ended in."""
 
+    def completed(self, result: object) -> None:
+        """What a plain function returned; raises when that has yet to run."""
+
     async def aopen(self) -> Frame | None:
         """`open`, in an event loop."""
 
@@ -183,6 +217,9 @@ class Carried:
 
     def close(self, error: BaseException | None = None) -> None:
         """Nothing."""
+
+    def completed(self, result: object) -> None:
+        """Whatever it is."""
 
     async def aopen(self) -> Frame | None:
         """The frame."""
@@ -264,6 +301,7 @@ def bind(function: Function, stay: Callable[[], Stay]) -> Function:
             try:
                 with Active(frame):
                     result = function(*args, **kwargs)
+                    with_it.completed(result)
             except BaseException as error:
                 with_it.close(error)
                 raise

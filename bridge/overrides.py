@@ -49,6 +49,7 @@ def with_adapter(
 
 def plan_of_adapter(
     adapter: Any,
+    /,
     *,
     container: Any = None,
     everywhere: bool = False,
@@ -169,8 +170,9 @@ def _shared(frame: Frame, choice: Choice) -> Runtime:
     for plan in reversed(plans_of(frame)):
         if plan.key is None:
             values = plan.applied_to(values)
-    frame.shared = runtime = assemble(values, choice)
-    frame.owned.append(runtime)
+    runtime = assemble(values, choice)
+    frame.own(runtime)
+    frame.shared = runtime
     return runtime
 
 

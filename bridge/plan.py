@@ -46,7 +46,7 @@ class ScopePlan:
     def handler(self) -> str | None:
         """The handler that it sets."""
         found: str | None = self.changes.get("worker", {}).get("handler")
-        return found
+        return found or (None if self.settings is None else self.settings.worker.handler)
 
     def enter(self, frame: Frame) -> None:
         """Start and warm what can be known now."""

@@ -16,6 +16,7 @@ import pytest
 
 from bridge.errors import BridgeError, ConfigurationError
 from bridge.frames import CURRENT, Carried, Frame, Kind, bind
+from bridge.pytest_anyio import adopted, runs
 from bridge.pytest_leaks import Guard
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ FIXTURES = ("bridge_mock_adapter", "bridge_scope")
 
 RUN = pytest.StashKey["Run"]()
 SCOPES = pytest.StashKey["TestScopes"]()
+HOME = pytest.StashKey["Frame | None"]()
+"""Of a test that is set up: what is current then, its scopes and those of its fixtures included."""
+WRAPPED = pytest.StashKey[bool]()
 
 
 class Run:
@@ -143,6 +147,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     session.config.stash[RUN].close_shared()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Wrap the tests that ask for a scope before others do: whatever thread these start runs the function in it."""
+    for item in items:
+        if isinstance(item, pytest.Function) and _asks(item):
+            _wrap(item)
+
+
 # -- Each test ---------------------------------------------------------------------------------------------
 
 
@@ -174,6 +186,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_setup_done(item: pytest.Item) -> None:
     """Everything is set up."""
     _leave_with(item)
+    item.stash[HOME] = CURRENT.get()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Have anyio run the test in its own frame."""
+    if runs(pyfuncitem.obj, pyfuncitem.funcargs):
+        _wrap(pyfuncitem)
+    return (yield)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -201,9 +222,20 @@ def _enter(item: pytest.Function, run: Run) -> None:
         scopes.enter()
     except (BridgeError, TypeError) as error:
         raise pytest.fail.Exception(f"{type(error).__name__}: {error}", pytrace=False) from error
-    if scopes.entered:
-        # The function too, not only this context: anyio and threads run it in another one.
-        item.obj = bind(item.obj, lambda: Carried(scopes.innermost.frame))
+    _wrap(item)  # if a marker was added since its collection
+
+
+def _wrap(item: pytest.Function) -> None:
+    """Put the function too into the test's frame, not only this context: anyio and threads run it in another one."""
+    if WRAPPED not in item.stash:
+        item.stash[WRAPPED] = True
+        item.obj = bind(item.obj, lambda: Carried(_frame_in(item)))
+
+
+def _frame_in(item: pytest.Item) -> Frame | None:
+    """What a test function runs in: what async fixtures have opened where it runs, else what is current outside."""
+    current, home = CURRENT.get(), item.stash.get(HOME, None)
+    return current if home is None or (current is not None and current.is_in(home)) else home
 
 
 def _leave_with(item: pytest.Item) -> None:
@@ -231,17 +263,21 @@ def pytest_fixture_setup(
     run = request.config.stash[RUN]
     if fixturedef.scope == "function":
         _leave_with(request.node)
-        result = yield
+        with adopted(fixturedef, request.fixturenames, CURRENT.get()):
+            result = yield
         _refuse_generator(fixturedef)
         return result
     frame = Frame(Kind.ROOT, f"the fixture {fixturedef.argname}", run.wide, strict=run.strict)
     token = CURRENT.set(frame)
+    left: Frame | None = None
     try:
-        result = yield
+        with adopted(fixturedef, request.fixturenames, frame) as steps:
+            result = yield
+        left = steps.left
         _refuse_generator(fixturedef)
         return result
     finally:
-        left = CURRENT.get()
+        left = left or CURRENT.get()
         CURRENT.reset(token)
         if run.guard is not None:
             run.guard.allow_what_is_open()

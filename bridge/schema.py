@@ -27,6 +27,8 @@ from bridge.errors import ConfigurationError
 from bridge.settings import TestMode, mode_in_force, refuse_misspelt
 
 MAX_FRAME: Final = 2**32 - 1
+READINGS: Final = 10
+"""Times that the environment is read until no other thread has unset a variable meanwhile."""
 
 
 def _for_the_system(text: str) -> str:
@@ -176,7 +178,7 @@ class BridgeSettings(_Frozen):
                 raise ConfigurationError(f"defaults: {name} is no setting; a file is named by load(env_file=...)")
         mode = mode_in_force(prefix)
         try:
-            found = _EnvSettings(_env_prefix=prefix, _env_file=env_file, _env_nested_delimiter="__", **given)
+            found = _read(_env_prefix=prefix, _env_file=env_file, _env_nested_delimiter="__", **given)
         except ValidationError as error:
             raise _explained(error, f"the environment ({prefix}*)") from error
         except SettingsError as error:
@@ -229,6 +231,15 @@ class _EnvSettings(BaseSettings):
         assert isinstance(dotenv_settings, DotEnvSettingsSource)
         file = _OursOf(settings_cls, dotenv_settings)
         return env_settings, file, init_settings  # what the program says are defaults: they come last
+
+
+def _read(**how: Any) -> _EnvSettings:
+    for _ in range(READINGS - 1):
+        try:
+            return _EnvSettings(**how)
+        except KeyError:
+            pass  # pydantic-settings lists the variables, then looks each up; one was unset between the two
+    return _EnvSettings(**how)
 
 
 class _OursOf(PydanticBaseSettingsSource):

@@ -13,10 +13,9 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import Token
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import Any, Final
 
 from bridge.errors import ScopeError
@@ -67,7 +66,6 @@ class Scope:
     def __init__(self, plan: Plan, *, join_timeout: float = JOIN_TIMEOUT) -> None:
         self._plan, self._join_timeout = plan, join_timeout
         self._frame: Frame | None = None
-        self._token: Token[Frame | None] | None = None
         self._crew = Crew(plan.label)
 
     @property
@@ -89,8 +87,8 @@ class Scope:
     # -- with and async with -----------------------------------------------------------------------------
 
     def __enter__(self) -> Scope:
-        self.open()
-        self._token = CURRENT.set(self._frame)
+        frame = self.open()
+        frame.token = CURRENT.set(frame)
         return self
 
     def __exit__(
@@ -99,8 +97,8 @@ class Scope:
         self.close(error)
 
     async def __aenter__(self) -> Scope:
-        await self.aopen()
-        self._token = CURRENT.set(self._frame)
+        frame = await self.aopen()
+        frame.token = CURRENT.set(frame)
         return self
 
     async def __aexit__(
@@ -120,7 +118,7 @@ class Scope:
         try:
             self._plan.enter(frame)
         except BaseException:
-            self._end(0.0)
+            frame.await_closed(self._end(0.0)[0])
             raise
         return frame
 
@@ -131,9 +129,11 @@ class Scope:
         try:
             await asyncio.shield(entry)
         except BaseException:
-            # Cancelled: the thread goes on, and what it builds yet goes to a frame that is closed.
-            self._end(0.0, wait=False)
-            entry.add_done_callback(lambda done: done.cancelled() or (done.exception(), frame.close(0.0)))
+            until, _ = self._end(0.0)
+            # Cancelled: the thread goes on, and finds that the frame is closed; whatever it built is closing.
+            entry.add_done_callback(lambda done: done.cancelled() or done.exception())
+            if entry.done():
+                await asyncio.to_thread(frame.await_closed, until)
             raise
         return frame
 
@@ -149,27 +149,27 @@ class Scope:
         """
         frame = self.frame
         if frame.closed:
+            _put_back(frame)  # if somebody else has closed it, who couldn't
             return
         self._crew.stop()
         try:
             survivors = self._crew.join(self._join_timeout)
         finally:
-            fault = self._end(None if error is None else 0.0)
+            until, fault = self._end(None if error is None else 0.0)
+            frame.await_closed(until)
         self._report(fault, survivors, error)
 
     async def aclose(self, error: BaseException | None = None) -> None:
         """`close`, without blocking the event loop."""
         frame = self.frame
         if frame.closed:
+            _put_back(frame)
             return
         self._crew.stop()
-        survivors: list[str] = []
-        fault = ""
         try:
             survivors = await self._crew.ajoin(self._join_timeout)
         finally:
-            until = frame.close(None if error is None else 0.0)
-            fault = self._end(0.0, wait=False)
+            until, fault = self._end(None if error is None else 0.0)
             await asyncio.to_thread(frame.await_closed, until)
         self._report(fault, survivors, error)
 
@@ -184,23 +184,15 @@ class Scope:
             frame.test.open_scopes[frame] = None
         return frame
 
-    def _end(self, timeout: float | None, *, wait: bool = True) -> str:
-        """Close the frame, then put back what was current; what is wrong with the latter."""
+    def _end(self, timeout: float | None) -> tuple[float, str]:
+        """Close the frame, then put back what was current: until when its runtimes have time, and what went wrong."""
         frame, fault = self.frame, ""
-        until = frame.close(timeout)
-        self._plan.leave(frame)
-        token, self._token = self._token, None
-        if token is not None:
-            if CURRENT.get() is not frame:
-                fault = "out of order, or in another context (thread, task or generator) than it was entered in"
-            else:
-                try:
-                    CURRENT.reset(token)
-                except ValueError:
-                    fault = "in another context (thread, task or generator) than it was entered in"
-        if wait:
-            frame.await_closed(until)
-        return fault
+        try:
+            until = frame.close(timeout)
+        finally:
+            self._plan.leave(frame)
+            fault = _put_back(frame)
+        return until, fault
 
     def _report(self, fault: str, survivors: list[str], error: BaseException | None) -> None:
         problems = []
@@ -214,12 +206,12 @@ class Scope:
                 f"spawned functions didn't end within {self._join_timeout:g} s of {self._plan.label}: "
                 f"{', '.join(survivors)}. They must return when `scope.stopping` is set"
             )
+        unseen = self._crew.unseen()
+        problems += [f"{name}, spawned in {self._plan.label}, failed: {each!r}" for name, each in unseen]
         if problems and (error is None or isinstance(error, GeneratorExit)):
-            raise ScopeError("; ".join(problems))
+            raise ScopeError("; ".join(problems)) from (unseen[0][1] if unseen else None)
         for problem in problems:
             log.warning("%s", problem)  # the error that leaves the block is the one to be seen
-        if error is None:
-            self._crew.raise_unseen()
 
     # -- Functions ---------------------------------------------------------------------------------------
 
@@ -228,7 +220,9 @@ class Scope:
         if iscoroutinefunction(function):
             return self._run_async(function, *args, **kwargs)
         with self:
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
+            self.completed(result)
+            return result
 
     async def _run_async(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         async with self:
@@ -247,6 +241,19 @@ class Scope:
         frame.check()
         return self._crew.spawn(frame, function, args, kwargs)
 
+    def completed(self, result: object) -> None:
+        """What a function returned that isn't an `async def`: a coroutine would run after the scope, outside it.
+
+        Raises:
+            ScopeError: It is one; it is closed.
+        """
+        if isinstance(result, CoroutineType):
+            result.close()
+            raise ScopeError(
+                f"a plain function in {self._plan.label} returned the coroutine {result.__qualname__}, which would run "
+                "after the scope has ended, and outside it. Decorate or run the `async def` itself"
+            )
+
     def __call__(self, function: Function) -> Function:
         """Decorate: each call runs in a fresh scope."""
         if not callable(function) or isinstance(function, type):
@@ -258,6 +265,35 @@ class Scope:
 
     def __repr__(self) -> str:
         return f"<Scope {self._frame if self._frame is not None else self._plan.label}>"
+
+
+def _put_back(frame: Frame) -> str:
+    """Make current again what was so before a frame, which is closed; what is wrong with that."""
+    if frame.token is None:
+        return ""
+    inside = CURRENT.get()
+    if not _reset(frame):
+        return "in another context (thread, task or generator) than it was entered in"
+    if inside is not frame:
+        frame.left, frame.token = True, CURRENT.set(inside)  # a token of this context: only here it may end
+        return "out of order, before what was entered inside it"
+    while (outer := CURRENT.get()) is not None and outer.left and _reset(outer):
+        pass  # it was left before; without this every later call here would be told that it is closed
+    return ""
+
+
+def _reset(frame: Frame) -> bool:
+    """False in another context than the frame was entered in: whoever carries it there goes on carrying it."""
+    if frame.token is None:
+        return False
+    try:
+        CURRENT.reset(frame.token)
+    except ValueError:
+        return False
+    frame.token = None
+    if frame.left:
+        CURRENT.set(frame.parent)
+    return True
 
 
 def carry(function: Function) -> Function:

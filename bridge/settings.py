@@ -71,6 +71,11 @@ def mode_in_force(prefix: str = "BRIDGE_") -> TestMode | None:
     return None if text is None else TestMode.of(text)
 
 
+def forbidding(prefix: str = "BRIDGE_") -> str | None:
+    """What the environment says of forbid_test_mode, for settings that aren't read from it."""
+    return os.environ.get(prefix + "FORBID_TEST_MODE")
+
+
 def ask_for_test_mode(mode: str) -> Callable[[], None]:
     """Set TEST_MODE for this process and those it starts, before anything reads it. Answers how to take it back.
 

@@ -2,8 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, MutableMapping
+
 from bridge.runtime.pool import Claim
 from bridge.testing import Gate
+
+
+class Haunted(MutableMapping[str, str]):
+    """An environment of which another thread unset a variable, between the list of the names and the first look."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = dict(variables)
+        self.seen = False
+
+    def __iter__(self) -> Iterator[str]:
+        yield from [*self._variables, *([] if self.seen else ["GONE"])]
+
+    def __getitem__(self, name: str) -> str:
+        self.seen = self.seen or name == "GONE"
+        return self._variables[name]
+
+    def __setitem__(self, name: str, value: str) -> None:
+        self._variables[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._variables[name]
+
+    def __len__(self) -> int:
+        return len(self._variables)
 
 
 class AnnouncedClaim(Claim):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dependency_injector import containers
+from dependency_injector.providers import Provider
 
 from bridge.container.graph import check, root_of
 from bridge.container.providers import (
@@ -26,6 +27,10 @@ from bridge.container.providers import (
 __all__ = ["BridgeContainer", "BridgeContainerInstance", "check"]
 
 
+FOLLOWING: Final = frozenset({"binding", "pool", "supervisor", "runtime"})
+"""Providers that can't be replaced by themselves."""
+
+
 class BridgeContainerInstance(containers.DynamicContainer):
     """A container: `with` and `async with` start and warm it, and close it."""
 
@@ -38,12 +43,14 @@ class BridgeContainerInstance(containers.DynamicContainer):
         """Replace defaults, as `BridgeContainer(adapter=...)` does.
 
         Raises:
-            TypeError: There is no such provider.
+            TypeError: There is no such provider, or it follows from the others.
         """
-        for name in overriding:
+        for name, value in overriding.items():
             if name not in self.providers:
                 known = ", ".join(sorted(self.providers.keys() - {"binding"}))
                 raise TypeError(f"a BridgeContainer has no provider {name!r}; it has {known}")
+            if name in FOLLOWING and not isinstance(value, Provider):  # those come along with a container's override
+                raise TypeError(f"{name} follows from the settings and the adapter: give those, as in settings={{...}}")
         return super().override_providers(**overriding)
 
     def __enter__(self) -> BridgeContainerInstance:
@@ -56,7 +63,17 @@ class BridgeContainerInstance(containers.DynamicContainer):
         self.bridge().__exit__(kind, error, trace)
 
     async def __aenter__(self) -> BridgeContainerInstance:
-        await asyncio.to_thread(self.bridge().__enter__)
+        bridge = self.bridge()
+        entry = asyncio.ensure_future(asyncio.to_thread(bridge.__enter__))
+        try:
+            await asyncio.shield(entry)
+        except BaseException:
+            if not entry.done():  # cancelled: the thread goes on, and would leave it open
+                await asyncio.to_thread(bridge.close, 0)  # ends its waiting
+                await asyncio.wait([entry])
+                if entry.cancelled() or entry.exception() is None:
+                    await asyncio.to_thread(bridge.close, 0)  # it was about to start when that was closed
+            raise
         return self
 
     async def __aexit__(
@@ -87,3 +104,10 @@ class BridgeContainer(containers.DeclarativeContainer):
     pool = PoolProvider(binding)
     runtime = RuntimeResource(binding)
     bridge = BridgeProvider(binding)
+
+    if TYPE_CHECKING:  # an instance is in truth one of `instance_type`
+
+        def __enter__(self) -> BridgeContainer: ...
+        def __exit__(self, *_: object) -> None: ...
+        async def __aenter__(self) -> BridgeContainer: ...
+        async def __aexit__(self, *_: object) -> None: ...

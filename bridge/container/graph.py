@@ -38,7 +38,7 @@ def check(container: Any) -> None:
     for keeper in providers.traverse(*container.providers.values(), types=list(KEEPERS)):
         if isinstance(keeper, RuntimeResource):
             continue
-        for scoped, way in _reached(keeper, ()):
+        for scoped, way in _reached(keeper, (), set()):
             name, role = _name(container, keeper), scoped.role
             through = "".join(f" through {_name(container, step)}" for step in way)
             raise ConfigurationError(
@@ -50,14 +50,15 @@ def check(container: Any) -> None:
 
 
 def _reached(
-    provider: providers.Provider[Any], way: tuple[providers.Provider[Any], ...]
+    provider: providers.Provider[Any], way: tuple[providers.Provider[Any], ...], seen: set[int]
 ) -> Iterator[tuple[ScopedProvider, tuple[providers.Provider[Any], ...]]]:
     """The scoped providers whose values a provider is given, and the providers between."""
     for related in provider.related:
         if isinstance(related, ScopedProvider):
             yield related, way
-        elif not isinstance(related, (*KEEPERS, *HAND_OVER)) and related not in way:
-            yield from _reached(related, (*way, related))
+        elif not isinstance(related, (*KEEPERS, *HAND_OVER)) and id(related) not in seen:
+            seen.add(id(related))  # once is enough: the ways through shared factories double with each layer
+            yield from _reached(related, (*way, related), seen)
 
 
 def _name(container: Any, wanted: Any) -> str:

@@ -21,7 +21,7 @@ from bridge.runtime import Runtime
 from bridge.runtime.pool import Pool
 from bridge.runtime.supervisor import Supervisor
 from bridge.schema import BridgeSettings
-from bridge.settings import mode_in_force
+from bridge.settings import forbidding, mode_in_force
 
 
 class _Copied:
@@ -73,9 +73,12 @@ class BindingProvider(providers.Provider[Binding]):
             raise ConfigurationError(
                 f"settings= takes a BridgeSettings, a mapping or a provider of one of them, not {given!r:.60}"
             )
+        changes: dict[str, Any] = {}
         if "test_mode" not in given.model_fields_set and (mode := mode_in_force("")) is not None:
-            given = given.with_changes({"test_mode": mode})
-        return given
+            changes["test_mode"] = mode
+        if (changes or given.test_mode is not None) and (forbidden := forbidding()) is not None:
+            changes["forbid_test_mode"] = forbidden
+        return given.with_changes(changes) if changes else given
 
     def _choice(self) -> Choice | None:
         provider = None if self.adapter is None else self.adapter.last_overriding

@@ -102,6 +102,7 @@ class Identity:
         return [thread.name, thread.daemon]
 
 
+@pytest.mark.thread_unsafe
 def test_a_handler_file_finds_its_neighbours_and_leaves_the_path_as_it_was(
     open_bridge: OpenBridge, tmp_path: Path
 ) -> None:
@@ -304,6 +305,7 @@ def test_a_goodbye_that_fails_is_logged(open_bridge: OpenBridge, caplog: pytest.
     assert "LookupError: never" in caplog.text
 
 
+@pytest.mark.thread_unsafe
 def test_an_adapter_that_was_handed_in_leaves_nothing_with_its_bridge(open_bridge: OpenBridge) -> None:
     """The channels await their threads: nobody has to close the adapter for that."""
     adapter = BridgeMockAdapter(fakes.Fake)

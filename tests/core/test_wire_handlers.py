@@ -119,6 +119,7 @@ def test_a_handler_is_loaded_by_name(importable: Path) -> None:
         loaded("wire_missing:Handler")
 
 
+@pytest.mark.thread_unsafe
 def test_a_handler_is_loaded_from_a_file(importable: Path) -> None:
     """As a script: its neighbours can be imported, and it can be found by its own name."""
     folder = importable / "deep"

@@ -62,7 +62,11 @@ def test_a_timeout_that_is_none_is_refused(timeout: object) -> None:
     [
         ({"sise": 2}, TypeError, "did you mean 'size'"),
         ({"adapter": "pythn_port"}, bridge.ConfigurationError, "did you mean 'python_port'"),
-        ({"adapter_options": {"a": 1}}, bridge.ConfigurationError, "'python_port' has no option 'a'"),
+        (
+            {"adapter": "python_port", "adapter_options": {"a": 1}},
+            bridge.ConfigurationError,
+            "'python_port' has no option 'a'",
+        ),
         ({"size": 0}, bridge.ConfigurationError, r"pool\.size"),
         ({"handler": "statistics"}, bridge.ConfigurationError, r"worker\.handler is given twice"),
         ({"worker": {"handler": "statistics"}}, bridge.ConfigurationError, r"worker\.handler is given twice"),
@@ -75,7 +79,7 @@ def test_a_timeout_that_is_none_is_refused(timeout: object) -> None:
         ({"env": {"": "x"}}, bridge.ConfigurationError, "'' can't be the name of a variable"),
         ({"env": {"A": "x\0"}}, bridge.ConfigurationError, r"worker\.env\.A has a NUL"),
         ({"env": {"A": "\ud800"}}, bridge.ConfigurationError, r"worker\.env\.A has a character"),
-        ({"size": 3000, "max_overflow": 4000}, bridge.ConfigurationError, "RLIMIT_NOFILE"),
+        ({"adapter": "python_port", "size": 3000, "max_overflow": 4000}, bridge.ConfigurationError, "RLIMIT_NOFILE"),
     ],
 )
 def test_a_wrong_keyword_of_connect_is_told_the_cure(

@@ -77,6 +77,7 @@ def test_what_a_page_shows_is_what_happens(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A reader who types in what the page says sees what the page says."""
+    monkeypatch.delenv("TEST_MODE", raising=False)  # who reads it has none
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     namespace: dict[str, object] = {"__name__": "__main__"}

@@ -14,8 +14,8 @@ import bridge.runtime.supervisor
 from bridge.adapters import bridge_mock, mock
 
 IMPORTED = (bridge.container, bridge.pytest_scopes, bridge.runtime.supervisor, bridge_mock, mock)
-REWRITING = "ignore::pytest.PytestAssertRewriteWarning"
-"""Of a run inside this one only: the package was imported before it."""
+PLAIN = ("-p", "no:cacheprovider", "-p", "no:randomly", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+"""Of a run inside this one: in order, where pytest-randomly is installed; the package was imported before it."""
 
 FAKE = """
 class Fake:
@@ -40,13 +40,13 @@ def no_test_mode(monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester) -> 
 def outcomes(pytester: pytest.Pytester, source: str, *arguments: str) -> dict[str, int]:
     """Run one test file; how its tests ended."""
     pytester.makepyfile(test_it="import pytest, bridge, threading\n" + source)
-    return pytester.runpytest_inprocess("-p", "no:cacheprovider", "-W", REWRITING, *arguments).parseoutcomes()
+    return pytester.runpytest_inprocess(*PLAIN, *arguments).parseoutcomes()
 
 
 def output(pytester: pytest.Pytester, source: str, *arguments: str) -> str:
     """Run one test file; what the run printed."""
     pytester.makepyfile(test_it="import pytest, bridge, threading\n" + source)
-    return pytester.runpytest_inprocess("-p", "no:cacheprovider", "-W", REWRITING, *arguments).stdout.str()
+    return pytester.runpytest_inprocess(*PLAIN, *arguments).stdout.str()
 
 
 def test_a_marker_puts_its_test_into_a_scope_and_no_other(pytester: pytest.Pytester) -> None:
@@ -134,6 +134,61 @@ def elsewhere(request):
 def test_in_a_thread(bridge_client):
     assert threading.current_thread() is not threading.main_thread()
     assert bridge_client.stats().adapter == "mock"
+""",
+    ) == {"passed": 1}
+
+
+def test_threads_that_a_runner_starts_around_a_test_are_in_its_scope(pytester: pytest.Pytester) -> None:
+    """pytest-run-parallel replaces the function at the end of the collection: ours must be inside its threads."""
+    pytester.makeconftest(
+        """
+import threading
+
+def pytest_collection_finish(session):
+    for item in session.items:
+        item.obj = in_threads(item.obj)
+
+def in_threads(function):
+    def run(**arguments):
+        errors = []
+        def work():
+            try:
+                function(**arguments)
+            except BaseException as error:
+                errors.append(error)
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        assert not errors, errors
+    return run
+"""
+    )
+    assert outcomes(
+        pytester,
+        """
+imported = bridge.BridgeContainer(settings={"adapter": "bridge_mock"})
+
+@pytest.mark.bridge_adapter("mock")
+def test_marked():
+    assert bridge.current_scope().label == "with_adapter('mock')"
+    assert imported.bridge().stats().adapter == "mock"
+""",
+    ) == {"passed": 1}
+
+
+def test_a_scope_that_a_fixture_of_the_test_opened_is_inside_its_marker(pytester: pytest.Pytester) -> None:
+    """Its settings hold in the test, with the marker's adapter. Fails when the function is put into the marker's."""
+    assert outcomes(
+        pytester,
+        """
+@pytest.fixture
+def large():
+    with bridge.with_settings(size=7):
+        yield
+
+@pytest.mark.bridge_adapter("mock", size=2)
+def test_it(large, bridge_client):
+    assert (bridge_client.stats().adapter, bridge_client.stats().size) == ("mock", 7)
 """,
     ) == {"passed": 1}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from bridge import BridgeSettings, ConfigurationError
 from bridge.settings import sort_keywords
+from tests.fakes import Haunted
 
 
 def test_defaults_are_overlaid_by_the_file_and_that_by_the_environment(
@@ -39,6 +41,16 @@ def test_building_settings_reads_no_environment(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("BRIDGE_POOL__SIZE", "3")
 
     assert BridgeSettings().pool.size == 4
+
+
+def test_a_variable_that_is_unset_meanwhile_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may change the environment while it is read. Fails, with a KeyError, when `_read` doesn't look
+    again."""
+    monkeypatch.setenv("BRIDGE_POOL__SIZE", "3")
+    monkeypatch.setattr("os.environ", unset_while_it_is_read := Haunted(os.environ))
+
+    assert BridgeSettings.load().pool.size == 3
+    assert unset_while_it_is_read.seen
 
 
 def test_a_second_bridge_has_a_prefix_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,9 +87,10 @@ def test_a_wrong_variable_is_an_error_that_names_the_cure(
 @pytest.mark.parametrize("variable", ["BRIDGE_PORT", "BRIDGE_SERVICE_HOST", "BRIDGE_PORT_80_TCP_ADDR"])
 def test_variables_of_somebody_else_are_left_alone(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kubernetes injects these for a Service called bridge."""
+    before = BridgeSettings.load()
     monkeypatch.setenv(variable, "tcp://10.0.0.1:80")
 
-    assert BridgeSettings.load() == BridgeSettings()
+    assert BridgeSettings.load() == before
 
 
 def test_settings_are_frozen() -> None:

@@ -53,7 +53,7 @@ def bare_modules(python: str) -> set[str]:
 
 def test_a_started_worker_has_imported_next_to_nothing(visitor: str) -> None:
     """The start of a worker isn't slowed down by imports that its handler doesn't need."""
-    with bridge.connect(visitor, size=1) as b:
+    with bridge.connect(visitor, adapter="python_port", size=1) as b:
         loaded = set(b.call("modules"))
 
     assert loaded - bare_modules(sys.executable) <= AT_START | {"bridge_handler_visitor"}
@@ -65,7 +65,7 @@ def test_the_worker_serves_on_every_other_python(minor: int, visitor: str) -> No
     python = interpreters.find(minor)
     if python is None:
         pytest.skip(f"no python3.{minor} is installed")
-    with bridge.connect(visitor, size=1, python=python) as b:
+    with bridge.connect(visitor, adapter="python_port", size=1, python=python) as b:
         version, doubled, loaded = b.call("version"), b.call("double", ["ab"]), b.call("modules")
 
     assert version == [3, minor]
@@ -79,7 +79,8 @@ def test_the_contracts_handler_is_served_by_every_other_python(minor: int) -> No
     python = interpreters.find(minor)
     if python is None:
         pytest.skip(f"no python3.{minor} is installed")
-    with bridge.connect(f"{contract_handler.__file__}:ContractHandler", size=1, python=python) as b:
+    handler = f"{contract_handler.__file__}:ContractHandler"
+    with bridge.connect(handler, adapter="python_port", size=1, python=python) as b:
         assert b.call("keep", [1]) == [1]
         assert b.call("letters", [3]) == "xxx"
 

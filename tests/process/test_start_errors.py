@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from bridge import BridgeError, CircuitOpen, WorkerStartError
+from tests.fakes import Haunted
 from tests.process.conftest import Connect
 from tests.process.rogue import Rogue
 
@@ -153,3 +155,15 @@ def test_a_start_that_fails_once_costs_no_more_than_one_error(connect: Connect, 
     assert b.call("echo", [1]) == 1
     assert b.health().breaker == "closed"
     assert b.health().last_error is None
+
+
+def test_a_variable_that_another_thread_unsets_meanwhile_is_no_failed_start(
+    connect: Connect, handlers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment is global; a worker starts with what is left of it. Fails when `_environment` copies it at one
+    go: each start is a KeyError then."""
+    b = connect(f"{handlers}:Echo", adapter="python_port")
+    monkeypatch.setattr("os.environ", unset_while_it_is_read := Haunted(os.environ))
+
+    assert b.call("echo", [1]) == 1
+    assert unset_while_it_is_read.seen

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
+from bridge.adapters.bridge_mock import BridgeMockAdapter
 from bridge.contract import WorkerSpec
 from bridge.core.fleet import Admit, Member, Refuse
 from bridge.errors import CallCancelled, CircuitOpen, PoolClosed, WorkerStartError
 from bridge.runtime import Runtime, RuntimeState, calls
+from bridge.runtime.poller import Poller
 from bridge.runtime.pool import Claim
 from bridge.runtime.supervisor import SupervisorPolicy
 from bridge.testing import FakeClock, Gate, ScriptedAdapter, ScriptedChannel
@@ -334,3 +337,29 @@ def test_a_forked_child_drops_what_it_can_and_starts_anew(make_runtime: MakeRunt
     assert runtime.supervisor is not inherited
     runtime.start()
     assert calls.call(runtime, "go", None, 5) == 2
+
+
+def test_callers_who_start_at_once_share_one_poller(make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a thread of its own the supervisor is started by whoever comes first, perhaps by two. Fails when the
+    poller that was made last counts: workers that the replaced one watches are never heard."""
+    made: list[Poller] = []
+    both = threading.Barrier(2)
+
+    class Slow(Poller):
+        def __init__(self) -> None:
+            with suppress(threading.BrokenBarrierError):
+                both.wait(0.1)  # for a second one that is being made at the same time
+            super().__init__()
+            made.append(self)
+
+    monkeypatch.setattr("bridge.runtime.poller.Poller", Slow)
+    runtime = make_runtime(BridgeMockAdapter(lambda: None))
+    threads = [threading.Thread(target=runtime.start) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+
+    assert runtime.supervisor.poller in made
+    runtime.warm()
+    made.clear()
