@@ -390,7 +390,7 @@ class Supervisor:
         if process is None or (fd := process.stderr_fileno()) is None:
             return
         lines = process.drain_stderr()
-        if process.stderr_fileno() is None and self.poller is not None:
-            self.poller.unwatch_closed(fd)
+        if process.stderr_fileno() is None:
+            self._lookout.unwatch(fd)
         for line in lines:
             say(stderr_log.info, "%s", line, extra={"bridge": self._spec.name, "worker_pid": worker.info.pid})
