@@ -156,7 +156,7 @@ def test_the_callers_main_module_is_never_imported_again(tmp_path: Path, handler
     script.write_text(
         "import bridge, sys\n"
         "print('the script runs', flush=True)\n"
-        f"with bridge.connect({handlers + ':Echo'!r}, size=2) as b:\n"
+        f"with bridge.connect({handlers + ':Echo'!r}, adapter='python_port', size=2) as b:\n"
         "    print([b.call('add', [i, 1]) for i in range(4)])\n"
     )
     done = subprocess.run(
