@@ -13,7 +13,7 @@ from itertools import count
 from math import isfinite
 from typing import Any, Final
 
-from bridge.answers import Shape, check_answer, reply_of, reply_with
+from bridge.answers import RAISED, Shape, check_answer, reply_of, reply_with
 from bridge.contract import Capability, Reply, Request, WorkerGone, WorkerInfo, WorkerSpec
 from bridge.errors import CapabilityError, ConfigurationError, UnexpectedCall, WorkerStartError
 from bridge.inprocess import find_here, make_here
@@ -139,8 +139,8 @@ class MockAdapter:
                 named = isinstance(target, str)
                 fake = make_here(find_here(target, spec.path), spec.options, fake=True, named=named)
                 hooks_of(fake).get("on_start", bool)()
-        except (Exception, SystemExit) as error:
-            fields = describe(error)
+        except RAISED as error:
+            fields = describe(error, RAISED)
             raise WorkerStartError(
                 "handler",
                 f"{fields['type']}: {fields['message']}",

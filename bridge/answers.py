@@ -19,7 +19,6 @@ from bridge.core.messages import error_of
 from bridge.errors import BridgeError, CallError, ConfigurationError
 from bridge.worker import (
     NO_COMMAND,
-    TOO_LARGE,
     arguments_fault,
     commands_of,
     decode_json,
@@ -78,7 +77,7 @@ def reply_with(answer: Any, request: Request, limit: int) -> Reply | None:
     if isinstance(answer, BridgeError):
         return Reply(request.call_id, error=copy(answer))
     if isinstance(answer, BaseException):
-        return _failed({"kind": "raised", **describe(answer)}, request)
+        return _failed({"kind": "raised", **describe(answer, RAISED)}, request)
     if not callable(answer):
         return _returned(answer, request, limit)
     try:
@@ -86,7 +85,7 @@ def reply_with(answer: Any, request: Request, limit: int) -> Reply | None:
     except BridgeError as error:
         return Reply(request.call_id, error=copy(error))
     except RAISED as error:
-        return _failed(fault_of(error, answer, request.args), request)
+        return _failed(fault_of(error, answer, request.args, RAISED), request)
     return _returned(value, request, limit)
 
 
@@ -95,14 +94,12 @@ def reply_of(function: Callable[..., Any], request: Request, limit: int) -> Repl
     try:
         value = invoke(function, request.args)
     except RAISED as error:
-        return _failed(fault_of(error, function, request.args), request)
+        return _failed(fault_of(error, function, request.args, RAISED), request)
     return _returned(value, request, limit)
 
 
 def _returned(value: Any, request: Request, limit: int) -> Reply:
-    fault, body = result_of(value)
-    if fault is None and len(body) > limit:
-        fault = {"kind": "result", "message": TOO_LARGE % (len(body), limit)}
+    fault, body = result_of(value, limit, RAISED)
     return Reply(request.call_id, decode_json(body)) if fault is None else _failed(fault, request)
 
 

@@ -25,8 +25,7 @@ HEADER = struct.Struct("<BBHIQ")
 HELLO, START, READY, FAILED, CALL, HOOK, RESULT, ERROR, STOP = range(0xB1, 0xBA)
 """Kinds. They begin where no ASCII text can, so that a stray print is seen for what it is at its first byte."""
 CODEC_NONE, CODEC_JSON = 0, 1
-READ_SIZE = 65536
-MAX_TEXT = 65536  # characters of a message or a traceback that travel; more would only fill the caller's log
+READ_SIZE = MAX_TEXT = 65536  # bytes; characters of a message or a traceback: more would only fill the caller's log
 
 
 class NotEncodable(TypeError):
@@ -38,10 +37,6 @@ def pack(kind: int, call_id: int, body: bytes = b"", codec: int = CODEC_NONE) ->
     return HEADER.pack(kind, codec, 0, len(body), call_id) + body
 
 
-def _refuse(_value: "Any") -> "NoReturn":
-    raise TypeError
-
-
 try:
     import _json
 
@@ -51,17 +46,16 @@ try:
         parse_float, parse_int = float, int
         parse_constant = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}.__getitem__
 
-    # No circle check: a circle ends as RecursionError, and the check costs on each container.
-    _encode = _json.make_encoder(None, _refuse, _json.encode_basestring_ascii, None, ":", ",", False, False, True)
+    # No circle check: a circle ends as RecursionError, and checks cost. str.upper: TypeError for all that isn't text.
+    _encode = _json.make_encoder(None, str.upper, _json.encode_basestring_ascii, None, ":", ",", False, False, True)
     _scan = _json.make_scanner(_Reading)  # type: ignore[arg-type]
 except ImportError:  # an interpreter without the accelerator: slower to start, same values
     import json
 
-    _encode = json.JSONEncoder(check_circular=False, separators=(",", ":"), default=_refuse).iterencode  # type: ignore[assignment]
+    _encode = json.JSONEncoder(check_circular=False, separators=(",", ":"), default=str.upper).iterencode  # type: ignore[assignment]
     _scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
-_SCALARS = frozenset((str, int, float, bool, type(None)))
-_TEXT = frozenset((str,))
+_SCALARS, _TEXT = frozenset((str, int, float, bool, type(None))), frozenset((str,))
 
 
 def _keys_are_text(value: "Any") -> bool:
@@ -92,10 +86,9 @@ def encode_json(value: "Any", root: str) -> bytes:
 def _find_fault(value: "Any", path: str) -> str:
     """Where the value can't travel, why, and the cure; empty when it can."""
     if isinstance(value, dict):
-        for key in value:
-            if not isinstance(key, str):
-                kind = type(key).__name__
-                return "%s has the key %.99r of type %s; use str(key), or send a list of pairs" % (path, key, kind)
+        if odd := [key for key in value if not isinstance(key, str)]:
+            kind = type(odd[0]).__name__
+            return "%s has the key %.99r of type %s; use str(key), or send a list of pairs" % (path, odd[0], kind)
         steps = [((".%s" if key.isidentifier() else "[%.99r]") % key, item) for key, item in value.items()]
     elif isinstance(value, (list, tuple)):
         steps = [("[%d]" % index, item) for index, item in enumerate(value)]
@@ -130,7 +123,7 @@ def decode_json(data: "Any") -> "Any":
 
 
 def _type_name(kind: type) -> str:
-    return kind.__qualname__ if kind.__module__ == "builtins" else kind.__module__ + "." + kind.__qualname__
+    return kind.__qualname__ if kind.__module__ == "builtins" else "%s.%s" % (kind.__module__, kind.__qualname__)
 
 
 # -- Reading and writing -----------------------------------------------------------------------------------
@@ -144,15 +137,13 @@ class Pipes:
     """The two data descriptors. The only reader and the only writer is the thread that serves."""
 
     def __init__(self, request: int, reply: int, put: "Callable[[int, Any], int]" = os.write) -> None:
-        self.request, self.reply, self._put = request, reply, put
-        self._pending = b""
+        self.request, self.reply, self._put, self._pending = request, reply, put, b""
 
     def read(self) -> "Tuple[int, int, Any]":
         """Wait for one whole frame: kind, call id, body."""
         data = self._pending
         while len(data) < 16:
-            more = os.read(self.request, READ_SIZE)
-            if not more:
+            if not (more := os.read(self.request, READ_SIZE)):
                 raise HungUp
             data += more
         kind, _codec, _flags, length, call_id = HEADER.unpack_from(data)
@@ -160,12 +151,10 @@ class Pipes:
         self._pending = data[end:]
         if len(data) >= end:
             return kind, call_id, data[16:end]
-        body = bytearray(length)
-        filled = len(data) - 16
+        body, filled = bytearray(length), len(data) - 16
         body[:filled] = data[16:]
         while filled < length:
-            count = os.readv(self.request, [memoryview(body)[filled:]])
-            if not count:
+            if not (count := os.readv(self.request, [memoryview(body)[filled:]])):
                 raise HungUp
             filled += count
         return kind, call_id, body
@@ -208,8 +197,7 @@ def silence() -> None:
 
 def arm_lifeline(fd: int) -> None:
     """Let the kernel kill this process group when the last writer of the pipe `fd` is gone, C code that holds the GIL
-    too. The pipe is opened anew: owner and signal belong to the open file, which the workers of a pool would share.
-    """
+    too. The pipe is opened anew: owner and signal belong to the open file, which the workers of a pool would share."""
     mine = os.open("/proc/self/fd/%d" % fd, os.O_RDONLY | os.O_NONBLOCK)
     os.close(fd)
     fcntl.fcntl(mine, fcntl.F_SETSIG, 9)
@@ -226,7 +214,6 @@ def arm_lifeline(fd: int) -> None:
 
 HOOKS = frozenset(("on_start", "on_session_start", "on_session_end", "on_health", "on_reset", "on_close"))
 NO_COMMAND = "the handler has no such command; it has: %s"
-TOO_LARGE = "the result has %d bytes, over max_frame_bytes=%d; return less, or raise the limit"
 
 
 def load(start: "Dict[str, Any]") -> "Any":
@@ -286,57 +273,69 @@ def invoke(function: "Callable[..., Any]", args: "Any") -> "Any":
     return function(**args) if type(args) is dict else function(*args or ())
 
 
-def result_of(value: "Any") -> "Tuple[Optional[Dict[str, str]], bytes]":
+def result_of(value: "Any", limit: int, survive: "Any" = BaseException) -> "Tuple[Optional[Dict[str, str]], bytes]":
     """The fields of an ERROR frame if the value can't travel, and the body of a RESULT frame if it can."""
     try:
-        return None, encode_json(value, "result")
-    except Exception as refused:  # NotEncodable, or a value that another thread changes meanwhile
-        if hasattr(value, "cr_frame"):
-            value.close()  # an un-awaited coroutine would be warned about in the handler's name
-        return {"kind": "result", "message": str(refused)}, b""
+        body = encode_json(value, "result")
+        if len(body) <= limit:
+            return None, body
+        refused = "the result has %d bytes, over max_frame_bytes=%d; return less, or raise the limit" % (
+            len(body),
+            limit,
+        )
+    except NotEncodable as error:
+        if type(value).__name__ == "coroutine":
+            value.close()  # an un-awaited one would be warned about in the handler's name
+        refused = str(error)
+    except survive as error:  # whatever a class of the handler's does when it is looked at
+        refused = "encoding it raised %(type)s: %(message)s" % describe(error, survive)
+    return {"kind": "result", "message": refused}, b""
 
 
-def fault_of(error: BaseException, function: "Callable[..., Any]", args: "Any") -> "Dict[str, str]":
+def fault_of(error: BaseException, function: "Any", args: "Any", survive: "Any" = BaseException) -> "Dict[str, str]":
     """What `invoke` raised, as the fields of an ERROR frame."""
     fault = arguments_fault(error, function, args) if isinstance(error, TypeError) else None
-    return dict(describe(error), kind="raised") if fault is None else {"kind": "arguments", "message": fault}
+    return dict(describe(error, survive), kind="raised") if fault is None else {"kind": "arguments", "message": fault}
 
 
 def arguments_fault(error: TypeError, function: "Callable[..., Any]", args: "Any") -> "Optional[str]":
     """What is wrong with the arguments, or None when the handler itself raised this TypeError."""
+    from contextlib import suppress
     from inspect import signature, unwrap
     from traceback import walk_tb
 
     ran = [frame.f_code for frame, _line in walk_tb(error.__traceback__)]
     if any(code is getattr(unwrap(function), "__code__", None) for code in ran):
         return None  # its own lines ran: what a decorator passed on to them isn't the caller's
-    try:
-        signature(function).bind(**args) if isinstance(args, dict) else signature(function).bind(*args or ())
-    except TypeError as fault:
-        return "%s; it takes %s" % (fault, signature(function))
-    except ValueError:  # many C functions have no signature
-        pass
+    with suppress(Exception):  # many C functions have no signature, and anybody may define an odd one
+        takes = signature(function)
+        try:
+            takes.bind(**args) if isinstance(args, dict) else takes.bind(*args or ())
+        except TypeError as fault:
+            return "%s; it takes %s" % (fault, takes)
     return str(error) if ran and ran[-1] is invoke.__code__ else None
 
 
-def describe(error: BaseException) -> "Dict[str, str]":
-    """An exception as data. Our own frames are left out of its traceback."""
-    from traceback import format_exception
+def describe(error: BaseException, survive: "Any" = BaseException) -> "Dict[str, str]":
+    """An exception as data, whatever it raises of `survive` when it is looked at. Our own frames are left out."""
+    from traceback import format_exception, format_tb
 
-    trace = error.__traceback__
+    trace, kind = error.__traceback__, _type_name(type(error))
     while trace is not None and "__scoped_bridge__" in trace.tb_frame.f_globals:
         trace = trace.tb_next
     try:
         message = str(error)
-    except Exception as broken:
+    except survive as broken:
         message = "(its __str__ raised %s)" % type(broken).__name__
-    text = "".join(format_exception(type(error), error, trace))
-    return {"type": _type_name(type(error)), "message": message, "traceback": text}
+    try:
+        text = "".join(format_exception(type(error), error, trace))
+    except survive:  # a SyntaxError with odd fields, a class without a module
+        text = "Traceback:\n%s%s: %s\n" % ("".join(format_tb(trace)), kind, message)
+    return {"type": kind, "message": message, "traceback": text}
 
 
-def serve(pipes: Pipes, handler: "Any", limit: int) -> "NoReturn":
+def serve(pipes: Pipes, tables: "Dict[int, Dict[str, Callable[..., Any]]]", limit: int) -> "NoReturn":
     """Answer calls until the caller hangs up. Each call gets exactly one terminal frame with its id."""
-    tables = {CALL: commands_of(handler), HOOK: hooks_of(handler)}
     while True:
         kind, call_id, body = pipes.read()
         if kind not in tables:
@@ -345,17 +344,18 @@ def serve(pipes: Pipes, handler: "Any", limit: int) -> "NoReturn":
 
 
 def _answer(commands: "Dict[str, Callable[..., Any]]", call_id: int, body: bytes, limit: int) -> bytes:
-    command, args = decode_json(body)
+    try:
+        command, args = decode_json(body)
+    except (ValueError, RecursionError) as error:  # what one Python can write another can be unable to read
+        return fault_frame(ERROR, call_id, limit, kind="arguments", message="the worker can't read them: %s" % error)
     function = commands.get(command)
     if function is not None:
         try:
-            fault, body = result_of(invoke(function, args))
+            fault, body = result_of(invoke(function, args), limit)
         except BaseException as error:  # sys.exit() in a handler is an answer like any other
             fault = fault_of(error, function, args)
     else:
         fault = {"kind": "command", "message": NO_COMMAND % (", ".join(sorted(commands)) or "none")}
-    if fault is None and len(body) > limit:
-        fault = {"kind": "result", "message": TOO_LARGE % (len(body), limit)}
     if fault is not None:
         return fault_frame(ERROR, call_id, limit, **fault)
     return HEADER.pack(RESULT, CODEC_JSON, 0, len(body), call_id) + body
@@ -370,22 +370,22 @@ def fault_frame(frame: int, call_id: int, limit: int, **fields: str) -> bytes:
 
 def converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> None:
     """The worker's side of one conversation, from HELLO to the end; `make` turns the fields of START into a handler."""
-    version = "%d.%d.%d" % sys.version_info[:3]
-    hello = {"protocol": PROTOCOL, "pid": os.getpid(), "python": version, "executable": sys.executable}
-    hooks: "Dict[str, Callable[[], Any]]" = {}
+    hello = {"protocol": PROTOCOL, "pid": os.getpid(), "executable": sys.executable}
+    hello["python"] = "%d.%d.%d" % sys.version_info[:3]
+    tables: "Dict[int, Dict[str, Callable[..., Any]]]" = {HOOK: {}}
     try:
         pipes.write(pack(HELLO, 0, encode_json(hello, "hello"), CODEC_JSON))
         start = decode_json(pipes.read()[2])
         try:
             handler = make(start)
             hooks_of(handler).get("on_start", bool)()
+            tables = {CALL: commands_of(handler), HOOK: hooks_of(handler)}
         except BaseException as error:  # whatever it is, the caller shall read it
             return pipes.write(fault_frame(FAILED, 0, start["max_frame_bytes"], **describe(error)))
-        hooks = hooks_of(handler)
-        pipes.write(pack(READY, 0, encode_json({"hooks": sorted(hooks)}, "ready"), CODEC_JSON))
-        serve(pipes, handler, start["max_frame_bytes"])
+        pipes.write(pack(READY, 0, encode_json({"hooks": sorted(tables[HOOK])}, "ready"), CODEC_JSON))
+        serve(pipes, tables, start["max_frame_bytes"])
     except HungUp:  # if before it was ready, nobody is left to tell
-        hooks.get("on_close", bool)()
+        tables[HOOK].get("on_close", bool)()
 
 
 def main(argv: "List[str]") -> None:

@@ -66,9 +66,17 @@ def decode_reply(kind: int, body: Body, command: str, pid: int | None) -> Any:
         CallError: Unknown command, wrong arguments, or a result that can't travel.
         ProtocolError: The body isn't what a worker of ours sends.
     """
-    value = _decode(body, pid)
     if kind == RESULT:
-        return value
+        try:
+            return decode_json(body)
+        except RecursionError:
+            detail = "the result is nested too deeply for this Python; return a flatter value"
+        except ValueError as error:
+            if "set_int_max_str_digits" not in str(error):
+                raise _no_json(error, pid) from None
+            detail = f"the result has an integer that is too long for this Python; return it as text ({error})"
+        raise CallError("result", detail, command=command, side="handler") from None
+    value = _decode(body, pid)
     raise error_of(value, command, pid)
 
 
@@ -138,4 +146,8 @@ def _decode(body: Body, pid: int | None) -> Any:
     try:
         return decode_json(body)
     except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"a body that isn't JSON ({error})", pid=pid) from None
+        raise _no_json(error, pid) from None
+
+
+def _no_json(error: Exception, pid: int | None) -> ProtocolError:
+    return ProtocolError(f"a body that isn't JSON ({error})", pid=pid)

@@ -175,11 +175,12 @@ class Supervisor:
             del poller
 
     def _step(self) -> None:
+        self._inbox.empty()  # first: once it is closing, what a signal cut short isn't replaced any more
         if not self._threaded:
-            self._mend(self._clock())  # before the events, which take for granted that every member has a worker
+            self._mend(self._clock())
             if self.poller is not None:
                 self.poller.poll(0)
-        self._inbox.empty()
+            self._inbox.empty()
         now = self._clock()
         self._perform(self.fleet.tick(now))
         if now >= self._guard.at and self.poller is not None and not self.fleet.closing:

@@ -70,11 +70,15 @@ def test_a_malformed_error_frame_is_a_protocol_error(good: dict[str, Any]) -> No
         assert len(str(caught.value)) < 400
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"nope", b"1 2", b" 1", b'"\xff"', b"[" * 100_000, b"9" * 5000])
+BEYOND_THIS_PYTHON = (b"[" * 100_000, b"9" * 5000)
+"""What it can't read for its own limits, whether it is JSON or not."""
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"nope", b"1 2", b" 1", b'"\xff"', *BEYOND_THIS_PYTHON])
 def test_a_body_that_is_not_json_is_a_protocol_error(body: bytes) -> None:
     """Neither ValueError, UnicodeDecodeError nor RecursionError gets out. Fails when `_decode` catches less."""
     for decode in (
-        lambda: decode_reply(RESULT, body, "run", 42),
+        lambda: decode_reply(ERROR if body in BEYOND_THIS_PYTHON else RESULT, body, "run", 42),
         lambda: decode_reply(ERROR, body, "run", 42),
         lambda: decode_hello(body),
         lambda: decode_ready(body, 42),
@@ -143,3 +147,13 @@ def test_a_malformed_failed_is_a_protocol_error() -> None:
     for value in broken(FAILED_FIELDS):
         with pytest.raises(ProtocolError):
             decode_failed(json.dumps(value).encode(), "m:H", 7)
+
+
+@pytest.mark.parametrize("body", BEYOND_THIS_PYTHON)
+def test_a_result_beyond_the_limits_of_this_python_is_the_handlers_error(body: bytes) -> None:
+    """The worker kept the protocol; what it sent is too deep, or too long a number, to be read here. Fails when it is
+    called a ProtocolError: an honest worker, and its loaded model, would be killed for it."""
+    with pytest.raises(CallError, match=r"the result .* for this Python; return") as caught:
+        decode_reply(RESULT, body, "run", 42)
+
+    assert (caught.value.kind, caught.value.side) == ("result", "handler")

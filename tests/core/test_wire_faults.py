@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-from bridge.worker import ERROR, HEADER, MAX_TEXT, _answer, arguments_fault, decode_json, describe, fault_frame, invoke
+from bridge.worker import (
+    ERROR,
+    HEADER,
+    MAX_TEXT,
+    _answer,
+    arguments_fault,
+    decode_json,
+    describe,
+    fault_frame,
+    invoke,
+    result_of,
+)
 
 # -- Exceptions as data ------------------------------------------------------------------------------------
 
@@ -50,6 +61,78 @@ def test_an_exception_whose_text_raises_is_described_all_the_same() -> None:
 
     assert fields["type"] == f"{__name__}.Unspeakable"
     assert fields["message"] == "(its __str__ raised RuntimeError)"
+
+
+class WithoutModule(Exception):
+    """As made by some libraries."""
+
+    __module__ = None  # type: ignore[assignment]
+
+
+class OddSyntax(SyntaxError):
+    """Its fields aren't what traceback expects."""
+
+    def __init__(self) -> None:
+        super().__init__("odd", ("file", 1, 1, "text"))
+        self.lineno, self.offset = "x", "q"  # type: ignore[assignment]
+
+
+class Interrupting(Exception):
+    """To ask for its text ends the asker."""
+
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("kind", [WithoutModule, OddSyntax, Interrupting])
+def test_an_exception_of_any_make_is_described_with_its_traceback(kind: type[Exception]) -> None:
+    """Whatever is wrong with it, its line is told. Fails when `describe` trusts the class's module, lets
+    `format_exception` raise, or survives less than a BaseException."""
+
+    def fail() -> None:
+        raise kind()
+
+    fields = describe(caught(fail))
+
+    assert fields["type"].endswith(kind.__qualname__)
+    assert "in fail" in fields["traceback"]
+
+
+def test_who_describes_in_a_callers_thread_lets_an_interrupt_pass() -> None:
+    """A mock's caller may be interrupted there. Fails when `survive` isn't asked."""
+    with pytest.raises(KeyboardInterrupt):
+        describe(Interrupting(), Exception)
+
+
+class Hostile(dict[str, object]):
+    """A result that ends whoever looks into it."""
+
+    def values(self) -> NoReturn:
+        raise SystemExit(3)
+
+
+def test_a_result_that_raises_while_it_is_encoded_is_the_handlers_error() -> None:
+    """Of whatever kind. Fails when `result_of` catches Exception only."""
+    fault, _ = result_of(Hostile(a=1), 2**20)
+
+    assert fault == {"kind": "result", "message": "encoding it raised SystemExit: 3"}
+
+
+def test_arguments_that_the_worker_cannot_read_are_an_answer() -> None:
+    """What one Python writes another may be unable to read. Fails (with a RecursionError) when `_answer` doesn't guard
+    its decoding: the worker would die of it."""
+    frame = _answer({}, 7, b'["echo",' + b"[" * 100_000 + b"]" * 100_000 + b"]", 2**20)
+
+    assert HEADER.unpack_from(frame)[0] == ERROR
+    assert decode_json(frame[HEADER.size :])["kind"] == "arguments"
+
+
+def test_a_callable_with_an_odd_signature_is_no_more_than_that() -> None:
+    """Fails when `arguments_fault` lets what `signature` raises pass."""
+    function = counting(plain)
+    function.__signature__ = 5  # type: ignore[attr-defined]
+
+    assert arguments_fault(caught_type_error(function, [1, 2, 3]), function, [1, 2, 3]) is None
 
 
 def test_a_described_exception_shows_the_handlers_lines_alone() -> None:

@@ -197,6 +197,34 @@ def test_a_reader_that_went_away_causes_no_traceback(words: list[str]) -> None:
     assert (done.returncode, done.stderr) == (exits.UNREAD, b"")
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", [["--help"], ["call", "--help"], ["call", "json", "dumps", "[1]"]])
+def test_an_output_that_cannot_be_written_is_one_line_and_a_code_of_its_own(words: list[str], unbuffered: str) -> None:
+    """A full disk, for instance; help is no exception. Fails when only BrokenPipeError is expected of a stream, or when
+    argparse writes by itself."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "bridge", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )
+
+    told = "scoped-bridge: <stdout> can't be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (exits.UNWRITABLE, told)
+
+
+@pytest.mark.parametrize(("words", "code"), [(["call", "no/such/file.py:Class", "x"], 2), (["call", "math", "pi"], 3)])
+def test_an_error_that_cannot_be_told_keeps_its_code(words: list[str], code: int) -> None:
+    """Where stderr can't be written, the exit code is all that is left. Fails when that failure counts for more."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "bridge", *words], stderr=full, stdout=-1, cwd=ROOT)
+
+    assert (done.returncode, done.stdout) == (code, b"")
+
+
 def test_nothing_but_the_paragraph_is_on_stderr_when_a_worker_dies(handlers: str) -> None:
     """The supervisor's warning about the same death isn't printed beside the error; crash and code are real."""
     words = [sys.executable, "-m", "bridge", "call", f"{handlers}:Echo", "crash"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +68,17 @@ def test_a_timeout_that_is_none_is_refused(timeout: object) -> None:
             "'python_port' has no option 'a'",
         ),
         ({"size": 0}, bridge.ConfigurationError, r"pool\.size"),
+        ({"handler": "statistics"}, bridge.ConfigurationError, r"worker\.handler is given twice"),
+        ({"worker": {"handler": "statistics"}}, bridge.ConfigurationError, r"worker\.handler is given twice"),
+        ({"adapter": "python_port", "spec": 5}, bridge.ConfigurationError, "spec is a bridge.WorkerSpec, not 5"),
+        ({"python": ""}, bridge.ConfigurationError, r"worker\.python is empty"),
+        ({"python": "/bin/p\0"}, bridge.ConfigurationError, r"worker\.python has a NUL"),
+        ({"cwd": "a\0b"}, bridge.ConfigurationError, r"worker\.cwd has a NUL"),
+        ({"path": ["a\0b"]}, bridge.ConfigurationError, r"worker\.path\.0 has a NUL"),
+        ({"env": {"A=B": "x"}}, bridge.ConfigurationError, "'A=B' can't be the name of a variable"),
+        ({"env": {"": "x"}}, bridge.ConfigurationError, "'' can't be the name of a variable"),
+        ({"env": {"A": "x\0"}}, bridge.ConfigurationError, r"worker\.env\.A has a NUL"),
+        ({"env": {"A": "\ud800"}}, bridge.ConfigurationError, r"worker\.env\.A has a character"),
         ({"adapter": "python_port", "size": 3000, "max_overflow": 4000}, bridge.ConfigurationError, "RLIMIT_NOFILE"),
     ],
 )
@@ -83,6 +95,27 @@ def test_a_handler_that_cannot_be_named_so_is_refused_at_once(handler: object) -
     """Before a process is started."""
     with pytest.raises(bridge.ConfigurationError, match="handler"):
         bridge.connect(handler)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("python", "expected"),
+    [
+        ("./bin/python", "{here}/bin/python"),
+        ("bin/../python", "{here}/python"),
+        ("venv:.venv", "{here}/.venv/bin/python"),
+        ("/usr/bin/python3", "/usr/bin/python3"),
+        ("python3", "python3"),
+    ],
+)
+def test_a_relative_interpreter_is_that_of_the_directory_it_was_named_in(
+    python: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither `cwd=` nor a later chdir changes which one it is; a bare name is looked up on PATH. Fails when
+    `_interpreter` leaves it as it is."""
+    monkeypatch.chdir(tmp_path)
+    b = bridge.connect("math", python=python, cwd="/")
+
+    assert b._source.peek().spec.python == expected.format(here=tmp_path)
 
 
 def test_an_instance_takes_no_options_of_its_own() -> None:

@@ -68,6 +68,10 @@ def test_a_second_bridge_has_a_prefix_of_its_own(monkeypatch: pytest.MonkeyPatch
         ("BRIDGE_POOL__SIZ", "3", r"pool\.siz is no setting; did you mean 'size'"),
         ("BRIDGE_ADAPTOR", "x", r"BRIDGE_ADAPTOR is no setting; did you mean BRIDGE_ADAPTER\?"),
         ("BRIDGE_WORKER__OPTIONS", "{", r"written as JSON"),
+        ("BRIDGE_WORKER__PYTHON", "", r"worker\.python is empty"),
+        ("BRIDGE_WORKER__ENV__OMP_NUM_THREADS", "1", r"""BRIDGE_WORKER__ENV='{"OMP_NUM_THREADS": \.\.\.}'"""),
+        ("BRIDGE_WORKER__OPTIONS__Model", "x", r"""BRIDGE_WORKER__OPTIONS='{"Model": \.\.\.}'"""),
+        ("bridge_adapter_options__A", "x", r"""BRIDGE_ADAPTER_OPTIONS='{"A": \.\.\.}'"""),
     ],
 )
 def test_a_wrong_variable_is_an_error_that_names_the_cure(
@@ -93,6 +97,28 @@ def test_settings_are_frozen() -> None:
     """They can't change under the pool."""
     with pytest.raises(ValidationError, match="frozen"):
         setattr(BridgeSettings().pool, "size", 3)  # noqa: B010
+
+
+@pytest.mark.parametrize(
+    ("defaults", "message"),
+    [
+        ({"_env_file": "x"}, r"_env_file is no setting; a file is named by load\(env_file=\.\.\.\)"),
+        ({"_env_prefix": "X_"}, "_env_prefix is no setting"),
+        ([1], r"a mapping or a BridgeSettings, not \[1\]"),
+    ],
+)
+def test_defaults_are_settings_and_nothing_else(defaults: object, message: str) -> None:
+    """pydantic-settings has options of its own, which aren't ours. Fails when they reach it."""
+    with pytest.raises(ConfigurationError, match=message):
+        BridgeSettings.load(defaults)  # type: ignore[arg-type]
+
+
+def test_a_mapping_can_be_validated_as_pydantic_does_it() -> None:
+    """With our error, told once. Fails when pydantic's own leaves, or ours is told inside another."""
+    assert BridgeSettings.model_validate({"pool": {"size": 3}}).pool.size == 3
+    with pytest.raises(ConfigurationError) as caught:
+        BridgeSettings.model_validate({"pool": {"size": 0}})
+    assert str(caught.value).startswith("settings: pool.size: ")
 
 
 def test_changes_are_validated_as_a_whole() -> None:

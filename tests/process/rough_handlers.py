@@ -50,6 +50,16 @@ class Rough:
     def large(self, size: int) -> str:
         return "x" * size
 
+    def deep(self, levels: int) -> list[Any]:
+        sys.setrecursionlimit(levels * 10)
+        value: list[Any] = []
+        for _ in range(levels):
+            value = [value]
+        return value
+
+    def exec_a_program(self) -> None:
+        os.execv("/bin/sleep", ["sleep", "600"])
+
     def fork(self) -> int:
         """Return from the call in both processes; only the parent's answer is one."""
         pid = os.fork()

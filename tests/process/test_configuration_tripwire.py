@@ -28,7 +28,9 @@ class Tripwire(MutableMapping[str, str]):
 
     def note(self, frame: FrameType | None) -> None:
         """Who called, unless it may."""
-        while frame is not None and frame.f_code.co_filename in (__file__, "<frozen _collections_abc>"):
+        while frame is not None and (
+            frame.f_code.co_filename in (__file__, "<frozen _collections_abc>") or frame.f_code.co_name == "<dictcomp>"
+        ):
             frame = frame.f_back
         assert frame is not None
         code = frame.f_code

@@ -66,6 +66,8 @@ def test_a_death_in_a_call_fails_that_call_alone_and_says_how(
         assert error.stderr_tail == "last words\n"
         assert all(str(part) in str(error) for part in (error.pid, command, "last words", signal_name or exit_code))
         assert not error.retryable
+        assert not error.hung_up
+        assert ("possibly out of memory" in str(error)) == (signal_name == "SIGKILL")
         wait_until_full(b)
         assert len(pids(b) & before) == 1
         assert (b.stats().crashes, b.stats().restarts, b.health().breaker) == (1, 1, "closed")

@@ -123,3 +123,13 @@ def test_a_large_value_makes_the_round_trip(echo: Bridge) -> None:
     value = ["é" * 1000, 1.5, None, True] * 500
 
     assert echo.call("echo", {"value": value}) == value
+
+
+@pytest.mark.parametrize("timeout", [1e306, 1.7e308, float("inf")])
+def test_a_deadline_beyond_every_clock_is_none(echo: Bridge, timeout: float) -> None:
+    """Whatever a float can hold. Fails (with an OverflowError, which costs the worker) when `_timeout` multiplies
+    before it bounds."""
+    pid = echo.call("pid")
+
+    assert echo.call("echo", {"value": "x" * 200_000}, timeout=timeout) == "x" * 200_000
+    assert echo.call("pid", timeout=timeout) == pid

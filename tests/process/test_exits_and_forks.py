@@ -210,3 +210,58 @@ def test_a_fork_in_the_middle_of_traffic_leaves_no_lock_held(handlers: str, roug
     (found,) = run(FORKS_IN_TRAFFIC, handlers, rough, "-W", "ignore::DeprecationWarning")
 
     assert found == {"statuses": [0] * 8, "wrong": [], "losses": [0, 0, 0]}
+
+
+FORKS_AMONG_DEATHS = """
+import signal, time
+def numbers():
+    return {int(n) for n in os.listdir("/proc/self/fd")}
+
+def is_ours(number):
+    try:
+        return number not in before and "/proc" not in os.readlink(f"/proc/self/fd/{number}")
+    except FileNotFoundError:
+        return False  # the listing's own
+
+before = numbers()
+b = bridge.connect(f"{rough}:Rough", size=3, max_restarts=10_000).__enter__()
+over = threading.Event()
+def kill():
+    while not over.is_set():
+        with contextlib.suppress(bridge.BridgeError, ProcessLookupError):
+            os.kill(b.call("pid", timeout=5), signal.SIGKILL)
+threads = [threading.Thread(target=kill) for _ in range(3)]
+for thread in threads:
+    thread.start()
+outcomes = {}
+for round_ in range(FORKS):
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        kept = sorted(filter(is_ours, numbers() - {reader, writer}))
+        try:
+            answer = b.call("echo", [round_], timeout=20) == round_
+        except bridge.BridgeError as error:
+            answer = repr(error)
+        os.write(writer, json.dumps([answer, len(kept)]).encode())
+        os._exit(0)
+    os.close(writer)
+    with open(reader) as pipe:
+        outcome = pipe.read()
+    os.waitpid(pid, 0)
+    outcomes[outcome] = outcomes.get(outcome, 0) + 1
+over.set()
+for thread in threads:
+    thread.join(20)
+show(outcomes=outcomes, alive=b.call("echo", [1], timeout=20), breaker=b.health().breaker)
+b.close()
+"""
+
+
+@pytest.mark.parametrize("forks", [15, pytest.param(600, marks=pytest.mark.deep)])
+def test_a_fork_while_workers_are_replaced_keeps_no_descriptor_of_theirs(handlers: str, rough: str, forks: int) -> None:
+    """Whatever the supervisor is opening or closing at that moment: the child keeps none of it, and has a bridge of
+    its own. Fails when a fork doesn't wait for the supervisor's step (`_before_fork`)."""
+    (found,) = run(FORKS_AMONG_DEATHS.replace("FORKS", str(forks)), handlers, rough, "-W", "ignore::DeprecationWarning")
+
+    assert found == {"outcomes": {"[true, 0]": forks}, "alive": 1, "breaker": "closed"}

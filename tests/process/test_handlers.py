@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
 
-from bridge import Bridge, CallError, RemoteError, WorkerCrashed
+from bridge import Bridge, CallError, RemoteError, WorkerCrashed, WorkerStartError
 from tests.process.conftest import Connect
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +59,28 @@ def test_a_handler_that_closes_all_descriptors_is_a_crash(b: Bridge) -> None:
         b.call("close_descriptors", timeout=10)
 
     assert b.call("echo", [1]) == 1
+
+
+def test_a_worker_that_hangs_up_and_lives_on_is_told_apart_from_one_that_died(b: Bridge) -> None:
+    """It became another program, and was ended by us: nobody shall look for a lack of memory. Fails when `_lost`
+    doesn't ask who ended it."""
+    with pytest.raises(WorkerCrashed, match="closed its end of the conversation") as caught:
+        b.call("exec_a_program", timeout=10)
+
+    assert caught.value.hung_up
+    assert "memory" not in str(caught.value)
+    assert b.call("echo", [1]) == 1
+
+
+def test_a_result_too_deep_for_the_caller_is_the_handlers_error(b: Bridge) -> None:
+    """A worker that raised its own limit sends what the caller can't read: its model isn't lost for that. Fails when
+    it is called a breach of the protocol, which kills."""
+    pid = b.call("pid")
+    with pytest.raises(CallError, match="nested too deeply") as caught:
+        b.call("deep", [2000])
+
+    assert (caught.value.kind, caught.value.side) == ("result", "handler")
+    assert b.call("pid") == pid
 
 
 def test_a_method_named_close_is_a_command(b: Bridge) -> None:
@@ -116,6 +140,38 @@ def test_a_modules_all_decides_what_its_commands_are(connect: Connect, tmp_path:
         b.call("own")
 
 
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("__all__ = [1]\n", "TypeError: attribute name must be string"),
+        (
+            "__all__ = ['lazy']\ndef __getattr__(name):\n    raise ImportError(f'no numpy for {name}')\n",
+            "ImportError: no numpy for lazy",
+        ),
+        ("class Odd:\n    @property\n    def __class__(self): raise SystemExit(4)\n__all__ = [Odd()]\n", "TypeError"),
+    ],
+)
+def test_a_module_whose_commands_cannot_be_listed_fails_to_start(
+    connect: Connect, tmp_path: Path, source: str, says: str
+) -> None:
+    """At once and with the reason, not in its first call. Fails when READY is sent before `commands_of` ran."""
+    (tmp_path / "tools.py").write_text(source)
+    with pytest.raises(WorkerStartError, match=says) as caught:
+        connect(f"{tmp_path / 'tools.py'}").call("own", timeout=20)
+
+    assert caught.value.reason == "handler"
+
+
+def test_a_module_in_the_working_directory_is_not_taken_for_the_standard_librarys(
+    connect: Connect, tmp_path: Path
+) -> None:
+    """A project may have a struct.py. Fails when BOOT leaves '' on the path until the worker's own imports are made."""
+    for name in ("struct", "fcntl", "_json", "os"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('the wrong one')\n")
+
+    assert connect("math", cwd=str(tmp_path)).call("sqrt", [4]) == 2
+
+
 def test_a_handler_file_can_import_its_neighbours(
     connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +196,53 @@ def test_the_same_interpreter_sees_the_callers_path(
 
     seen = connect("only_on_my_path").call("path")
     assert seen == [entry or str(Path.cwd()) for entry in sys.path]
+
+
+def test_entries_of_the_callers_path_that_are_no_text_do_no_harm(
+    connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pathlib.Path is what it says, anything else is passed over, as by the import system. Fails when `_spec` takes
+    them as they are: START can't carry them."""
+    (tmp_path / "by_path.py").write_text("def word(): return 'found'\n")
+    monkeypatch.setattr(sys, "path", [tmp_path, None, 7, *sys.path])
+
+    assert connect("by_path").call("word", timeout=20) == "found"
+
+
+FINDER = """
+import sys
+from importlib.util import spec_from_file_location
+
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        return spec_from_file_location(name, {file!r}) if name == "edited_here" else None
+
+sys.meta_path.append(Finder)
+"""
+"""What `pip install -e` writes for a project that isn't simply a folder on the path."""
+
+
+def test_an_editable_install_by_an_import_hook_works_in_a_worker(tmp_path: Path) -> None:
+    """What the caller's environment can import by a hook of a .pth file, its workers can. Fails when workers are
+    started without `site` (-S), or when only sys.path decides what they find."""
+    venv.create(tmp_path / "venv", symlinks=True, with_pip=False)
+    python = tmp_path / "venv" / "bin" / "python"
+    (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    source = tmp_path / "somewhere_else.py"
+    source.write_text("def word(): return 'edited'\n")
+    (site / "_editable_finder.py").write_text(FINDER.format(file=str(source)))
+    (site / "__editable__.edited.pth").write_text("import _editable_finder\n")
+    program = "import bridge\nwith bridge.connect('edited_here', size=1) as b: print(b.call('word'))"
+    done = subprocess.run(
+        [python, "-c", program],
+        env={"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (done.stdout, done.stderr) == ("edited\n", "")
 
 
 def test_extra_path_entries_come_first(connect: Connect, tmp_path: Path) -> None:

@@ -246,6 +246,18 @@ def test_closing_a_frozen_worker_is_bounded(connect: Connect, rough: str) -> Non
     assert is_gone(pid)
 
 
+def test_closing_from_a_frame_that_interrupted_the_pool_returns_at_once(connect: Connect, rough: str) -> None:
+    """As a handler of SIGTERM may: the supervisor needs the lock that the interrupted frame holds. Fails (after a
+    minute) when `await_closed` doesn't ask whose the lock is."""
+    b = connect(f"{rough}:Rough")
+    b.call("pid")
+    began = time.monotonic()
+    with b._source.peek().pool._lock:
+        b.close(60)
+    assert time.monotonic() - began < SLACK
+    timed_close(b, 60, within=SLACK)
+
+
 def test_closing_twice_and_from_two_threads_is_one_close(connect: Connect, rough: str) -> None:
     """Everybody returns, after the end. Fails when a second close begins anew, or returns before."""
     b = connect(f"{rough}:Rough", size=2)

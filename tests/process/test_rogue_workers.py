@@ -24,7 +24,6 @@ EARLIER_ID = ASKED + "send(wire.RESULT, id - 1); " + HANG
 OVERSIZED = ASKED + "os.write(reply, wire.HEADER.pack(wire.RESULT, 1, 0, 2**32 - 1, id)); " + HANG
 TWO_ANSWERS = ASKED + ANSWER.format(body=TEN, cut=" * 2") + HANG
 NOT_JSON = ASKED + ANSWER.format(body="b'{1: 2}'", cut="") + HANG
-DEEP_JSON = ASKED + ANSWER.format(body="b'[' * 30000", cut="") + HANG
 ODD_ERROR = ASKED + "send(wire.ERROR, id, kind='raised', message=7); " + HANG
 UNASKED_READY = ASKED + "send(wire.READY, hooks=[]); " + HANG
 HALF_A_HELLO = "os.write(reply, wire.pack(wire.HELLO, 0)[:7]); "
@@ -44,10 +43,9 @@ CLOSES_ITS_END = ASKED + "os.close(reply); " + HANG
         pytest.param(OVERSIZED, ProtocolError, "announced a frame of 4294967295 bytes", id="oversized"),
         pytest.param(TWO_ANSWERS, ProtocolError, "an unexpected frame", id="two-answers"),
         pytest.param(NOT_JSON, ProtocolError, "a body that isn't JSON", id="not-json"),
-        pytest.param(DEEP_JSON, ProtocolError, "a body that isn't JSON", id="nested-too-deeply"),
         pytest.param(ODD_ERROR, ProtocolError, "an error frame of kind 'raised'", id="odd-error"),
         pytest.param(UNASKED_READY, ProtocolError, "an unexpected frame (ready)", id="frame-out-of-place"),
-        pytest.param(CLOSES_ITS_END, WorkerCrashed, "died during 'echo'", id="closes-its-end"),
+        pytest.param(CLOSES_ITS_END, WorkerCrashed, "closed its end of the conversation", id="closes-its-end"),
     ],
 )
 def test_a_breach_in_a_call_fails_that_call_alone(

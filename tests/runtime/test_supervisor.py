@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import suppress
 
 import pytest
 
 from bridge.adapters.bridge_mock import BridgeMockAdapter
 from bridge.contract import WorkerSpec
+from bridge.core.fleet import Admit, Member, Refuse
 from bridge.errors import CallCancelled, CircuitOpen, PoolClosed, WorkerStartError
-from bridge.runtime import calls
+from bridge.runtime import Runtime, RuntimeState, calls
 from bridge.runtime.poller import Poller
 from bridge.runtime.pool import Claim
 from bridge.runtime.supervisor import SupervisorPolicy
@@ -191,9 +193,155 @@ def test_closing_is_idempotent_in_every_state(make_runtime: MakeRuntime) -> None
         assert runtime.health().state == "closed"
 
 
+# -- What fails in the middle ------------------------------------------------------------------------------
+
+
+class OddChannel(ScriptedChannel):
+    """Can be opened, but not be looked at."""
+
+    def fileno(self) -> None:
+        """Its author has made a mistake."""
+        raise LookupError("no descriptors here")
+
+
+class OddAdapter(ScriptedAdapter):
+    """Its first channel is odd."""
+
+    def open(self, spec: WorkerSpec, *, deadline: float) -> ScriptedChannel:
+        """The next one."""
+        channel = super().open(spec, deadline=deadline)
+        if self.opened == 1:
+            self.channels[0] = channel = OddChannel((), spec.generation)
+        return channel
+
+
+def test_a_worker_that_was_opened_and_cannot_be_used_is_a_failed_start(make_runtime: MakeRuntime) -> None:
+    """It is killed, its place is filled. Fails when `_spawn` guards the adapter's `open` alone: the place is lost."""
+    clock = FakeClock()
+    adapter = OddAdapter([("go", 1)])
+    runtime = make_runtime(adapter, clock=clock)
+    runtime.start()
+
+    assert adapter.channels[0].killed
+    assert runtime.health().last_error == "spawn: the adapter scripted raised LookupError: no descriptors here"
+    clock.advance(1)
+    runtime.supervisor.notice()
+    assert calls.call(runtime, "go", None, 5) == 1
+
+
+def test_an_effect_that_fails_takes_no_other_with_it(
+    make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes behind it is performed, and a member that has no worker gives its place back. Fails when `_perform`
+    stops at the first exception, or looks workers up by a bare index."""
+    runtime = make_runtime(ScriptedAdapter([]))
+    runtime.start()
+    fleet = runtime.supervisor.fleet
+    fleet.members[77] = Member(0.0, float("inf"))
+
+    def refuse_all(error: Exception) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(runtime.pool, "refuse_all", refuse_all)
+    with pytest.raises(ZeroDivisionError):
+        runtime.supervisor._perform([Refuse(BROKEN), Admit(77)])
+
+    assert 77 not in fleet.members
+
+
+class ClosingAdapter(ScriptedAdapter):
+    """A signal handler or a finaliser runs in its `open`, and closes the bridge."""
+
+    runtime: Runtime
+
+    def open(self, spec: WorkerSpec, *, deadline: float) -> ScriptedChannel:
+        """Interrupted."""
+        self.runtime.close(60)
+        return super().open(spec, deadline=deadline)
+
+
+def test_a_close_from_inside_a_step_asks_for_the_end_and_returns(make_runtime: MakeRuntime) -> None:
+    """The step can't go on before it returns. Fails (after a minute) when `await_closed` doesn't ask
+    `interrupted_here`."""
+    adapter = ClosingAdapter([])
+    adapter.runtime = runtime = make_runtime(adapter)
+    began = time.monotonic()
+    runtime.start()
+    runtime.close()
+
+    assert time.monotonic() - began < 20
+    assert runtime.health().state == "closed"
+    assert all(channel.killed for channel in adapter.channels)
+
+
+def test_a_close_from_inside_the_pools_lock_asks_for_the_end_and_returns(make_runtime: MakeRuntime) -> None:
+    """A signal handler that interrupted a check-out may close the bridge; the worker that is lent comes back later.
+    Fails (after a minute) when `await_closed` waits there."""
+    runtime = make_runtime(ScriptedAdapter([]))
+    runtime.start()
+    claim = Claim()
+    runtime.pool.checkout(claim, float("inf"))
+    began = time.monotonic()
+    with runtime.pool._lock:
+        runtime.close(60)
+
+    assert time.monotonic() - began < 20
+    assert runtime.health().state == "closing"
+    with pytest.raises(PoolClosed):
+        runtime.pool.checkout(Claim(), float("inf"))
+    runtime.pool.checkin(claim)
+    runtime.close()
+    assert runtime.health().state == "closed"
+
+
+def test_a_start_that_a_close_overtook_is_refused(make_runtime: MakeRuntime) -> None:
+    """`request_close` takes no lock; a start that has just looked doesn't undo it. Fails when `start` doesn't look
+    again: the runtime would run, with a closed pool, for ever."""
+
+    class Overtaken(Runtime):
+        """Closed between the look and the note."""
+
+        def __setattr__(self, name: str, value: object) -> None:
+            if value is RuntimeState.STARTING:
+                self.request_close()
+            super().__setattr__(name, value)
+
+    adapter = ScriptedAdapter([])
+    runtime = make_runtime(adapter)
+    runtime.__class__ = Overtaken
+    with pytest.raises(PoolClosed):
+        runtime.start()
+
+    assert adapter.opened == 0
+    assert runtime.state is RuntimeState.CLOSED
+
+
+def test_a_forked_child_drops_what_it_can_and_starts_anew(make_runtime: MakeRuntime) -> None:
+    """One thing that can't be dropped keeps neither the others nor the new beginning. Fails when `forget` lets an
+    exception pass before it builds anew."""
+
+    class Clinging(ScriptedAdapter):
+        """Can't be forgotten."""
+
+        def forget(self) -> None:
+            """Somebody closed its descriptors already."""
+            raise OSError(9, "Bad file descriptor")
+
+    runtime = make_runtime(Clinging([("go", 1)], [("go", 2)]))
+    runtime.start()
+    assert calls.call(runtime, "go", None, 5) == 1
+    inherited = runtime.supervisor
+    runtime.forget()
+
+    assert runtime.state is RuntimeState.NEW
+    assert runtime.supervisor is not inherited
+    runtime.start()
+    assert calls.call(runtime, "go", None, 5) == 2
+
+
 def test_callers_who_start_at_once_share_one_poller(make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a thread of its own the supervisor is started by whoever comes first, perhaps by two. Fails when `start`
-    makes the poller without the lock: workers that the replaced one watches are never heard."""
+    """Without a thread of its own the supervisor is started by whoever comes first, perhaps by two. Fails when the
+    poller that was made last counts: workers that the replaced one watches are never heard."""
     made: list[Poller] = []
     both = threading.Barrier(2)
 
@@ -204,7 +352,7 @@ def test_callers_who_start_at_once_share_one_poller(make_runtime: MakeRuntime, m
             super().__init__()
             made.append(self)
 
-    monkeypatch.setattr("bridge.runtime.supervisor.Poller", Slow)
+    monkeypatch.setattr("bridge.runtime.poller.Poller", Slow)
     runtime = make_runtime(BridgeMockAdapter(lambda: None))
     threads = [threading.Thread(target=runtime.start) for _ in range(2)]
     for thread in threads:
@@ -212,5 +360,6 @@ def test_callers_who_start_at_once_share_one_poller(make_runtime: MakeRuntime, m
     for thread in threads:
         thread.join(10)
 
-    assert made == [runtime.supervisor.poller]
+    assert runtime.supervisor.poller in made
+    runtime.warm()
     made.clear()
