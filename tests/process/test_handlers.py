@@ -233,7 +233,9 @@ def test_an_editable_install_by_an_import_hook_works_in_a_worker(tmp_path: Path)
     source.write_text("def word(): return 'edited'\n")
     (site / "_editable_finder.py").write_text(FINDER.format(file=str(source)))
     (site / "__editable__.edited.pth").write_text("import _editable_finder\n")
-    program = "import bridge\nwith bridge.connect('edited_here', size=1) as b: print(b.call('word'))"
+    program = (
+        "import bridge\nwith bridge.connect('edited_here', adapter='python_port', size=1) as b: print(b.call('word'))"
+    )
     done = subprocess.run(
         [python, "-c", program],
         env={"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])},
