@@ -337,8 +337,13 @@ class SubmitLink:
         return False
 
     def call(
-        self, command: str, body: bytes, deadline: float, kind: int = CALL, claim: Cancellable | None = None
-    ) -> Any:  # noqa: ARG002
+        self,
+        command: str,
+        body: bytes,
+        deadline: float,
+        kind: int = CALL,
+        claim: Cancellable | None = None,  # noqa: ARG002  `interrupt` ends the wait by itself
+    ) -> Any:
         """One request and its one reply. Raises as FdLink.call, and whatever error the reply carries."""
         self._call_id += 1
         self._reply = None
