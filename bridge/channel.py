@@ -24,7 +24,7 @@ from bridge.contract import Channel, WorkerGone
 from bridge.core.messages import decode_reply
 from bridge.core.protocol import Connection, Frame, State
 from bridge.errors import ProtocolError
-from bridge.link import Cancellable, DeadlinePassed, Left
+from bridge.link import ClaimRef, DeadlinePassed, Left
 from bridge.pipes import write_quietly
 from bridge.wire import CALL, READ_SIZE
 
@@ -62,7 +62,7 @@ class FdLink:
         self._clock = clock
         self._dead = False
         self._whole = True  # the request that is out was wholly written
-        self._claim: Cancellable | None = None  # whose call is out, if others may cancel it
+        self._claim: ClaimRef | None = None  # whose call is out, if others may cancel it
         self._alarm = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # readable when another thread has
         self._sentinel = sentinel
         self._poll = self._watch()
@@ -85,12 +85,17 @@ class FdLink:
         return self._whole and not self._dead and self.connection.state is State.BUSY
 
     def call(
-        self, command: str, body: bytes, deadline: float, kind: int = CALL, claim: Cancellable | None = None
+        self,
+        command: str,
+        body: bytes,
+        deadline: float,
+        kind: int = CALL,
+        claim: ClaimRef | None = None,
     ) -> Any:
         """One request and its one reply.
 
         Args:
-            claim: Whose call it is; `interrupt` has it looked at.
+            claim: A weak reference to whoever calls; `interrupt` has it looked at.
 
         Raises:
             RemoteError, CallError: The handler's answer; the link is clean.
@@ -157,7 +162,8 @@ class FdLink:
             os.eventfd_read(self._alarm)
         except BlockingIOError:
             pass  # somebody else was told
-        if self._claim is not None and self._claim.cancelled:
+        claim = None if self._claim is None else self._claim()
+        if claim is not None and claim.cancelled:
             raise Left
 
     def _timeout(self, deadline: float) -> int | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bridge.contract import Channel, Reply, Request, WorkerGone
-from bridge.link import Cancellable, DeadlinePassed
+from bridge.link import ClaimRef, DeadlinePassed
 from bridge.wire import CALL, HOOK, decode_json
 
 
@@ -50,7 +50,7 @@ class SubmitLink:
         body: bytes,
         deadline: float,
         kind: int = CALL,
-        claim: Cancellable | None = None,  # noqa: ARG002  `interrupt` ends the wait by itself
+        claim: ClaimRef | None = None,  # noqa: ARG002  `interrupt` ends the wait by itself
     ) -> Any:
         """One request and its one reply. Raises as FdLink.call, and whatever error the reply carries."""
         self._call_id += 1

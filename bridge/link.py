@@ -6,6 +6,7 @@ outstanding on it. Apart from the drivers because there are several.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from bridge.wire import CALL
@@ -28,6 +29,10 @@ class Cancellable(Protocol):
     cancelled: bool
 
 
+ClaimRef = Callable[[], Cancellable | None]
+"""A weak reference to one: what an interruption left must not seem to be held."""
+
+
 class Link(Protocol):
     """How the holder of a lease talks to its worker."""
 
@@ -44,7 +49,12 @@ class Link(Protocol):
         """Whether the worker can be asked to end the request that is out: it was wholly written."""
 
     def call(
-        self, command: str, body: bytes, deadline: float, kind: int = CALL, claim: Cancellable | None = None
+        self,
+        command: str,
+        body: bytes,
+        deadline: float,
+        kind: int = CALL,
+        claim: ClaimRef | None = None,
     ) -> Any:
         """One request and its one reply."""
 

@@ -60,7 +60,7 @@ def call(
                 raise CallCancelled(command, pid=None)
             worker.calls += 1
             claim.sent_at = clock()
-            return worker.link.call(command, body, deadline, CALL, claim)
+            return worker.link.call(command, body, deadline, CALL, worker.holder)
         except WorkerGone as gone:
             again = (not gone.started or idempotent) and retries < MAX_RETRIES and not claim.cancelled
             if gone.started or not again:
@@ -123,7 +123,7 @@ def _call_on(runtime: Runtime, claim: Claim, command: str, body: bytes, timeout:
     worker.needs_reset = kind == CALL
     sent_at = runtime.clock()
     try:
-        return worker.link.call(command, body, deadline, kind, claim)
+        return worker.link.call(command, body, deadline, kind, worker.holder)
     except WorkerGone as gone:
         raise _lost(runtime, claim, worker, command, deadline, body=body, started=gone.started) from None
     except DeadlinePassed:
