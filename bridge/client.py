@@ -213,6 +213,7 @@ class Lease:
         self._runtime = runtime
         self._pid = os.getpid()
         self._claim = Claim()
+        self._returned = False
         self._calling = threading.RLock()  # its own thread can always close, whatever interrupted it
         deadline = float("inf") if timeout is None else runtime.clock() + timeout
         self._info = runtime.pool.checkout(self._claim, deadline).info
@@ -238,13 +239,17 @@ class Lease:
             raise WorkerError("another thread is calling on this lease; a lease has one user at a time")
         try:
             worker = self._claim.worker
-            if worker is None:
+            if self._returned:
                 raise WorkerError("this lease was given back; take another one with b.lease()")
-            if not worker.link.clean or self._claim.cancelled:
+            if worker is None or not worker.link.clean or self._claim.cancelled:
                 raise WorkerError(
                     f"the worker of this lease (pid {self._info.pid}) was lost by an earlier call; take another lease"
                 )
-            return calls.call_on(self._runtime, self._claim, command, args, seconds)
+            try:
+                return calls.call_on(self._runtime, self._claim, command, args, seconds)
+            finally:
+                if not worker.link.clean:  # at once: it is told to stop now, not when the lease is given back
+                    self._runtime.pool.checkin(self._claim)
         finally:
             self._calling.release()
 
@@ -264,6 +269,7 @@ class Lease:
             self.cancel()
             self._calling.acquire()  # its worker is being killed: the other thread is about to leave
         try:
+            self._returned = True
             if self._claim.worker is None:
                 return
             done = False

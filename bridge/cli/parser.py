@@ -8,27 +8,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import Any, Final
 
 from bridge.cli import exits
-from bridge.cli.output import put
 
 PROGRAM: Final = "scoped-bridge"
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse's own, but that help which can't be written is no success."""
-
-    def print_help(self, file: Any = None) -> None:
-        """Write it to stdout, if no other stream is named."""
-        put(self.format_help(), sys.stdout if file is None else file)
 
 
 def build() -> argparse.ArgumentParser:
     """The parser; `run` of what it parsed takes just that, and answers the exit code."""
     codes = "".join(f"  {code:>3}  {meaning.replace('`', '')}\n" for code, meaning in exits.MEANINGS.items())
-    parser = Parser(
+    parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Call Python in worker processes.",
         epilog=f"exit codes:\n{codes}",

@@ -10,11 +10,11 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from bridge.channel import DeadlinePassed, Left
 from bridge.contract import WorkerGone
 from bridge.core.fleet import Why
 from bridge.core.messages import encode_call, encode_hook
 from bridge.errors import BridgeError, CallCancelled, CallTimeout, WorkerCrashed
+from bridge.link import DeadlinePassed, Left
 from bridge.runtime.claims import Claim
 from bridge.runtime.worker import Worker
 from bridge.wire import CALL, HOOK

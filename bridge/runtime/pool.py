@@ -304,7 +304,10 @@ class Pool:
         for waiter in awake:
             waiter.wake()
         for worker in stranded:
-            if self.keeper is not None:
+            if self.keeper is not None and not worker.link.clean:
+                # Its holder may have said so itself, an instant ago: what it says twice counts once.
+                self.keeper.abandon(worker, worker.link.call_id)
+            elif self.keeper is not None:
                 self.keeper.retire(worker)
             self.remove(worker)  # after it was told: cut short between the two, the next audit reports it again
 

@@ -11,7 +11,8 @@ from math import inf
 from typing import Any
 from weakref import ReferenceType
 
-from bridge.channel import FdLink, SubmitLink
+from bridge.channel import FdLink
+from bridge.channel_submit import SubmitLink
 from bridge.contract import Channel, ExitStatus, FdChannel, ProcessChannel, WorkerInfo
 from bridge.core.fleet import Why
 from bridge.core.recycling import Thresholds

@@ -201,8 +201,7 @@ def test_a_reader_that_went_away_causes_no_traceback(words: list[str]) -> None:
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("words", [["--help"], ["call", "--help"], ["call", "json", "dumps", "[1]"]])
 def test_an_output_that_cannot_be_written_is_one_line_and_a_code_of_its_own(words: list[str], unbuffered: str) -> None:
-    """A full disk, for instance; help is no exception. Fails when only BrokenPipeError is expected of a stream, or when
-    argparse writes by itself."""
+    """A full disk, for instance; help is no exception. Fails when only BrokenPipeError is expected of a stream."""
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "bridge", *words],

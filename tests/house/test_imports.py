@@ -25,7 +25,7 @@ FLOORS: Final = (
         ("bridge.core",),
     ),
     (("bridge.contract",),),
-    (("bridge.channel",), ("bridge.inprocess",), ("bridge.answers",)),
+    (("bridge.link", "bridge.channel_submit", "bridge.channel"), ("bridge.inprocess",), ("bridge.answers",)),
     (
         (
             "bridge.runtime.forking",
