@@ -40,8 +40,11 @@ __scoped_bridge__ = True  # frames of modules that have this are left out of a h
 # -- Reading and writing -----------------------------------------------------------------------------------
 
 
+START_LIMIT = 2**24  # bytes of START, which says what the limit is for the others
+
+
 class HungUp(Exception):
-    """The caller is gone, or told us to stop."""
+    """The caller is gone, or told us to stop, or what comes can't be its."""
 
 
 class Cancelled(BaseException):
@@ -61,6 +64,8 @@ class Pipes:
         self.request, self.reply, self._put, self._pending = request, reply, put, b""
         self._armed = self._nudged = False
         self._current = 0
+        self.limit = START_LIMIT
+        """Bytes that the body of a frame may have: no more is kept of what isn't our caller's."""
 
     def run(self, call_id: int, function: "Callable[..., Any]", args: "Any") -> "Any":
         """Call the handler's own code; a cancel of this call raises there."""
@@ -105,6 +110,8 @@ class Pipes:
                     raise HungUp
                 data += more
             kind, _codec, _flags, length, call_id = HEADER.unpack_from(data)
+            if length > self.limit:
+                raise HungUp
             if kind != CANCEL:
                 break
             data = data[16:]
@@ -313,9 +320,9 @@ def alive() -> None:
 def _answer(pipes: Pipes, commands: "Dict[str, Callable[..., Any]]", call_id: int, body: bytes, limit: int) -> bytes:
     try:
         command, args = decode_json(body)
-    except (ValueError, RecursionError) as error:  # what one Python can write another can be unable to read
+        function = commands.get(command)
+    except (ValueError, TypeError, RecursionError) as error:  # what one Python can write another can fail to read
         return fault_frame(ERROR, call_id, limit, kind="arguments", message="the worker can't read them: %s" % error)
-    function = commands.get(command)
     if function is not None:
         try:
             fault, body = result_of(pipes.run(call_id, function, args), limit)
@@ -340,18 +347,22 @@ def converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> None:
     hello = {"protocol": PROTOCOL, "pid": os.getpid(), "executable": sys.executable}
     hello["python"] = "%d.%d.%d" % sys.version_info[:3]
     tables: "Dict[int, Dict[str, Callable[..., Any]]]" = {HOOK: {}}
+    limit = START_LIMIT
     try:
         pipes.write(pack(HELLO, 0, encode_json(hello, "hello"), CODEC_JSON))
-        start = decode_json(pipes.read()[2])
+        _kind, _call_id, body = pipes.read()
         try:
+            start = decode_json(body)
+            limit = int(start["max_frame_bytes"])
             handler = make(start)
             hooks_of(handler).get("on_start", bool)()
             tables = {CALL: commands_of(handler), HOOK: hooks_of(handler)}
         except BaseException as error:  # whatever it is, the caller shall read it
-            return pipes.write(fault_frame(FAILED, 0, start["max_frame_bytes"], **describe(error)))
+            return pipes.write(fault_frame(FAILED, 0, limit, **describe(error)))
         pipes.write(pack(READY, 0, encode_json({"hooks": sorted(tables[HOOK])}, "ready"), CODEC_JSON))
         tables[HOOK].setdefault("on_health", alive)
-        serve(pipes, tables, start["max_frame_bytes"])
+        pipes.limit = limit
+        serve(pipes, tables, limit)
     except HungUp:  # if before it was ready, nobody is left to tell
         tables[HOOK].get("on_close", bool)()
 

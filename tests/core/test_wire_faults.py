@@ -117,6 +117,15 @@ def test_arguments_that_the_worker_cannot_read_are_an_answer() -> None:
     assert decode_json(frame[HEADER.size :])["kind"] == "arguments"
 
 
+@pytest.mark.parametrize("body", [b"7", b"null", b"[[],null]", b"[]", b'["echo"]', b"{"])
+def test_a_call_that_is_none_is_an_answer(body: bytes) -> None:
+    """Neither its form nor its command's type ends the worker. Fails when `_answer` guards less."""
+    frame = _answer(Pipes(-1, -1), {}, 7, body, 2**20)
+
+    assert HEADER.unpack_from(frame)[0] == ERROR
+    assert decode_json(frame[HEADER.size :])["kind"] == "arguments"
+
+
 def test_a_callable_with_an_odd_signature_is_no_more_than_that() -> None:
     """Fails when `arguments_fault` lets what `signature` raises pass."""
     function = counting(plain)
