@@ -244,10 +244,13 @@ class Pool:
                     self._may_ask = False
                     self.keeper.grow()
                 with self._lock:
-                    if self._state.take(claim):
-                        return
+                    taken = self._state.take(claim)
                     expiry = self._state.expiry(claim, self.policy.checkout_timeout, deadline)
                     shed_at = self._shed_at(claim)
+                if taken and self._clock() < deadline:
+                    return
+                if taken:
+                    raise self._timeout(self._clock() - started)  # who is late isn't run, though it was its turn
                 if claim.cancelled:
                     raise CallCancelled("a call that waited for a worker", pid=None)
                 if claim.error is not None:
@@ -345,6 +348,11 @@ class Pool:
                 return None
             self._state.remove(coldest[0])
             return coldest[0]
+
+    @property
+    def strength(self) -> int:
+        """Workers that are lent or can be."""
+        return len(self._state.workers)
 
     def idle_since(self) -> float | None:
         """Since when the coldest idle worker has been idle."""

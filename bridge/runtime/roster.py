@@ -285,7 +285,10 @@ class Roster:
             worker.release()
         for worker in [worker for worker in self.retiring if not worker.lent]:
             self.retiring.discard(worker)
-            self.perform(self._fleet.stop(worker.generation, self._clock()))
+            if worker.link.clean:
+                self.perform(self._fleet.stop(worker.generation, self._clock()))
+            else:  # its holder is gone, and left a call on it: it is retired when that has ended
+                self.abandoned(worker, worker.link.call_id)
 
     def mend(self, now: float) -> None:
         """Finish what a signal cut short: without a thread of our own, steps run in callers, who may be interrupted."""

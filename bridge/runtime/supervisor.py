@@ -217,9 +217,9 @@ class Supervisor:
 
     def _next_timer(self) -> float:
         times = [self.fleet.next_timer(), self.roster.guard.at, self._checkups.at]
-        if self.roster.undead:
+        if self.roster.undead or self.roster.retiring:
             times.append(self._clock() + UNDEAD_LOOK)
-        if len(self.fleet.members) > self.fleet.size:
+        if self._pool.strength > self.fleet.size:
             since = self._pool.idle_since()
             times.append((self._clock() if since is None else since) + self._policy.max_idle)
         return 0.0 if self._inbox else min(times)
