@@ -11,27 +11,27 @@ LIMIT = 4096
 OVERHEAD = len('["echo",{"value":""}]')
 
 
-def test_an_unknown_command_is_an_error_that_lists_those_there_are(echo: Bridge) -> None:
+def test_an_unknown_command_is_an_error_that_lists_those_there_are(shared_echo: Bridge) -> None:
     """The message names what could have been called. Fails when `_answer` doesn't look the command up."""
     with pytest.raises(CallError, match=r"no such command; it has: add, counted, crash, echo") as caught:
-        echo.call("ecko")
+        shared_echo.call("ecko")
 
     assert (caught.value.kind, caught.value.command, caught.value.side) == ("command", "ecko", "caller")
-    assert echo.call("echo", {"value": 1}) == 1
+    assert shared_echo.call("echo", {"value": 1}) == 1
 
 
 @pytest.mark.parametrize("name", ["_hidden", "__init__", "__class__", "greeting", "on_reset"])
-def test_what_is_private_a_hook_or_data_is_no_command(echo: Bridge, name: str) -> None:
+def test_what_is_private_a_hook_or_data_is_no_command(shared_echo: Bridge, name: str) -> None:
     """Only public methods can be called. Fails when `commands_of` lets underscores, attributes or hooks pass."""
     with pytest.raises(CallError, match="no such command"):
-        echo.call(name)
+        shared_echo.call(name)
 
 
 @pytest.mark.parametrize("args", [{"b": 2}, {"a": 1, "c": 3}, [], [1, 2, 3], None])
-def test_wrong_arguments_are_the_callers_error(echo: Bridge, args: object) -> None:
+def test_wrong_arguments_are_the_callers_error(shared_echo: Bridge, args: object) -> None:
     """The message shows what the command takes. Fails when `arguments_fault` isn't asked."""
     with pytest.raises(CallError, match=r"it takes \(a, b=1\)") as caught:
-        echo.call("add", args)
+        shared_echo.call("add", args)
 
     assert (caught.value.kind, caught.value.side) == ("arguments", "caller")
 
@@ -48,10 +48,10 @@ def test_a_type_error_of_the_handlers_own_is_a_remote_error(
     assert "in type_error" in caught.value.remote_traceback
 
 
-def test_a_handler_that_raises_gives_its_traceback(echo: Bridge) -> None:
+def test_a_handler_that_raises_gives_its_traceback(shared_echo: Bridge) -> None:
     """Type, message and the worker's own traceback, without our frames. Fails when `describe` keeps the whole trace."""
     with pytest.raises(RemoteError) as caught:
-        echo.call("fail", {"message": "too cold"})
+        shared_echo.call("fail", {"message": "too cold"})
 
     error = caught.value
     assert (error.type, error.message, error.command) == ("ValueError", "too cold", "fail")
@@ -59,32 +59,32 @@ def test_a_handler_that_raises_gives_its_traceback(echo: Bridge) -> None:
     assert "handlers.py" in error.remote_traceback
     assert "bridge/worker.py" not in error.remote_traceback
     assert not error.retryable
-    assert echo.stats().crashes == 0
+    assert shared_echo.stats().crashes == 0
 
 
-def test_a_result_that_cannot_travel_names_the_place_and_the_cure(echo: Bridge) -> None:
+def test_a_result_that_cannot_travel_names_the_place_and_the_cure(shared_echo: Bridge) -> None:
     """The handler's author learns where and what to do. Fails when the result isn't encoded inside a `try`."""
-    pid = echo.call("pid")
+    pid = shared_echo.call("pid")
     with pytest.raises(CallError, match=r"result\.items\[1\]\.when is of type set.*use sorted") as caught:
-        echo.call("unencodable")
+        shared_echo.call("unencodable")
 
     assert (caught.value.kind, caught.value.side) == ("result", "handler")
-    assert echo.call("pid") == pid
+    assert shared_echo.call("pid") == pid
 
 
-def test_arguments_that_cannot_travel_are_refused_while_all_workers_are_busy(echo: Bridge) -> None:
+def test_arguments_that_cannot_travel_are_refused_while_all_workers_are_busy(shared_echo: Bridge) -> None:
     """Encoding comes before the queue. Fails when the worker is checked out first: then this is a PoolTimeout."""
-    with echo.lease(), pytest.raises(CallError, match=r"args\.value\[2\] is of type set") as caught:
-        echo.call("echo", {"value": [1, 2, {3}]}, timeout=0.1)
+    with shared_echo.lease(), pytest.raises(CallError, match=r"args\.value\[2\] is of type set") as caught:
+        shared_echo.call("echo", {"value": [1, 2, {3}]}, timeout=0.1)
 
     assert (caught.value.kind, caught.value.side) == ("arguments", "caller")
 
 
 @pytest.mark.parametrize("args", [7, "text", {1, 2}, object()])
-def test_arguments_are_a_mapping_a_list_a_tuple_or_none(echo: Bridge, args: object) -> None:
+def test_arguments_are_a_mapping_a_list_a_tuple_or_none(shared_echo: Bridge, args: object) -> None:
     """Anything else is refused with the list of what may be given. Fails when a bare value is sent as it is."""
     with pytest.raises(CallError, match="args must be a mapping, a list, a tuple or None"):
-        echo.call("echo", args)
+        shared_echo.call("echo", args)
 
 
 def test_a_request_up_to_the_limit_is_sent_and_one_byte_more_is_refused(connect: Connect, handlers: str) -> None:
@@ -118,18 +118,18 @@ def test_an_error_larger_than_the_limit_is_cut_and_still_arrives(connect: Connec
     assert b.call("echo", [1]) == 1
 
 
-def test_a_large_value_makes_the_round_trip(echo: Bridge) -> None:
+def test_a_large_value_makes_the_round_trip(shared_echo: Bridge) -> None:
     """Frames larger than a pipe arrive whole, both ways. Fails when `_write_rest` drops what one write left over."""
     value = ["é" * 1000, 1.5, None, True] * 500
 
-    assert echo.call("echo", {"value": value}) == value
+    assert shared_echo.call("echo", {"value": value}) == value
 
 
 @pytest.mark.parametrize("timeout", [1e306, 1.7e308, float("inf")])
-def test_a_deadline_beyond_every_clock_is_none(echo: Bridge, timeout: float) -> None:
+def test_a_deadline_beyond_every_clock_is_none(shared_echo: Bridge, timeout: float) -> None:
     """Whatever a float can hold. Fails (with an OverflowError, which costs the worker) when `_timeout` multiplies
     before it bounds."""
-    pid = echo.call("pid")
+    pid = shared_echo.call("pid")
 
-    assert echo.call("echo", {"value": "x" * 200_000}, timeout=timeout) == "x" * 200_000
-    assert echo.call("pid", timeout=timeout) == pid
+    assert shared_echo.call("echo", {"value": "x" * 200_000}, timeout=timeout) == "x" * 200_000
+    assert shared_echo.call("pid", timeout=timeout) == pid

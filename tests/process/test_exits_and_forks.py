@@ -79,7 +79,7 @@ del cycle
 def run(program: str, handlers: str, rough: str, *flags: str) -> list[Any]:
     """What a program prints; it must end well, and say nothing else."""
     argv = [sys.executable, *flags, "-c", COMMON + program, handlers, rough]
-    done = subprocess.run(argv, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(argv, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
     assert (done.returncode, done.stderr) == (0, "")
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -109,7 +109,7 @@ def test_idle_workers_are_asked_to_end_at_exit(handlers: str, rough: str, tmp_pa
     )
     run(
         f"b = bridge.connect({str(tmp_path / 'polite.py')!r} + ':Polite', adapter='python_port', size=1, "
-        "shutdown_timeout=60)\nb.call('ping')",
+        "shutdown_timeout=240)\nb.call('ping')",
         handlers,
         rough,
     )
@@ -262,7 +262,7 @@ b.close()
 """
 
 
-@pytest.mark.parametrize("forks", [15, pytest.param(600, marks=pytest.mark.deep)])
+@pytest.mark.parametrize("forks", [15, pytest.param(200, marks=pytest.mark.deep)])
 def test_a_fork_while_workers_are_replaced_keeps_no_descriptor_of_theirs(handlers: str, rough: str, forks: int) -> None:
     """Whatever the supervisor is opening or closing at that moment: the child keeps none of it, and has a bridge of
     its own. Fails when a fork doesn't wait for the supervisor's step (`_before_fork`)."""

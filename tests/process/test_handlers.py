@@ -17,9 +17,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def b(connect: Connect, rough: str) -> Bridge:
-    """One worker of the handler Rough."""
-    return connect(f"{rough}:Rough")
+def b(shared_rough: Bridge) -> Bridge:
+    """One worker of the handler Rough, which the test leaves as it was."""
+    return shared_rough
 
 
 @pytest.mark.parametrize(
@@ -53,17 +53,19 @@ def test_a_forked_child_that_returns_from_the_call_does_not_answer_it(b: Bridge)
     assert b.call("pid") == parent
 
 
-def test_a_handler_that_closes_all_descriptors_is_a_crash(b: Bridge) -> None:
+def test_a_handler_that_closes_all_descriptors_is_a_crash(connect: Connect, rough: str) -> None:
     """The caller gets an error, not silence. Fails when only the death of a process counts as its end."""
+    b = connect(f"{rough}:Rough")
     with pytest.raises(WorkerCrashed):
         b.call("close_descriptors", timeout=10)
 
     assert b.call("echo", [1]) == 1
 
 
-def test_a_worker_that_hangs_up_and_lives_on_is_told_apart_from_one_that_died(b: Bridge) -> None:
+def test_a_worker_that_hangs_up_and_lives_on_is_told_apart_from_one_that_died(connect: Connect, rough: str) -> None:
     """It became another program, and was ended by us: nobody shall look for a lack of memory. Fails when `_lost`
     doesn't ask who ended it."""
+    b = connect(f"{rough}:Rough")
     with pytest.raises(WorkerCrashed, match="closed its end of the conversation") as caught:
         b.call("exec_a_program", timeout=10)
 
