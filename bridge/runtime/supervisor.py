@@ -249,6 +249,7 @@ class Supervisor:
 
     def _do(self, effect: Effect) -> None:
         if isinstance(effect, Refuse):
+            self._pool.publish(self.fleet.view())  # first: whoever comes after those who are refused shall see why
             self._pool.refuse_all(effect.error)
         elif isinstance(effect, Spawn):
             self._spawn(effect.generation)
