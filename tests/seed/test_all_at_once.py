@@ -144,6 +144,7 @@ class Round:
         self._note(failure, error)
 
 
+@pytest.mark.thread_unsafe  # it changes the environment, and sees to the parallelism itself
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_all_45_at_once(number: int) -> None:
     """Each sees its own adapter, workers and settings only, and none of the 45 happens. Fails with each mutation that
