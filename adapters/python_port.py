@@ -194,7 +194,7 @@ class PythonPort:
         self._request, self._reply, self._stderr = fds
         self._tail_bytes = spec.stderr_tail_bytes
         self._tail = self._line = b""
-        self._reaped = False
+        self._stderr_ended = self._reaped = False
         self._guard = threading.Lock()  # between kill and reap: a pid is only ours until it is reaped
         for fd in fds:
             os.set_blocking(fd, False)
@@ -224,24 +224,23 @@ class PythonPort:
 
     def stderr_fileno(self) -> int | None:
         """Where the worker's stderr can be read; None after its end."""
-        return self._stderr if self._stderr >= 0 else None
+        return None if self._stderr_ended or self._stderr < 0 else self._stderr
 
     def drain_stderr(self) -> list[str]:
         """Read what is there without blocking; the whole lines that it completed."""
         text = b""
-        for _ in range(READS_PER_DRAIN if self._stderr >= 0 else 0):
+        for _ in range(0 if self.stderr_fileno() is None else READS_PER_DRAIN):
             try:
                 data = os.read(self._stderr, worker.READ_SIZE)
             except BlockingIOError:
                 break
             if not data:
-                fd, self._stderr = self._stderr, -1
-                os.close(fd)
+                self._stderr_ended = True
                 break
             text += data
         self._tail = (self._tail + text)[-self._tail_bytes :]
         *lines, self._line = (self._line + text).split(b"\n")
-        if len(self._line) > worker.READ_SIZE or self._stderr < 0:
+        if len(self._line) > worker.READ_SIZE or self._stderr_ended:
             lines, self._line = [*lines, self._line], b""
         return [line.decode(errors="replace") for line in lines if line]
 

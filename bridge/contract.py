@@ -158,7 +158,7 @@ class ProcessChannel(FdChannel, Protocol):
     """What a channel of an adapter with the capability `processes` has besides: the supervisor drives these."""
 
     def stderr_fileno(self) -> int | None:
-        """Readable when there is something for `drain_stderr`; None after its end."""
+        """Readable when there is something for `drain_stderr`; None after its end, but open until `close`."""
 
     def drain_stderr(self) -> list[str]:
         """Read what is there without blocking; the whole lines that it completed."""

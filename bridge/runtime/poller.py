@@ -49,13 +49,13 @@ class Poller:
         self._epoll.register(fd, events)
 
     def unwatch(self, fd: int | None) -> None:
-        """Forget a descriptor, before it is closed. Idempotent."""
+        """Forget a descriptor, before it is closed. Idempotent.
+
+        Afterwards is too late: a process that another thread forks at that moment holds a copy of it, and until that
+        one has called exec the kernel goes on reporting the old number, which may be another file's by then.
+        """
         if fd is not None and self._callbacks.pop(fd, None) is not None:
             self._epoll.unregister(fd)
-
-    def unwatch_closed(self, fd: int) -> None:
-        """Forget a descriptor that was closed: the kernel did so by itself."""
-        self._callbacks.pop(fd, None)
 
     def poll(self, seconds: float, guard: AbstractContextManager[object] | None = None) -> None:
         """Wait for at most so long, and call back, inside the guard, for all that is ready."""

@@ -249,6 +249,7 @@ class Supervisor:
 
     def _do(self, effect: Effect) -> None:
         if isinstance(effect, Refuse):
+            self._pool.publish(self.fleet.view())  # first: whoever comes after those who are refused shall see why
             self._pool.refuse_all(effect.error)
         elif isinstance(effect, Spawn):
             self._spawn(effect.generation)
@@ -390,7 +391,7 @@ class Supervisor:
         if process is None or (fd := process.stderr_fileno()) is None:
             return
         lines = process.drain_stderr()
-        if process.stderr_fileno() is None and self.poller is not None:
-            self.poller.unwatch_closed(fd)
+        if process.stderr_fileno() is None:
+            self._lookout.unwatch(fd)
         for line in lines:
             say(stderr_log.info, "%s", line, extra={"bridge": self._spec.name, "worker_pid": worker.info.pid})

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from tests.house.sources import ROOT
+from tests.house.sources import ROOT, TESTS, functions
 from tests.seed import (
     test_adapter_resolution,
     test_bridge_not_running,
@@ -66,6 +66,9 @@ def test_all_of_them_run_at_once() -> None:
     assert [*ALL] == [failure for module, _ in CATEGORIES for failure in module.FAILURES]
 
 
-def test_the_files_that_the_page_names_exist() -> None:
+def test_the_files_and_tests_that_the_page_names_exist() -> None:
     """What moves is followed."""
+    tests = {function.name for source in TESTS for function in functions(source)}
+
+    assert [name for name in re.findall(r"`(test_\w+)`", PAGE) if name not in tests] == []
     assert [file for file in re.findall(r"`([\w/]+\.py)`", PAGE) if not (ROOT / file).exists()] == []

@@ -23,12 +23,12 @@ Connect = Callable[..., Bridge]
 
 @pytest.fixture
 def connect() -> Iterator[Connect]:
-    """`bridge.connect`, of one worker if nothing else is said; all are closed, at once, after the test."""
+    """`bridge.connect`, of one real worker if nothing else is said; all are closed, at once, after the test."""
     opened: list[Bridge] = []
     before = set(threading.enumerate())
 
     def connect(handler: str, **settings: Any) -> Bridge:
-        opened.append(bridge.connect(handler, **{"size": 1, **settings}))
+        opened.append(bridge.connect(handler, **{"adapter": "python_port", "size": 1, **settings}))
         return opened[-1]
 
     yield connect

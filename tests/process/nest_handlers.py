@@ -53,7 +53,7 @@ class Nest:
         """Call a handler of this kind in a worker of our own."""
         import bridge  # only who nests pays for it
 
-        with bridge.connect(f"{__file__}:Nest", size=1, options={"folder": folder}) as b:
+        with bridge.connect(f"{__file__}:Nest", adapter="python_port", size=1, options={"folder": folder}) as b:
             b.call("idle")
             self._note("state", 0)
             signal.pause()

@@ -252,3 +252,25 @@ def test_in_a_storm_of_kills_each_call_has_one_outcome(
         assert all(is_gone(pid) for pid in killed)
         assert not pids(b) & killed
         assert b.health().breaker == "closed"
+
+
+def test_a_stderr_that_ended_is_watched_no_more_when_its_number_is_free_again(connect: Connect, rough: str) -> None:
+    """A process that another thread forks holds copies of all our descriptors until its exec, so that a descriptor
+    that is closed while it is watched goes on being reported; by its number, which is the successor's pidfd by then:
+    that one was taken for dead, and killed. Fails when `drain_stderr` closes what it has read to its end."""
+    with connect(f"{rough}:Rough") as b:
+        supervisor = b._source.peek().supervisor
+        (first,) = supervisor.workers.values()
+        assert first.process is not None
+        copy = os.dup(first.process.stderr_fileno() or -1)  # as in that process
+        try:
+            os.kill(first.info.pid or 0, signal.SIGKILL)
+            wait_until(lambda: b.stats().restarts == 1 and b.stats().idle == 1, what="another worker")
+
+            assert supervisor.poller is not None
+            registered = Path(f"/proc/self/fdinfo/{supervisor.poller._epoll.fileno()}").read_text()
+            assert {int(line.split()[1]) for line in registered.splitlines() if line.startswith("tfd:")} == {
+                *supervisor.poller._callbacks
+            }
+        finally:
+            os.close(copy)

@@ -235,7 +235,9 @@ def test_an_editable_install_by_an_import_hook_works_in_a_worker(tmp_path: Path)
     source.write_text("def word(): return 'edited'\n")
     (site / "_editable_finder.py").write_text(FINDER.format(file=str(source)))
     (site / "__editable__.edited.pth").write_text("import _editable_finder\n")
-    program = "import bridge\nwith bridge.connect('edited_here', size=1) as b: print(b.call('word'))"
+    program = (
+        "import bridge\nwith bridge.connect('edited_here', adapter='python_port', size=1) as b: print(b.call('word'))"
+    )
     done = subprocess.run(
         [python, "-c", program],
         env={"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])},
@@ -261,7 +263,7 @@ def test_the_callers_main_module_is_never_imported_again(tmp_path: Path, handler
     script.write_text(
         "import bridge, sys\n"
         "print('the script runs', flush=True)\n"
-        f"with bridge.connect({handlers + ':Echo'!r}, size=2) as b:\n"
+        f"with bridge.connect({handlers + ':Echo'!r}, adapter='python_port', size=2) as b:\n"
         "    print([b.call('add', [i, 1]) for i in range(4)])\n"
     )
     done = subprocess.run(

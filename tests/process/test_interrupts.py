@@ -29,7 +29,7 @@ if os.isatty(0):
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # from here on this terminal's Ctrl-C is for our process group
 import contextlib, threading
 import bridge
-with bridge.connect(sys.argv[1], size=3, shutdown_timeout=60) as b:
+with bridge.connect(sys.argv[1], adapter="python_port", size=3, shutdown_timeout=60) as b:
     def another():
         with contextlib.suppress(bridge.BridgeError):
             b.call("read_fifo", [sys.argv[2]], timeout=None)
@@ -42,7 +42,7 @@ import json, os, signal, sys, threading
 heard = threading.Event()
 signal.signal(signal.SIGINT, lambda *_: heard.set())
 import bridge
-with bridge.connect(sys.argv[1], size=2) as b:
+with bridge.connect(sys.argv[1], adapter="python_port", size=2) as b:
     before = sorted(worker.pid for worker in b.stats().workers)
     answers = []
     caller = threading.Thread(target=lambda: answers.append(b.call("read_fifo", [sys.argv[2]])))

@@ -117,7 +117,7 @@ def test_a_normal_user_can_crash_workers_too(open_folder: Path) -> None:
 
 def test_a_bridge_dropped_unclosed_warns_and_its_workers_go(rough: str) -> None:
     """ResourceWarning, and nothing is left. Fails without `Bridge.__del__`."""
-    b = bridge.connect(f"{rough}:Rough", size=2)
+    b = bridge.connect(f"{rough}:Rough", adapter="python_port", size=2)
     b.call("pid")
     wait_until(lambda: len(offspring()) == 3, what="two workers and their reaper")
     started = offspring()
@@ -131,7 +131,7 @@ def test_a_bridge_dropped_unclosed_warns_and_its_workers_go(rough: str) -> None:
 def test_a_bridge_that_was_never_used_has_nothing_to_close(rough: str) -> None:
     """No thread, no process, no warning. Fails when `connect` starts something."""
     before = threading.active_count(), len(os.listdir("/proc/self/fd"))
-    b = bridge.connect(f"{rough}:Rough")
+    b = bridge.connect(f"{rough}:Rough", adapter="python_port")
 
     assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == before
     assert not offspring()

@@ -33,7 +33,13 @@ handler, folder, fork, *states = sys.argv[1:]
 
 def live(state):
     own = os.path.join(folder, state)
-    b = bridge.connect(handler, size=1, options={"folder": own, "blocks": state == "starting"}, startup_timeout=300)
+    b = bridge.connect(
+        handler,
+        adapter="python_port",
+        size=1,
+        options={"folder": own, "blocks": state == "starting"},
+        startup_timeout=300,
+    )
     args = [os.path.join(own, "inner")] if state == "nest" else None
     b.call("idle" if state == "starting" else state, args, timeout=None)
     signal.sigwait([])

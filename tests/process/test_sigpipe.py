@@ -8,7 +8,7 @@ import sys
 PROGRAM = """
 import os, signal, sys, bridge
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-with bridge.connect(sys.argv[1], size=1) as b:
+with bridge.connect(sys.argv[1], adapter="python_port", size=1) as b:
     for _ in range(15):
         for worker in b.stats().workers:
             os.kill(worker.pid, signal.SIGKILL)

@@ -99,6 +99,24 @@ def test_a_failed_start_is_told_to_those_who_wait(make_runtime: MakeRuntime) -> 
     assert errors[0] is not errors[1]
 
 
+def test_a_caller_who_comes_just_after_the_refused_ones_is_refused_too(
+    make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is left to wait until the next attempt. Fails when `_do` refuses before it publishes that the breaker is
+    open: whoever calls between the two waits in vain."""
+    runtime = make_runtime(ScriptedAdapter(BROKEN), supervisor=SupervisorPolicy(max_restarts=0, backoff=30))
+    refuse_all, seen = runtime.pool.refuse_all, []
+
+    def and_then_look(error: Exception) -> None:
+        refuse_all(error)
+        seen.append(runtime.pool.fleet.unavailable)
+
+    monkeypatch.setattr(runtime.pool, "refuse_all", and_then_look)
+    runtime.start()
+
+    assert seen == [True]
+
+
 def test_an_adapter_that_raises_anything_is_a_failed_start(make_runtime: MakeRuntime) -> None:
     """A defect of somebody's adapter is a typed error, and no crash loop."""
 
