@@ -148,13 +148,13 @@ def run_hammer(mode: str, signals: int, *, limit: float) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("mode", "signals"),
     [
-        ("inline", 2000),
-        ("lease", 1000),
-        ("contended", 500),
-        ("mock", 1000),
-        ("threads", 200),
-        ("process", 60),
-        ("opening", 200),
+        ("inline", 1000),
+        ("lease", 500),
+        ("contended", 250),
+        ("mock", 500),
+        ("threads", 100),
+        ("process", 30),
+        ("opening", 100),
         pytest.param("inline", 50_000, marks=pytest.mark.deep),
         pytest.param("lease", 50_000, marks=pytest.mark.deep),
         pytest.param("contended", 20_000, marks=pytest.mark.deep),
@@ -184,8 +184,8 @@ def test_an_exception_between_any_two_bytecodes_loses_no_worker(mode: str, signa
 @pytest.mark.parametrize(
     ("mode", "signals"),
     [
-        ("calling", 200),
-        ("calling-process", 20),
+        ("calling", 100),
+        ("calling-process", 10),
         pytest.param("calling", 20_000, marks=pytest.mark.deep),
         pytest.param("calling-threads", 1000, marks=pytest.mark.deep),
         pytest.param("calling-process", 600, marks=pytest.mark.deep),
