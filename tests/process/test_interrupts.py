@@ -149,11 +149,11 @@ def run_hammer(mode: str, signals: int, *, limit: float) -> dict[str, Any]:
     ("mode", "signals"),
     [
         ("inline", 2000),
-        ("lease", 1000),
-        ("contended", 500),
+        ("lease", 600),
+        ("contended", 300),
         ("mock", 1000),
         ("threads", 200),
-        ("process", 60),
+        ("process", 30),
         ("opening", 200),
         pytest.param("inline", 50_000, marks=pytest.mark.deep),
         pytest.param("lease", 50_000, marks=pytest.mark.deep),
@@ -185,7 +185,7 @@ def test_an_exception_between_any_two_bytecodes_loses_no_worker(mode: str, signa
     ("mode", "signals"),
     [
         ("calling", 200),
-        ("calling-process", 20),
+        ("calling-process", 10),
         pytest.param("calling", 20_000, marks=pytest.mark.deep),
         pytest.param("calling-threads", 1000, marks=pytest.mark.deep),
         pytest.param("calling-process", 600, marks=pytest.mark.deep),
@@ -193,7 +193,8 @@ def test_an_exception_between_any_two_bytecodes_loses_no_worker(mode: str, signa
 )
 def test_a_signal_handler_may_use_the_very_bridge_that_it_interrupts(mode: str, signals: int) -> None:
     """At any moment of a bridge's start and first calls: it gets its answers, or is told that it interrupted the pool;
-    neither hangs. Fails when `Runtime.start` takes a plain lock, or when `_wait` doesn't ask `interrupted_here`."""
+    neither hangs. Fails when `_wait` doesn't ask `interrupted_here`, and on Python 3.10 when `Runtime.start` takes a
+    plain lock."""
     found = run_hammer(mode, signals, limit=60 + signals / 10)
 
     assert (found["fired"], found["wrong"], found["after"], found["stderr"]) == (signals, [], True, "")
