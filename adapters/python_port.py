@@ -16,21 +16,32 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from signal import SIGKILL
+from signal import SIGKILL, SIGURG, pidfd_send_signal
 from typing import Final
 
 from bridge import reaper, worker
 from bridge.contract import Capability, ExitStatus, WorkerInfo, WorkerSpec
 from bridge.errors import CapabilityError, ConfigurationError, WorkerStartError
 from bridge.pipes import write_quietly
+from bridge.wire import READ_SIZE
 
-BOOT: Final = (
-    # First of all without '', the working directory: a struct.py that lies there isn't the one our file imports.
-    "import sys;sys.path[:]=filter(None,sys.path);"
-    # A module loaded so is compiled once and cached beside its source; a script is compiled at each start.
-    "import _frozen_importlib_external as e;n='_scoped_bridge_worker';m=type(sys)(n);sys.modules[n]=m;"
-    "f=m.__file__=sys.argv[1];exec(e.SourceFileLoader(n,f).get_code(n),m.__dict__);m.main(sys.argv[1:])"
-)
+BOOT: Final = """\
+import sys
+sys.path[:] = filter(None, sys.path)
+import _frozen_importlib_external as e
+def load(name, file):
+    module = sys.modules[name] = type(sys)(name)
+    module.__file__ = file
+    exec(e.SourceFileLoader(name, file).get_code(name), module.__dict__)
+    return module
+folder, _, file = sys.argv[1].rpartition('/')
+load('bridge.wire', folder + '/wire.py')
+worker = load('_scoped_bridge_worker', sys.argv[1])
+del sys.modules['bridge.wire'], load
+worker.main(sys.argv[1:])
+"""
+"""What an interpreter is told to run. A module loaded so is compiled once and cached beside its source; a script is
+compiled at each start. It must not import from the current directory; and a handler that imports `bridge` gets that."""
 FOREIGN: Final = ("PYTHONPATH", "PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
 """Variables that lead an interpreter to the packages of another one."""
 READS_PER_DRAIN: Final = 16
@@ -45,7 +56,7 @@ class PythonPortAdapter:
     """
 
     name = "python_port"
-    capabilities = frozenset({Capability.PROCESSES, Capability.KILL, Capability.FDS})
+    capabilities = frozenset({Capability.PROCESSES, Capability.KILL, Capability.SOFT_CANCEL, Capability.FDS})
 
     def __init__(self, spec: WorkerSpec | None = None) -> None:
         if not hasattr(os, "pidfd_open"):
@@ -207,9 +218,10 @@ class PythonPort:
         """Never: this channel has descriptors."""
         raise CapabilityError("python_port is driven through its descriptors, not through submit()")
 
-    def cancel(self, call_id: int) -> None:
-        """Never: CapabilityError."""
-        raise CapabilityError(f"python_port can't cancel call {call_id} softly; kill the worker")
+    def cancel(self, call_id: int) -> None:  # noqa: ARG002  the frame says which
+        """Have the worker look for the CANCEL frame that was written. Ignored by whatever doesn't know of it."""
+        with contextlib.suppress(ProcessLookupError):
+            pidfd_send_signal(self._pidfd, SIGURG)
 
     def kill(self) -> None:
         """SIGKILL to the worker's whole process group. Idempotent; never blocks."""
@@ -231,7 +243,7 @@ class PythonPort:
         text = b""
         for _ in range(0 if self.stderr_fileno() is None else READS_PER_DRAIN):
             try:
-                data = os.read(self._stderr, worker.READ_SIZE)
+                data = os.read(self._stderr, READ_SIZE)
             except BlockingIOError:
                 break
             if not data:
@@ -240,7 +252,7 @@ class PythonPort:
             text += data
         self._tail = (self._tail + text)[-self._tail_bytes :]
         *lines, self._line = (self._line + text).split(b"\n")
-        if len(self._line) > worker.READ_SIZE or self._stderr_ended:
+        if len(self._line) > READ_SIZE or self._stderr_ended:
             lines, self._line = [*lines, self._line], b""
         return [line.decode(errors="replace") for line in lines if line]
 

@@ -17,17 +17,18 @@ from typing import Any, Final
 
 from bridge import registry
 from bridge.contract import Adapter, Capability, WorkerSpec
+from bridge.core.recycling import RecyclePolicy
 from bridge.errors import ConfigurationError
 from bridge.runtime import Runtime
 from bridge.runtime.pool import PoolPolicy
 from bridge.runtime.supervisor import SupervisorPolicy
 from bridge.schema import BridgeSettings, closest
 from bridge.settings import TestMode
-from bridge.worker import NotEncodable, encode_json
+from bridge.wire import NotEncodable, encode_json
 
 MOCKS: Final = frozenset({"mock", "bridge_mock"})
 """Adapters that full_integration never means."""
-FDS_PER_WORKER: Final = 4
+FDS_PER_WORKER: Final = 5
 FDS_BESIDES: Final = 64
 
 
@@ -129,6 +130,9 @@ def assemble(values: BridgeSettings, choice: Choice) -> Runtime:
             max_overflow=pool.max_overflow,
             checkout_timeout=pool.checkout_timeout,
             max_waiting=pool.max_waiting,
+            poison_threshold=values.call.poison_threshold,
+            queue_target=pool.queue_target,
+            queue_interval=pool.queue_interval,
         ),
         supervisor_policy=SupervisorPolicy(
             startup_timeout=supervisor.startup_timeout,
@@ -137,6 +141,11 @@ def assemble(values: BridgeSettings, choice: Choice) -> Runtime:
             restart_window=supervisor.restart_window,
             backoff=supervisor.backoff,
             max_idle=values.recycle.max_idle,
+            cancel_grace=values.call.cancel_grace,
+            health_interval=supervisor.health_interval,
+        ),
+        recycle_policy=RecyclePolicy(
+            values.recycle.max_calls, values.recycle.max_lifetime, values.recycle.max_rss, values.recycle.jitter
         ),
     )
 

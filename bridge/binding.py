@@ -77,8 +77,9 @@ class Binding:
         # The hot path: two look-ups, whatever the depth.
         frame = CURRENT.get()
         if frame is None:
-            if self.birth is None and self.everywhere is None and self._default is not None:
-                return self._default
+            default = self._default  # read once, here and below: another thread may drop it at any moment
+            if self.birth is None and self.everywhere is None and default is not None:
+                return default
         elif self._scoped and not frame.closed:
             owner = frame.pins.get(self, frame.default)
             if owner is not None and not owner.closed:
@@ -151,8 +152,9 @@ class Binding:
                     self._shut = True
         except (ScopeClosedError, ConfigurationError):
             self._given_up = True  # its scope has closed it already; or there never was one, and a call says why
-        if self._closed and self._default is not None and self._default not in own:
-            own.append(self._default)
+        default = self._default
+        if self._closed and default is not None and default not in own:
+            own.append(default)
         for each, until in [(each, each.request_close(timeout)) for each in own]:
             each.await_closed(until)
 
@@ -181,11 +183,13 @@ class Binding:
     @property
     def base(self) -> BridgeSettings:
         """The settings without any scope; read once."""
-        if self._settings is None:
+        found = self._settings
+        if found is None:
             with self._lock():
-                if self._settings is None:
-                    self._settings = self._base()
-        return self._settings
+                found = self._settings
+                if found is None:
+                    found = self._settings = self._base()
+        return found
 
     def settings(self) -> BridgeSettings:
         """The settings that count for the caller."""
@@ -221,7 +225,8 @@ class Binding:
     def _build_default(self) -> Runtime:
         self._run_check()
         with self._lock():
-            if self._default is None:
+            runtime = self._default
+            if runtime is None:
                 values = self.base
                 runtime = assemble(values, self._choice() or self._configured(values))
                 if runtime.test_mode is not None:
@@ -230,7 +235,7 @@ class Binding:
                     runtime.request_close()  # what replaces a default that was shut down isn't open either
                 runtime.origin = self.birth
                 self._default = runtime
-        return self._default
+        return runtime
 
     def build_in(self, owner: Frame) -> Runtime:
         """What answers in a frame, which needn't be the caller's yet."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bridge.errors import PoolClosed, WorkerStartError
 from bridge.runtime import calls
-from bridge.runtime.pool import Claim
+from bridge.runtime.claims import Claim
 
 if TYPE_CHECKING:
     from bridge.runtime import Runtime

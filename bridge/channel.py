@@ -10,45 +10,26 @@ exactly when no reply is outstanding on it. Apart from channel_async.py, which d
 from __future__ import annotations
 
 import fcntl
+import os
 import select
-import threading
 from collections.abc import Callable
 from math import ceil, inf
 from os import read, readv, write
 from signal import SIG_DFL, SIGPIPE, getsignal
 from termios import FIONREAD
-from typing import Any, Protocol
+from typing import Any
 
-from bridge.contract import Channel, Reply, Request, WorkerGone
+from bridge.channel_submit import SubmitLink
+from bridge.contract import Channel, WorkerGone
 from bridge.core.messages import decode_reply
 from bridge.core.protocol import Connection, Frame, State
 from bridge.errors import ProtocolError
+from bridge.link import ClaimRef, DeadlinePassed, Left
 from bridge.pipes import write_quietly
-from bridge.worker import CALL, HOOK, READ_SIZE, decode_json
+from bridge.wire import CALL, READ_SIZE
 
 MAX_POLL = 86_400.0
 """Seconds; a longer wait is made of several."""
-
-
-class DeadlinePassed(Exception):
-    """No reply came before the deadline. `started` is as for WorkerGone."""
-
-    def __init__(self, *, started: bool) -> None:
-        self.started = started
-
-
-class Link(Protocol):
-    """How the holder of a lease talks to its worker."""
-
-    @property
-    def clean(self) -> bool:
-        """No reply is outstanding: the next holder can't be given somebody else's."""
-
-    def call(self, command: str, body: bytes, deadline: float, kind: int = CALL) -> Any:
-        """One request and its one reply."""
-
-    def abort(self) -> None:
-        """The worker is dead: whoever waits for its reply need not any longer."""
 
 
 class FdLink:
@@ -58,7 +39,20 @@ class FdLink:
         clock: Monotonic seconds.
     """
 
-    __slots__ = ("_clock", "_dead", "_poll", "_read_fd", "_sentinel", "_write", "_write_fd", "connection", "pid")
+    __slots__ = (
+        "_alarm",
+        "_claim",
+        "_clock",
+        "_dead",
+        "_poll",
+        "_read_fd",
+        "_sentinel",
+        "_whole",
+        "_write",
+        "_write_fd",
+        "connection",
+        "pid",
+    )
 
     def __init__(
         self, fds: tuple[int, int], sentinel: int | None, limit: int, pid: int | None, clock: Callable[[], float]
@@ -67,6 +61,9 @@ class FdLink:
         self._write = write_quietly if getsignal(SIGPIPE) == SIG_DFL else write  # Python itself ignores it
         self._clock = clock
         self._dead = False
+        self._whole = True  # the request that is out was wholly written
+        self._claim: ClaimRef | None = None  # whose call is out, if others may cancel it
+        self._alarm = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # readable when another thread has
         self._sentinel = sentinel
         self._poll = self._watch()
         self.connection = Connection(limit)
@@ -77,14 +74,36 @@ class FdLink:
         """No reply is outstanding."""
         return self.connection.state is State.IDLE
 
-    def call(self, command: str, body: bytes, deadline: float, kind: int = CALL) -> Any:
+    @property
+    def call_id(self) -> int:
+        """Of the request that is out, or was last."""
+        return self.connection.call_id
+
+    @property
+    def cancellable(self) -> bool:
+        """Whether a cancel can follow the request that is out. Half a request can't be followed by anything."""
+        return self._whole and not self._dead and self.connection.state is State.BUSY
+
+    def call(
+        self,
+        command: str,
+        body: bytes,
+        deadline: float,
+        kind: int = CALL,
+        claim: ClaimRef | None = None,
+    ) -> Any:
         """One request and its one reply.
+
+        Args:
+            claim: A weak reference to whoever calls; `interrupt` has it looked at.
 
         Raises:
             RemoteError, CallError: The handler's answer; the link is clean.
-            WorkerGone, DeadlinePassed, ProtocolError: The link isn't clean, and never will be.
+            DeadlinePassed, Left: The reply is still due; the supervisor may await it.
+            WorkerGone, ProtocolError: The link isn't clean, and never will be.
         """
         connection = self.connection
+        self._claim, self._whole = claim, False
         frame = connection.send(kind, body)
         try:
             written = self._write(self._write_fd, frame)
@@ -94,6 +113,7 @@ class FdLink:
             raise WorkerGone(started=False) from None
         try:
             reply = self._write_rest(frame, written, deadline) if written < len(frame) else None
+            self._whole = True
             while reply is None:
                 try:
                     data: bytes | None = read(self._read_fd, READ_SIZE)
@@ -119,6 +139,7 @@ class FdLink:
         poll.register(self._read_fd, select.POLLIN)
         if self._sentinel is not None:
             poll.register(self._sentinel, select.POLLIN)
+        poll.register(self._alarm, select.POLLIN)
         return poll
 
     def _wait(self, deadline: float) -> None:
@@ -130,7 +151,20 @@ class FdLink:
             if self._clock() >= deadline:
                 raise DeadlinePassed(started=True)
         elif all(fd != self._read_fd for fd, _ in events):
-            self._dead = True  # one more read: its last bytes may have come between the two looks
+            if any(fd == self._alarm for fd, _ in events):
+                self._look_at_claim()
+            else:
+                self._dead = True  # one more read: its last bytes may have come between the two looks
+
+    def _look_at_claim(self) -> None:
+        """The alarm rang: for this call, or for one that is over."""
+        try:
+            os.eventfd_read(self._alarm)
+        except BlockingIOError:
+            pass  # somebody else was told
+        claim = None if self._claim is None else self._claim()
+        if claim is not None and claim.cancelled:
+            raise Left
 
     def _timeout(self, deadline: float) -> int | None:
         if deadline == inf:
@@ -151,6 +185,8 @@ class FdLink:
             ready = dict(both.poll(self._timeout(deadline)))
             if not ready and self._clock() >= deadline:
                 raise DeadlinePassed(started=False)
+            if self._alarm in ready:
+                self._look_at_claim()
             if self._read_fd in ready:
                 data = read(self._read_fd, READ_SIZE)
                 if not data:
@@ -185,13 +221,29 @@ class FdLink:
                 return reply
         return None
 
+    def interrupt(self) -> None:
+        """Have the holder look whether its call was cancelled. Takes no lock, never blocks."""
+        alarm = self._alarm
+        if alarm >= 0:
+            try:
+                os.eventfd_write(alarm, 1)
+            except OSError:
+                pass  # it rang already, or the worker is dead and nobody's
+
     def abort(self) -> None:
         """Nothing to do: the holder sees the end of the stream."""
+
+    def close(self) -> None:
+        """Give the alarm back; only when nobody holds the worker any more. Idempotent."""
+        alarm, self._alarm = self._alarm, -1
+        if alarm >= 0:
+            os.close(alarm)
 
     def forget(self) -> None:
         """In a forked child: the numbers may be other files soon, and are never used again."""
         self._read_fd = self._write_fd = -1
         self.connection.state = State.CLOSED
+        self.close()
 
     # -- For the supervisor, while the worker is nobody's ------------------------------------------------
 
@@ -216,87 +268,6 @@ class FdLink:
         except BlockingIOError:
             return frames
         return frames or None
-
-
-class SubmitLink:
-    """A link to a channel without descriptors."""
-
-    __slots__ = ("_bell", "_call_id", "_channel", "_clock", "_dead", "_outstanding", "_reply")
-
-    def __init__(self, channel: Channel, clock: Callable[[], float]) -> None:
-        self._channel = channel
-        self._clock = clock
-        self._call_id = 0
-        self._dead = self._outstanding = False
-        self._reply: Reply | None = None
-        # A bare lock, not an Event: a signal inside Event.wait can leave its condition broken.
-        self._bell = threading.Lock()
-
-    @property
-    def clean(self) -> bool:
-        """No reply is outstanding."""
-        return not self._outstanding
-
-    def call(self, command: str, body: bytes, deadline: float, kind: int = CALL) -> Any:
-        """One request and its one reply. Raises as FdLink.call, and whatever error the reply carries."""
-        self._call_id += 1
-        self._reply = None
-        self._bell = bell = threading.Lock()
-        bell.acquire()
-        self._outstanding = True
-        if self._dead:  # looked at only now: `abort` may have rung the bell before
-            raise WorkerGone(started=False)
-        request = Request(self._call_id, command, decode_json(body)[1], deadline, kind == HOOK)
-        self._channel.submit(request, self._done)
-        # An answer that a slow `submit` gives behind the deadline comes too late as well.
-        if (left := deadline - self._clock()) < 0 or not bell.acquire(timeout=_bounded(left)):
-            raise DeadlinePassed(started=True)
-        reply = self._reply
-        if reply is None or (reply.delay > 0 and self._is_cut_short(reply.delay, deadline)):
-            raise WorkerGone(started=True)
-        if isinstance(reply.error, WorkerGone):
-            raise reply.error
-        self._outstanding = False
-        if reply.error is not None:
-            raise reply.error
-        return reply.value
-
-    def _is_cut_short(self, delay: float, deadline: float) -> bool:
-        """Let a reply wait; whether its worker died meanwhile."""
-        left = deadline - self._clock()
-        if self._bell.acquire(timeout=_bounded(min(delay, left))):
-            return True
-        if left < delay:
-            raise DeadlinePassed(started=True)
-        return False
-
-    def _done(self, reply: Reply) -> None:
-        # A late or second answer, or one of a worker that was killed, reaches nobody.
-        if reply.call_id == self._call_id and self._reply is None and not self._dead:
-            self._reply = reply
-            self._ring()
-
-    def abort(self) -> None:
-        """The worker is dead: whoever waits for its reply need not any longer."""
-        self._dead = True
-        self._ring()
-
-    def stop(self, hooks: frozenset[str], ended: Callable[[Reply], None]) -> None:
-        """Ask a worker that is nobody's to end: its `on_close`, if it has one, then the end."""
-        if "on_close" in hooks:
-            self._channel.submit(Request(0, "on_close", None, hook=True), ended)
-        self._channel.kill()
-
-    def _ring(self) -> None:
-        try:
-            self._bell.release()
-        except RuntimeError:
-            pass  # nobody waits, or it rang already
-
-
-def _bounded(seconds: float) -> float:
-    """Seconds that the standard library accepts as a timeout."""
-    return max(0.0, min(seconds, threading.TIMEOUT_MAX))
 
 
 def link_to(channel: Channel, limit: int, clock: Callable[[], float]) -> FdLink | SubmitLink:

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from bridge import bulk
 from bridge.errors import ConfigurationError, PoolClosed, WorkerError
 from bridge.runtime import Runtime, RuntimeState, calls
-from bridge.runtime.pool import Claim
+from bridge.runtime.claims import Claim
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from bridge.contract import WorkerInfo
-    from bridge.core.stats import Health, Stats
+    from bridge.core.stats import Health, Stats, WorkerStats
 
 
 class Default(Enum):
@@ -89,24 +89,26 @@ class Bridge:
 
     # -- Calls -------------------------------------------------------------------------------------------
 
-    def call(self, command: str, args: Any = None, /, *, timeout: Timeout = DEFAULT) -> Any:
+    def call(self, command: str, args: Any = None, /, *, timeout: Timeout = DEFAULT, idempotent: bool = False) -> Any:
         """Call a command, and wait for its result.
 
         Args:
             args: A mapping is passed by keyword, a list or tuple by position, None is no argument.
             timeout: Seconds for all of it.
+            idempotent: Running it twice does no harm: after a crash it is sent to another worker, inside its deadline.
 
         Raises:
             RemoteError: The handler raised; its traceback is in the message.
             CallError: Unknown command, wrong arguments, or a value that can't travel.
             PoolTimeout, PoolOverloaded, CircuitOpen, PoolClosed, WorkerStartError: It was never sent.
-            CallTimeout: It was sent, and no answer came in time; its worker is replaced.
+            CallTimeout: It was sent, and no answer came in time; its worker is told to stop.
             WorkerCrashed: Its worker died; if `retryable`, before the handler saw it.
         """
         runtime = self._source.runtime()
         if runtime.state is not RuntimeState.OPEN:
             runtime.start()
-        return calls.call(runtime, command, args, runtime.call_timeout if timeout is DEFAULT else _checked(timeout))
+        seconds = runtime.call_timeout if timeout is DEFAULT else _checked(timeout)
+        return calls.call(runtime, command, args, seconds, idempotent=idempotent)
 
     def map(
         self,
@@ -161,6 +163,19 @@ class Bridge:
         """Whether calls can be served."""
         return self._source.peek().health()
 
+    def recycle(self, worker: WorkerStats | int | None = None, *, timeout: float | None = None) -> None:
+        """Replace a worker, or one after the other all of them, without losing a call; returns when that is done.
+
+        Args:
+            worker: Of `stats()`, or its generation; None is all.
+            timeout: Seconds; None is `startup_timeout` for each.
+
+        Raises:
+            TimeoutError: It goes on without being waited for.
+        """
+        generation = worker if worker is None or isinstance(worker, int) else worker.generation
+        self._source.runtime().recycle(generation, _checked(timeout))
+
     def close(self, timeout: float | None = None) -> None:
         """Refuse new calls, let running ones end, then stop the workers; after `timeout` seconds kill them.
 
@@ -198,6 +213,7 @@ class Lease:
         self._runtime = runtime
         self._pid = os.getpid()
         self._claim = Claim()
+        self._returned = False
         self._calling = threading.RLock()  # its own thread can always close, whatever interrupted it
         deadline = float("inf") if timeout is None else runtime.clock() + timeout
         self._info = runtime.pool.checkout(self._claim, deadline).info
@@ -223,13 +239,17 @@ class Lease:
             raise WorkerError("another thread is calling on this lease; a lease has one user at a time")
         try:
             worker = self._claim.worker
-            if worker is None:
+            if self._returned:
                 raise WorkerError("this lease was given back; take another one with b.lease()")
-            if not worker.link.clean or self._claim.cancelled:
+            if worker is None or not worker.link.clean or self._claim.cancelled:
                 raise WorkerError(
                     f"the worker of this lease (pid {self._info.pid}) was lost by an earlier call; take another lease"
                 )
-            return calls.call_on(self._runtime, self._claim, command, args, seconds)
+            try:
+                return calls.call_on(self._runtime, self._claim, command, args, seconds)
+            finally:
+                if not worker.link.clean:  # at once: it is told to stop now, not when the lease is given back
+                    self._runtime.pool.checkin(self._claim)
         finally:
             self._calling.release()
 
@@ -249,6 +269,7 @@ class Lease:
             self.cancel()
             self._calling.acquire()  # its worker is being killed: the other thread is about to leave
         try:
+            self._returned = True
             if self._claim.worker is None:
                 return
             done = False
@@ -257,7 +278,7 @@ class Lease:
                 done = True
             finally:
                 if not done:
-                    self._runtime.pool.cancel(self._claim)
+                    self._runtime.pool.condemn(self._claim)
                 self._runtime.pool.checkin(self._claim)
         finally:
             self._calling.release()

@@ -19,6 +19,7 @@ __all__ = [
     "CapabilityError",
     "CircuitOpen",
     "ConfigurationError",
+    "PoisonCall",
     "PoolClosed",
     "PoolError",
     "PoolOverloaded",
@@ -151,16 +152,17 @@ class PoolTimeout(PoolError, TimeoutError):
 
 
 class PoolOverloaded(PoolError):
-    """The queue is full (`max_waiting`). The call was never sent."""
+    """The queue is full (`max_waiting`), or it stands (`queue_target`). The call was never sent."""
 
     __module__ = "bridge"
 
-    def __init__(self, name: str, *, queued: int, limit: int) -> None:
-        super().__init__(
-            f"{queued} callers wait already for a worker of {name} (max_waiting={limit}). "
-            "Slow down, raise `size`, or raise `max_waiting`."
-        )
-        self.name, self.queued, self.limit = name, queued, limit
+    def __init__(self, name: str, *, queued: int, limit: int | None, waited: float = 0.0) -> None:
+        if limit is not None:
+            why = f"{queued} callers wait already for a worker of {name} (max_waiting={limit})"
+        else:
+            why = f"the queue of {name} has stood for too long, and this caller waited {waited:.3f} s (queue_target)"
+        super().__init__(f"{why}. Slow down, raise `size`, or raise the limit.")
+        self.name, self.queued, self.limit, self.waited = name, queued, limit, waited
 
 
 class CircuitOpen(PoolError):
@@ -251,20 +253,20 @@ class WorkerCrashed(WorkerError):
 
 
 class CallTimeout(WorkerError, TimeoutError):
-    """The call was sent, and no answer came before its deadline. Its worker is stopped; it may have run."""
+    """The call was sent, and no answer came before its deadline. Its worker is told to stop; it may have run."""
 
     __module__ = "bridge"
 
     def __init__(self, command: str, timeout: float, *, pid: int | None) -> None:
         super().__init__(
-            f"{command!r} gave no answer within its {timeout:.3f} s; its worker (pid {pid}) is being stopped and "
-            "replaced. Give it a longer `timeout`, or make the handler faster."
+            f"{command!r} gave no answer within its {timeout:.3f} s. Its worker (pid {pid}) is told to stop, and is "
+            "replaced if it doesn't within `cancel_grace`. Give it a longer `timeout`, or make the handler faster."
         )
         self.command, self.timeout, self.pid = command, timeout, pid
 
 
 class CallCancelled(WorkerError):
-    """Somebody cancelled the call, or closed its bridge. With a pid: while that worker ran it, which was stopped;
+    """Somebody cancelled the call, or closed its bridge. With a pid: while that worker ran it, which is told to stop;
     else before it was sent.
     """
 
@@ -274,6 +276,19 @@ class CallCancelled(WorkerError):
         when = "before it was sent" if pid is None else f"while its worker (pid {pid}) ran it"
         super().__init__(f"{command!r} was cancelled {when}{why and f': {why}'}")
         self.command, self.pid, self.retryable = command, pid, pid is None
+
+
+class PoisonCall(WorkerError):
+    """This very call, by command and arguments, has killed too many workers (`poison_threshold`). It wasn't sent."""
+
+    __module__ = "bridge"
+
+    def __init__(self, command: str, *, deaths: int, how: str) -> None:
+        super().__init__(
+            f"{command!r} with these arguments killed {deaths} workers, the last one so: {how}. It is not sent again; "
+            "mend the handler, or raise `poison_threshold`"
+        )
+        self.command, self.deaths, self.how = command, deaths, how
 
 
 class ProtocolError(BridgeError):

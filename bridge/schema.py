@@ -84,12 +84,22 @@ class PoolSettings(_Frozen):
     checkout_timeout: float = Field(30.0, gt=0, description="seconds to wait for a worker; start-up isn't charged")
     max_waiting: int | None = Field(None, ge=0, description="callers that may wait; no limit if not set")
     prewarm: int | None = Field(None, ge=0, description="workers that `with` waits for; all if not set")
+    queue_target: float | None = Field(
+        None, gt=0, description="seconds that a caller may wait while the queue stands; no limit if not set"
+    )
+    queue_interval: float = Field(1.0, gt=0, description="seconds without an empty queue after which it stands")
 
 
 class CallSettings(_Frozen):
     """How long a call may take."""
 
     timeout: float | None = Field(60.0, gt=0, description="seconds of a call that names none; null is no limit")
+    cancel_grace: float = Field(
+        2.0, ge=0, description="seconds that a worker has for ending a cancelled call; then it is killed"
+    )
+    poison_threshold: int | None = Field(
+        None, ge=1, description="deaths of workers after which the same call is refused; never if not set"
+    )
 
 
 class SupervisorSettings(_Frozen):
@@ -99,12 +109,21 @@ class SupervisorSettings(_Frozen):
     shutdown_timeout: float = Field(5.0, ge=0, description="seconds that calls and workers have to end in `close`")
     max_restarts: int = Field(3, ge=0, description="failed starts within the window before the breaker opens")
     restart_window: float = Field(5.0, gt=0, description="seconds")
+    health_interval: float | None = Field(
+        None, gt=0, description="seconds for which a worker is idle before it is asked how it is; never if not set"
+    )
     backoff: float = Field(0.1, gt=0, le=30, description="seconds after the first failed start; doubles up to 30")
 
 
 class RecycleSettings(_Frozen):
-    """When a worker is let go."""
+    """When a worker is let go, or replaced though it works."""
 
+    max_calls: int | None = Field(None, ge=1, description="calls after which a worker is replaced")
+    max_lifetime: float | None = Field(None, gt=0, description="seconds after which a worker is replaced")
+    max_rss: int | None = Field(
+        None, ge=1024 * 1024, description="bytes of memory above which a worker is replaced; looked at between calls"
+    )
+    jitter: float = Field(0.1, ge=0, le=1, description="by how much of it calls and lifetime may be lower, at random")
     max_idle: float = Field(60.0, gt=0, description="seconds until an idle worker above `size` is let go")
 
 

@@ -1,15 +1,35 @@
 """Serve one handler, in whatever interpreter this file is run by.
 
-Rules: one file, standard library only, Python 3.8 syntax; at start it imports os, sys, struct, fcntl and json's C
-accelerator (docs/design/benchmarks.md says why), all else on first need. The wire section is the only definition of
-the wire: core/protocol.py imports it from here. Apart from the rest because it is all that the other interpreter
-ever sees of this package; one file for both sides is execnet's idea.
+Rules: standard library only, Python 3.8 syntax; at start it and wire.py import os, sys, struct, fcntl and json's C
+accelerator (docs/design/benchmarks.md says why), all else on first need. In a worker, the program that starts it
+(adapters/python_port.py) has put wire.py beside it, and nothing else of this package is there. Apart from the rest
+because these two files are all that the other interpreter ever sees.
 """
 
 import fcntl
 import os
-import struct
 import sys
+
+from bridge.wire import (
+    CALL,
+    CANCEL,
+    CODEC_JSON,
+    ERROR,
+    FAILED,
+    HEADER,
+    HELLO,
+    HOOK,
+    MAX_TEXT,
+    PROTOCOL,
+    READ_SIZE,
+    READY,
+    RESULT,
+    NotEncodable,
+    decode_json,
+    encode_json,
+    pack,
+    type_name,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,136 +37,84 @@ if TYPE_CHECKING:
 
 __scoped_bridge__ = True  # frames of modules that have this are left out of a handler's traceback, as in unittest
 
-# -- The wire ----------------------------------------------------------------------------------------------
-
-PROTOCOL = 1
-HEADER = struct.Struct("<BBHIQ")
-"""kind, codec, flags, length of the body in bytes, call id: 16 bytes, little-endian."""
-HELLO, START, READY, FAILED, CALL, HOOK, RESULT, ERROR, STOP = range(0xB1, 0xBA)
-"""Kinds. They begin where no ASCII text can, so that a stray print is seen for what it is at its first byte."""
-CODEC_NONE, CODEC_JSON = 0, 1
-READ_SIZE = MAX_TEXT = 65536  # bytes; characters of a message or a traceback: more would only fill the caller's log
-
-
-class NotEncodable(TypeError):
-    """A value can't travel. Says where in the value, and the cure."""
-
-
-def pack(kind: int, call_id: int, body: bytes = b"", codec: int = CODEC_NONE) -> bytes:
-    """One whole frame."""
-    return HEADER.pack(kind, codec, 0, len(body), call_id) + body
-
-
-try:
-    import _json
-
-    class _Reading:
-        strict = True
-        object_hook = object_pairs_hook = None
-        parse_float, parse_int = float, int
-        parse_constant = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}.__getitem__
-
-    # No circle check: a circle ends as RecursionError, and checks cost. str.upper: TypeError for all that isn't text.
-    _encode = _json.make_encoder(None, str.upper, _json.encode_basestring_ascii, None, ":", ",", False, False, True)
-    _scan = _json.make_scanner(_Reading)  # type: ignore[arg-type]
-except ImportError:  # an interpreter without the accelerator: slower to start, same values
-    import json
-
-    _encode = json.JSONEncoder(check_circular=False, separators=(",", ":"), default=str.upper).iterencode  # type: ignore[assignment]
-    _scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
-
-_SCALARS, _TEXT = frozenset((str, int, float, bool, type(None))), frozenset((str,))
-
-
-def _keys_are_text(value: "Any") -> bool:
-    """The encoder would turn the key 1 into "1" without a word. The walk is in C wherever a level is flat."""
-    if isinstance(value, dict):
-        if not _TEXT.issuperset(map(type, value)) and not all(isinstance(key, str) for key in value):
-            return False
-        value = value.values()
-    elif not isinstance(value, (list, tuple)):
-        return True
-    return _SCALARS.issuperset(map(type, value)) or all(map(_keys_are_text, value))
-
-
-def encode_json(value: "Any", root: str) -> bytes:
-    """JSON bytes of a value. Raises NotEncodable, which says where and why, as in `root.items[3].when is ...`."""
-    problem: "Any" = None
-    try:
-        if _keys_are_text(value):
-            return "".join(_encode(value, 0)).encode("ascii")
-    except (TypeError, ValueError, RecursionError) as error:
-        problem = error
-    try:
-        raise NotEncodable(_find_fault(value, root) or "%s: %s" % (root, problem))
-    except RecursionError:
-        raise NotEncodable(root + " contains itself, or is nested too deeply; send a flatter value") from None
-
-
-def _find_fault(value: "Any", path: str) -> str:
-    """Where the value can't travel, why, and the cure; empty when it can."""
-    if isinstance(value, dict):
-        if odd := [key for key in value if not isinstance(key, str)]:
-            kind = type(odd[0]).__name__
-            return "%s has the key %.99r of type %s; use str(key), or send a list of pairs" % (path, odd[0], kind)
-        steps = [((".%s" if key.isidentifier() else "[%.99r]") % key, item) for key, item in value.items()]
-    elif isinstance(value, (list, tuple)):
-        steps = [("[%d]" % index, item) for index, item in enumerate(value)]
-    elif value is None or isinstance(value, (str, int, float)):
-        return ""
-    else:
-        cure = next((cure for mark, cure in _CURES if hasattr(value, mark)), "send its fields as a dict")
-        return "%s is of type %s, which JSON can't carry; %s" % (path, _type_name(type(value)), cure)
-    return next(filter(None, (_find_fault(item, path + step) for step, item in steps)), "")
-
-
-_CURES = (
-    ("isdisjoint", "use sorted(...) or list(...)"),
-    ("decode", "send text, for instance base64.b64encode(...).decode()"),
-    ("isoformat", "use .isoformat()"),
-    ("tolist", "use .tolist()"),
-    ("cr_frame", "an async def can't be a command yet; return a plain value"),
-    ("__next__", "an iterator can't travel; use list(...)"),
-)
-
-
-def decode_json(data: "Any") -> "Any":
-    """The value of JSON bytes. Raises ValueError or RecursionError for anything else."""
-    text = str(data, "utf-8")
-    try:
-        value, end = _scan(text, 0)
-    except StopIteration:
-        raise ValueError("not JSON") from None
-    if end == len(text):
-        return value
-    raise ValueError("%d characters behind the value" % (len(text) - end))
-
-
-def _type_name(kind: type) -> str:
-    return kind.__qualname__ if kind.__module__ == "builtins" else "%s.%s" % (kind.__module__, kind.__qualname__)
-
-
 # -- Reading and writing -----------------------------------------------------------------------------------
 
 
+START_LIMIT = 2**24  # bytes of START, which says what the limit is for the others
+
+
 class HungUp(Exception):
-    """The caller is gone, or told us to stop."""
+    """The caller is gone, or told us to stop, or what comes can't be its."""
+
+
+class Cancelled(BaseException):
+    """The caller has left this call: raised inside the handler. Not an Exception, so that `except Exception` lets it
+    through; a handler may tidy up (`finally`, `except BaseException`) and should then let it go on.
+    """
 
 
 class Pipes:
-    """The two data descriptors. The only reader and the only writer is the thread that serves."""
+    """The two data descriptors. The only reader and the only writer is the thread that serves.
+
+    A cancel is a frame; the signal that comes with it only has it looked for. It is raised only while `armed`, which is
+    only around the handler's own code: no frame is ever cut, and a cancel that comes late meets nobody.
+    """
 
     def __init__(self, request: int, reply: int, put: "Callable[[int, Any], int]" = os.write) -> None:
         self.request, self.reply, self._put, self._pending = request, reply, put, b""
+        self._armed = self._nudged = False
+        self._current = 0
+        self.limit = START_LIMIT
+        """Bytes that the body of a frame may have: no more is kept of what isn't our caller's."""
+
+    def run(self, call_id: int, function: "Callable[..., Any]", args: "Any") -> "Any":
+        """Call the handler's own code; a cancel of this call raises there."""
+        self._current = call_id
+        try:
+            self._armed = True
+            if self._nudged:  # while we were reading or decoding
+                self._nudged = False
+                self._look()
+            return invoke(function, args)
+        finally:
+            self._armed = False
+
+    def nudge(self, _number: int, _frame: "Any") -> None:
+        """The signal handler."""
+        if self._armed:
+            self._look()
+        else:
+            self._nudged = True
+
+    def _look(self) -> None:
+        """Read what is there, and raise if it is a cancel of the call that runs."""
+        from select import POLLIN, poll
+
+        there = poll()
+        there.register(self.request, POLLIN)
+        if there.poll(0):
+            self._pending += os.read(self.request, READ_SIZE)  # nothing at the end: the next read sees that too
+        while len(self._pending) >= 16 and self._pending[0] == CANCEL:
+            call_id = HEADER.unpack_from(self._pending)[4]
+            self._pending = self._pending[16:]
+            if call_id == self._current:
+                self._armed = False
+                raise Cancelled
 
     def read(self) -> "Tuple[int, int, Any]":
-        """Wait for one whole frame: kind, call id, body."""
-        data = self._pending
-        while len(data) < 16:
-            if not (more := os.read(self.request, READ_SIZE)):
+        """Wait for one whole frame: kind, call id, body. Cancels of calls that are over are passed by."""
+        data, self._pending = self._pending, b""
+        while True:
+            while len(data) < 16:
+                if not (more := os.read(self.request, READ_SIZE)):
+                    raise HungUp
+                data += more
+            kind, _codec, _flags, length, call_id = HEADER.unpack_from(data)
+            if length > self.limit:
                 raise HungUp
-            data += more
-        kind, _codec, _flags, length, call_id = HEADER.unpack_from(data)
+            if kind != CANCEL:
+                break
+            data = data[16:]
         end = 16 + length
         self._pending = data[end:]
         if len(data) >= end:
@@ -294,6 +262,8 @@ def result_of(value: "Any", limit: int, survive: "Any" = BaseException) -> "Tupl
 
 def fault_of(error: BaseException, function: "Any", args: "Any", survive: "Any" = BaseException) -> "Dict[str, str]":
     """What `invoke` raised, as the fields of an ERROR frame."""
+    if isinstance(error, Cancelled):
+        return {"kind": "cancelled", "message": ""}
     fault = arguments_fault(error, function, args) if isinstance(error, TypeError) else None
     return dict(describe(error, survive), kind="raised") if fault is None else {"kind": "arguments", "message": fault}
 
@@ -320,7 +290,7 @@ def describe(error: BaseException, survive: "Any" = BaseException) -> "Dict[str,
     """An exception as data, whatever it raises of `survive` when it is looked at. Our own frames are left out."""
     from traceback import format_exception, format_tb
 
-    trace, kind = error.__traceback__, _type_name(type(error))
+    trace, kind = error.__traceback__, type_name(type(error))
     while trace is not None and "__scoped_bridge__" in trace.tb_frame.f_globals:
         trace = trace.tb_next
     try:
@@ -340,18 +310,22 @@ def serve(pipes: Pipes, tables: "Dict[int, Dict[str, Callable[..., Any]]]", limi
         kind, call_id, body = pipes.read()
         if kind not in tables:
             raise HungUp  # STOP
-        pipes.write(_answer(tables[kind], call_id, body, limit))
+        pipes.write(_answer(pipes, tables[kind], call_id, body, limit))
 
 
-def _answer(commands: "Dict[str, Callable[..., Any]]", call_id: int, body: bytes, limit: int) -> bytes:
+def alive() -> None:
+    """The `on_health` of a handler that has none."""
+
+
+def _answer(pipes: Pipes, commands: "Dict[str, Callable[..., Any]]", call_id: int, body: bytes, limit: int) -> bytes:
     try:
         command, args = decode_json(body)
-    except (ValueError, RecursionError) as error:  # what one Python can write another can be unable to read
+        function = commands.get(command)
+    except (ValueError, TypeError, RecursionError) as error:  # what one Python can write another can fail to read
         return fault_frame(ERROR, call_id, limit, kind="arguments", message="the worker can't read them: %s" % error)
-    function = commands.get(command)
     if function is not None:
         try:
-            fault, body = result_of(invoke(function, args), limit)
+            fault, body = result_of(pipes.run(call_id, function, args), limit)
         except BaseException as error:  # sys.exit() in a handler is an answer like any other
             fault = fault_of(error, function, args)
     else:
@@ -373,17 +347,22 @@ def converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> None:
     hello = {"protocol": PROTOCOL, "pid": os.getpid(), "executable": sys.executable}
     hello["python"] = "%d.%d.%d" % sys.version_info[:3]
     tables: "Dict[int, Dict[str, Callable[..., Any]]]" = {HOOK: {}}
+    limit = START_LIMIT
     try:
         pipes.write(pack(HELLO, 0, encode_json(hello, "hello"), CODEC_JSON))
-        start = decode_json(pipes.read()[2])
+        _kind, _call_id, body = pipes.read()
         try:
+            start = decode_json(body)
+            limit = int(start["max_frame_bytes"])
             handler = make(start)
             hooks_of(handler).get("on_start", bool)()
             tables = {CALL: commands_of(handler), HOOK: hooks_of(handler)}
         except BaseException as error:  # whatever it is, the caller shall read it
-            return pipes.write(fault_frame(FAILED, 0, start["max_frame_bytes"], **describe(error)))
+            return pipes.write(fault_frame(FAILED, 0, limit, **describe(error)))
         pipes.write(pack(READY, 0, encode_json({"hooks": sorted(tables[HOOK])}, "ready"), CODEC_JSON))
-        serve(pipes, tables, start["max_frame_bytes"])
+        tables[HOOK].setdefault("on_health", alive)
+        pipes.limit = limit
+        serve(pipes, tables, limit)
     except HungUp:  # if before it was ready, nobody is left to tell
         tables[HOOK].get("on_close", bool)()
 
@@ -395,5 +374,9 @@ def main(argv: "List[str]") -> None:
     if int(argv[3]) >= 0:
         arm_lifeline(int(argv[3]))
     os.register_at_fork(after_in_child=pipes.forget)
+    from _signal import SIGURG, siginterrupt, signal  # type: ignore[import-not-found]  # `signal` imports enum: 5 ms
+
+    signal(SIGURG, pipes.nudge)
+    siginterrupt(SIGURG, False)
     sys.argv[:] = [__file__]
     converse(pipes, load)

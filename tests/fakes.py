@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
 
-from bridge.runtime.pool import Claim
+from bridge.runtime.claims import Claim
 from bridge.testing import Gate
 
 

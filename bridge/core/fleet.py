@@ -10,17 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from math import inf
+from types import MappingProxyType
+from typing import Final
 
+from bridge.core.lifecycle import WorkerState, step
 from bridge.core.policy import Breaker, RestartPolicy
+from bridge.core.recycling import Worn
 from bridge.errors import WorkerStartError
-
-
-class Phase(str, Enum):
-    """Where a member stands."""
-
-    STARTING = "starting"
-    READY = "ready"
-    STOPPING = "stopping"
 
 
 class Why(str, Enum):
@@ -29,8 +26,21 @@ class Why(str, Enum):
     STARTUP_TIMEOUT = "startup timeout"
     START_FAILED = "its start failed"
     DIRTY = "a call was left unfinished on it"
+    CANCEL_GRACE = "it did not end a cancelled call in time"
+    UNHEALTHY = "it did not answer in time when it was asked how it is"
     SHUTDOWN_TIMEOUT = "it did not stop in time"
     CLOSING = "the pool is closing"
+
+
+TOO_LATE: Final = MappingProxyType(
+    {
+        WorkerState.STARTING: Why.STARTUP_TIMEOUT,
+        WorkerState.READY: Why.SHUTDOWN_TIMEOUT,
+        WorkerState.DRAINING: Why.CANCEL_GRACE,
+        WorkerState.RETIRING: Why.SHUTDOWN_TIMEOUT,
+    }
+)
+"""Why a member is killed whose state has lasted too long. A ready one has a deadline only while the pool closes."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,27 @@ class Spawn:
 @dataclass(frozen=True)
 class Admit:
     """Hand a ready worker to the pool."""
+
+    generation: int
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Ask a worker to end the call that its holder has left."""
+
+    generation: int
+
+
+@dataclass(frozen=True)
+class Ping:
+    """Ask an idle worker how it is."""
+
+    generation: int
+
+
+@dataclass(frozen=True)
+class Retire:
+    """Take a worker out of the pool, and stop it once nobody holds it: its successor is ready."""
 
     generation: int
 
@@ -69,7 +100,7 @@ class Refuse:
     error: WorkerStartError
 
 
-Effect = Spawn | Admit | Stop | Kill | Refuse
+Effect = Spawn | Admit | Cancel | Ping | Retire | Stop | Kill | Refuse
 
 
 @dataclass
@@ -78,9 +109,15 @@ class Member:
 
     started_at: float
     deadline: float
-    """When its phase has lasted too long; infinity for a ready one."""
-    phase: Phase = Phase.STARTING
+    """When its state has lasted too long; infinity for a ready one."""
+    state: WorkerState = WorkerState.STARTING
     killed: bool = False
+    expires_at: float = inf
+    """When it has lived for long enough; infinity before it is ready."""
+    worn: Worn | None = None
+    """Why it is to be replaced."""
+    successor: int | None = None
+    """Generation of the start that replaces it."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +137,7 @@ class View:
     """Why the last start failed; None once one succeeded."""
     restarts: int = 0
     failed_starts: int = 0
+    recycled: int = 0
 
 
 class Fleet:
@@ -108,6 +146,7 @@ class Fleet:
     Args:
         startup_timeout: Seconds from a start to readiness.
         shutdown_timeout: Seconds that a worker has for ending by itself.
+        cancel_grace: Seconds that it has for ending a cancelled call; 0 kills at once.
         chance: Random numbers in [0, 1), for the jitter.
     """
 
@@ -119,42 +158,57 @@ class Fleet:
         policy: RestartPolicy,
         startup_timeout: float,
         shutdown_timeout: float,
+        cancel_grace: float = 0.0,
         chance: Callable[[], float],
     ) -> None:
         self.size, self.ceiling = size, size + max_overflow
         self.policy = policy
         self.members: dict[int, Member] = {}
         self.last_error: WorkerStartError | None = None
-        self.restarts = self.failed_starts = 0
+        self.restarts = self.failed_starts = self.recycled = 0
         self.closing = False
         self._startup_timeout, self._shutdown_timeout = startup_timeout, shutdown_timeout
+        self._cancel_grace = cancel_grace
         self._chance = chance
         self._generation = 0
         self._open = False
-        self._close_at = float("inf")
+        self._close_at = inf
 
-    def count(self, phase: Phase) -> int:
-        """Members in a phase."""
-        return sum(member.phase is phase for member in self.members.values())
+    def count(self, state: WorkerState) -> int:
+        """Members in a state."""
+        return sum(member.state is state for member in self.members.values())
+
+    def _strength(self) -> int:
+        """Members that are to stay; one whose successor was started isn't."""
+        return sum(member.successor not in self.members for member in self.members.values())
+
+    def _missing(self) -> int:
+        """Places that are empty. One that was told to end may take its time, so it keeps none, where there is room."""
+        members = self.members.values()
+        told = [each for each in members if each.state is WorkerState.RETIRING and not each.killed]
+        leaving = sum(each.successor not in self.members for each in told)  # the others aren't counted anyhow
+        above = any(each.successor is not None for each in members)  # as long as one is, or was being, replaced
+        return min(self.size - self._strength() + leaving, self.ceiling + above - len(members))
 
     @property
     def can_grow(self) -> bool:
         """Whether a waiter should ask for one more worker."""
-        return self._open and not self.closing and len(self.members) < self.ceiling
+        return self._open and not self.closing and self._strength() < self.ceiling
 
     def view(self) -> View:
         """What others may know of it now."""
-        ready = self.count(Phase.READY)
+        ready = self.count(WorkerState.READY)
         return View(
             ready=ready,
-            starting=self.count(Phase.STARTING),
+            starting=self.count(WorkerState.STARTING),
             can_grow=self.can_grow,
-            unavailable=self.policy.breaker is not Breaker.CLOSED and not ready,
+            unavailable=self.policy.breaker is not Breaker.CLOSED and not ready + self.count(WorkerState.DRAINING),
             probe_at=self.policy.not_before,
             breaker=self.policy.breaker,
             last_error=self.last_error,
             restarts=self.restarts,
             failed_starts=self.failed_starts,
+            recycled=self.recycled,
         )
 
     # -- Events ------------------------------------------------------------------------------------------
@@ -168,18 +222,72 @@ class Fleet:
         """Callers wait and nobody is idle."""
         if not self.can_grow:
             return []
-        wanted = min(waiting - self.count(Phase.STARTING), self.ceiling - len(self.members))
+        wanted = min(waiting - self.count(WorkerState.STARTING), self.ceiling - self._strength())
         return self._spawn(wanted, now)
 
-    def became_ready(self, generation: int) -> list[Effect]:
-        """A start succeeded."""
+    def became_ready(self, generation: int, now: float = 0.0, lifetime: float = inf) -> list[Effect]:
+        """A start succeeded.
+
+        Args:
+            lifetime: Seconds after which it is to be replaced.
+        """
         member = self.members.get(generation)
-        if member is None or member.phase is not Phase.STARTING or member.killed:
+        if member is None or member.state is not WorkerState.STARTING or member.killed:
             return []
-        member.phase, member.deadline = Phase.READY, float("inf")
+        self._move(member, WorkerState.READY)
+        member.deadline, member.expires_at = inf, now + lifetime
         self.policy.became_ready()
         self.last_error = None
+        effects: list[Effect] = [Admit(generation)]
+        for old, predecessor in self.members.items():
+            if predecessor.successor == generation and predecessor.state is not WorkerState.RETIRING:
+                self.recycled += 1
+                effects += [Retire(old)] if predecessor.state is WorkerState.READY else []  # else once it has drained
+        return effects
+
+    def abandoned(self, generation: int, *, softly: bool, now: float) -> list[Effect]:
+        """Whoever held a member left in the middle of a call.
+
+        Args:
+            softly: Whether it can be asked to end that call.
+        """
+        member = self.members.get(generation)
+        if member is None or member.state is not WorkerState.READY:
+            return []
+        if not softly or not self._cancel_grace:
+            return self.retire(generation, Why.DIRTY)
+        self._move(member, WorkerState.DRAINING)
+        member.deadline = min(now + self._cancel_grace, self._close_at)
+        return [Cancel(generation)]
+
+    def drained(self, generation: int) -> list[Effect]:
+        """The last frame of the call that was left has come: it is clean, and knows all that it knew."""
+        member = self.members.get(generation)
+        if member is None or member.state is not WorkerState.DRAINING:
+            return []
+        self._move(member, WorkerState.READY)
+        member.deadline = self._close_at
+        heir = self.members.get(member.successor or 0)
+        if heir is not None and heir.state is not WorkerState.STARTING:
+            return [Retire(generation)]  # it was to be retired meanwhile
         return [Admit(generation)]
+
+    def check_up(self, generation: int, timeout: float, now: float) -> list[Effect]:
+        """Look after an idle member, which is lent to nobody meanwhile; without an answer in time it is killed."""
+        member = self.members.get(generation)
+        if member is None or member.state is not WorkerState.READY or self.closing:
+            return []
+        self._move(member, WorkerState.DRAINING)
+        member.deadline = now + timeout
+        return [Ping(generation)]
+
+    def wear(self, generation: int, why: Worn, now: float) -> list[Effect]:
+        """A member has served for long enough. Its successor is started first; until that is ready it goes on."""
+        member = self.members.get(generation)
+        if member is None or member.worn is not None or member.state is WorkerState.RETIRING:
+            return []
+        member.worn = why
+        return self._fill(now)
 
     def exited(self, generation: int, error: WorkerStartError | None, *, served: bool, now: float) -> list[Effect]:
         """A member is dead, or the system refused its very start.
@@ -194,15 +302,16 @@ class Fleet:
         effects: list[Effect] = []
         if served:
             self.policy.served()
-        elif member.phase is not Phase.STOPPING and error is not None and not self.closing:
+        elif member.state is not WorkerState.RETIRING and error is not None and not self.closing:
             self.failed_starts += 1
             self.last_error = error
             self.policy.failed(member.started_at, now, self._chance())
             # One that was ready, and died before a call reached it, costs nobody an error: another one is tried first.
-            tell = member.phase is Phase.STARTING or self.policy.breaker is not Breaker.CLOSED
-            if tell and not self.count(Phase.READY) and (error.final or not self.count(Phase.STARTING)):
+            tell = member.state is WorkerState.STARTING or self.policy.breaker is not Breaker.CLOSED
+            alive = self.count(WorkerState.READY) + self.count(WorkerState.DRAINING)
+            if tell and not alive and (error.final or not self.count(WorkerState.STARTING)):
                 effects.append(Refuse(error))
-        if len(self.members) < self.size and not self.closing:
+        if self._missing() > 0 and not self.closing and member.worn is None:
             self.restarts += 1
         return effects + self._fill(now)
 
@@ -211,16 +320,17 @@ class Fleet:
         member = self.members.get(generation)
         if member is None or member.killed:
             return []
-        member.phase = Phase.STOPPING if member.phase is Phase.READY else member.phase
-        member.killed, member.deadline = True, float("inf")
+        if member.state in (WorkerState.READY, WorkerState.DRAINING):  # a start that is ended is a failed start
+            self._move(member, WorkerState.RETIRING)
+        member.killed, member.deadline = True, inf
         return [Kill(generation, why)]
 
     def stop(self, generation: int, now: float) -> list[Effect]:
         """An idle member isn't needed any more; it was taken out of the pool."""
         member = self.members.get(generation)
-        if member is None or member.phase is not Phase.READY:
+        if member is None or member.state is not WorkerState.READY:
             return []
-        member.phase = Phase.STOPPING
+        self._move(member, WorkerState.RETIRING)
         member.deadline = min(now + self._shutdown_timeout, self._close_at)
         return [Stop(generation)]
 
@@ -232,7 +342,7 @@ class Fleet:
         for generation, member in self.members.items():
             if not member.killed:  # else its death is the next event, and a deadline would make the timer spin
                 member.deadline = min(member.deadline, self._close_at)
-            if member.phase is Phase.STARTING:
+            if member.state is WorkerState.STARTING:
                 effects += self.retire(generation, Why.CLOSING)
         return effects
 
@@ -241,30 +351,49 @@ class Fleet:
         effects: list[Effect] = []
         for generation, member in self.members.items():
             if member.deadline <= now:
-                starting = member.phase is Phase.STARTING
-                effects += self.retire(generation, Why.STARTUP_TIMEOUT if starting else Why.SHUTDOWN_TIMEOUT)
+                effects += self.retire(generation, TOO_LATE[member.state])
+            elif member.expires_at <= now and member.worn is None:
+                member.worn = Worn.LIFETIME
         return effects + self._fill(now)
 
     def next_timer(self) -> float:
         """When `tick` has something to do; infinity when nothing is to come."""
         times = [member.deadline for member in self.members.values()]
-        missing = self._open and not self.closing and len(self.members) < self.size
-        if missing and not self.count(Phase.STARTING):  # else its outcome is the next event
+        times += [member.expires_at for member in self.members.values() if member.worn is None]
+        missing = self._open and not self.closing and (self._missing() > 0 or self._heirless() is not None)
+        if missing and not self.count(WorkerState.STARTING):  # else its outcome is the next event
             times.append(self.policy.not_before)
-        return min(times, default=float("inf"))
+        return min(times, default=inf)
 
     # -- Inside ------------------------------------------------------------------------------------------
+
+    def _move(self, member: Member, state: WorkerState) -> None:
+        member.state = step(member.state, state)
 
     def _fill(self, now: float) -> list[Effect]:
         if not self._open or self.closing:
             return []
-        return self._spawn(self.size - len(self.members), now)
+        effects = self._spawn(self._missing(), now)
+        if (old := self._heirless()) is not None and (started := self._spawn(1, now)):
+            self.members[old].successor = self._generation
+            effects += started
+        return effects
+
+    def _heirless(self) -> int | None:
+        """The next worn member to be replaced: one at a time, until it is gone; never two above the ceiling."""
+        heirless = None
+        for generation, member in self.members.items():
+            if member.successor in self.members:
+                return None
+            if member.worn is not None and member.state in (WorkerState.READY, WorkerState.DRAINING):
+                heirless = heirless or generation
+        return heirless if len(self.members) <= self.ceiling else None
 
     def _spawn(self, wanted: int, now: float) -> list[Effect]:
         if wanted <= 0:
             return []
         effects: list[Effect] = []
-        for _ in range(min(wanted, self.policy.allows(now, self.count(Phase.STARTING)))):
+        for _ in range(min(wanted, self.policy.allows(now, self.count(WorkerState.STARTING)))):
             self._generation += 1
             self.members[self._generation] = Member(now, now + self._startup_timeout)
             effects.append(Spawn(self._generation))

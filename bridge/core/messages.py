@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from bridge.core.protocol import Body
-from bridge.errors import BridgeError, CallError, ProtocolError, RemoteError, WorkerStartError
-from bridge.worker import PROTOCOL, RESULT, NotEncodable, decode_json, encode_json
+from bridge.errors import BridgeError, CallCancelled, CallError, ProtocolError, RemoteError, WorkerStartError
+from bridge.wire import PROTOCOL, RESULT, NotEncodable, decode_json, encode_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,8 @@ def error_of(value: Any, command: str, pid: int | None) -> BridgeError:
     elif kind in ("command", "arguments", "result") and isinstance(message, str):
         side = "handler" if kind == "result" else "caller"
         return CallError(kind, message, command=command, side=side)
+    elif kind == "cancelled":
+        return CallCancelled(command, pid=pid)
     return ProtocolError(f"an error frame of kind {kind!r:.60}", pid=pid)
 
 

@@ -97,6 +97,10 @@ class SupervisorPolicy:
     backoff: float = 0.1
     max_idle: float = 60.0
     """Until a worker above `size` is let go."""
+    cancel_grace: float = 2.0
+    """That a worker has for ending a cancelled call."""
+    health_interval: float | None = None
+    """For which a worker has to be idle before it is asked how it is."""
 
     def of_restarts(self) -> RestartPolicy:
         """Its part that says when to start again."""

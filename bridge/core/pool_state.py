@@ -27,16 +27,18 @@ W = TypeVar("W", bound=Lendable)
 class Waiter(Generic[W]):
     """One check-out, from the queue to the return.
 
-    waiting (in the queue) -> offered (`worker` is set, out of the queue) -> taken (its owner saw it) -> gone.
+    waiting (in the queue) -> offered (`worker` is set, out of the queue) -> taken (its owner saw it) -> gone. An offer
+    may be withdrawn instead: then its owner, when it looks at last, comes back by `checkout`.
     """
 
-    __slots__ = ("__weakref__", "enqueued_at", "error", "taken", "worker")
+    __slots__ = ("__weakref__", "enqueued_at", "error", "taken", "ticket", "withdrawn", "worker")
 
     def __init__(self) -> None:
         self.worker: W | None = None
         self.error: BaseException | None = None
         self.enqueued_at = 0.0
-        self.taken = False
+        self.taken = self.withdrawn = False
+        self.ticket = 0  # its place in the queue; the lowest is first
 
     def wake(self) -> None:
         """Tell the owner that `worker` or `error` is set. Idempotent, never blocks. The core's waiter sleeps not."""
@@ -45,7 +47,7 @@ class Waiter(Generic[W]):
 class PoolState(Generic[W]):
     """Which workers there are, who holds them, who waits."""
 
-    __slots__ = ("idle", "populated_at", "waiting", "workers")
+    __slots__ = ("idle", "populated_at", "standing_since", "tickets", "waiting", "workers")
 
     def __init__(self) -> None:
         self.workers: dict[W, None] = {}
@@ -53,19 +55,31 @@ class PoolState(Generic[W]):
         # An OrderedDict and not a deque with tombstones: leaving the queue is O(1) and atomic, its length is the
         # live count, and there is nothing to compact (docs/design/decisions/0003-ordered-queue.md).
         self.waiting: OrderedDict[Waiter[W], None] = OrderedDict()
+        self.tickets = 0  # given out so far
         self.populated_at = 0.0  # when the first worker came after there had been none
+        self.standing_since = 0.0  # when the first waiter came after there had been none
 
     def checkout(self, waiter: Waiter[W], now: float) -> bool:
-        """Lend the warmest idle worker, or queue the waiter (False)."""
+        """Lend the warmest idle worker, or queue the waiter (False): at the end, or where it stood when withdrawn."""
         if self.idle and not self.waiting:
             worker = next(reversed(self.idle))
             worker.holder = ref(waiter)
             waiter.worker = worker
             waiter.taken = True
+            waiter.withdrawn = False
             del self.idle[worker]
             return True
-        waiter.enqueued_at, waiter.taken, waiter.error = now, False, None
+        if not waiter.withdrawn:
+            self.tickets += 1
+            waiter.ticket, waiter.enqueued_at = self.tickets, now
+        waiter.taken, waiter.error = False, None
+        if not self.waiting:
+            self.standing_since = now
         self.waiting[waiter] = None
+        if waiter.withdrawn:
+            for later in [other for other in self.waiting if other.ticket > waiter.ticket]:
+                self.waiting.move_to_end(later)
+            waiter.withdrawn = False
         return False
 
     def checkin(self, waiter: Waiter[W], now: float) -> Waiter[W] | None:
@@ -73,7 +87,7 @@ class PoolState(Generic[W]):
         worker = waiter.worker
         if worker is None:
             return None
-        if worker.holder is not None and worker.holder() is waiter:  # else: what was cut short left it to another
+        if _binds(worker, waiter):  # else: what was cut short left it to another
             if worker in self.workers:
                 self.idle[worker] = now
             worker.holder = None
@@ -82,16 +96,31 @@ class PoolState(Generic[W]):
 
     def take(self, waiter: Waiter[W]) -> bool:
         """The owner woke up: accept what was offered. False while there is nothing."""
-        if waiter.worker is None:
+        worker = waiter.worker
+        if worker is None:
             return False
-        self.idle.pop(waiter.worker, None)  # the offer may have been cut short
+        if not _binds(worker, waiter):  # a withdrawal was cut short, and left it to another
+            waiter.worker = None
+            return False
+        self.idle.pop(worker, None)  # the offer may have been cut short
         self.waiting.pop(waiter, None)
         waiter.taken = True
+        waiter.withdrawn = False
         return True
 
     def leave(self, waiter: Waiter[W], now: float) -> Waiter[W] | None:
         """The owner gives up. What was offered to it meanwhile goes to the next one."""
         self.waiting.pop(waiter, None)
+        waiter.withdrawn = False
+        return self.checkin(waiter, now)
+
+    def withdraw(self, waiter: Waiter[W], now: float) -> Waiter[W] | None:
+        """Its owner doesn't look: what it was offered goes to the next one. To be woken again, to come back."""
+        if waiter.taken or waiter.worker is None:
+            return None
+        # Out of the queue until it looks: at the head it would be offered each worker anew, and a loop that is stopped
+        # with ten waiters would cost everybody else a second a call. A loop that is dead leaves nothing behind.
+        waiter.withdrawn = True
         return self.checkin(waiter, now)
 
     def add(self, worker: W, now: float) -> Waiter[W] | None:
@@ -115,6 +144,13 @@ class PoolState(Generic[W]):
             self.waiting.pop(waiter, None)
         return refused
 
+    def take_out(self, worker: W) -> bool:
+        """Remove a worker that is idle; False when it isn't."""
+        if worker not in self.idle:
+            return False
+        self.remove(worker)
+        return True
+
     def coldest(self) -> tuple[W, float] | None:
         """The worker that has been idle for longest, and since when."""
         return next(iter(self.idle.items()), None)
@@ -124,6 +160,10 @@ class PoolState(Generic[W]):
         if not self.workers:
             return deadline
         return min(deadline, max(waiter.enqueued_at, self.populated_at) + checkout_timeout)
+
+    def is_standing(self, interval: float, now: float) -> bool:
+        """Whether the queue hasn't been empty for so many seconds: then it doesn't absorb a burst, it only delays."""
+        return bool(self.waiting) and now - self.standing_since >= interval
 
     def audit(self) -> tuple[list[W], list[Waiter[W]]]:
         """Find what an interruption left behind.
@@ -155,10 +195,15 @@ class PoolState(Generic[W]):
         if not self.waiting or not self.idle:
             return None
         waiter = next(iter(self.waiting))
-        if waiter.worker is None:  # else: an interruption cut this very offer short
+        worker = waiter.worker
+        if worker is None or not _binds(worker, waiter):  # else: an interruption cut this very offer short
             worker = next(reversed(self.idle))
             worker.holder = ref(waiter)
             waiter.worker = worker
-        self.idle.pop(waiter.worker, None)
+        self.idle.pop(worker, None)
         self.waiting.pop(waiter, None)
         return waiter
+
+
+def _binds(worker: Lendable, waiter: object) -> bool:
+    return worker.holder is not None and worker.holder() is waiter

@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import Final
 
 from bridge.errors import ProtocolError
-from bridge.worker import (
+from bridge.wire import (
     CALL,
+    CANCEL,
     CODEC_JSON,
     CODEC_NONE,
     ERROR,
@@ -52,6 +53,7 @@ KINDS: Final = MappingProxyType(
         FAILED: "failed",
         CALL: "call",
         HOOK: "hook",
+        CANCEL: "cancel",
         RESULT: "result",
         ERROR: "error",
         STOP: "stop",
@@ -63,6 +65,7 @@ SEND: Final = MappingProxyType(
         (State.CONNECTING, START): State.CONNECTING,  # sent blind: it saves a round trip at each start
         (State.IDLE, CALL): State.BUSY,
         (State.IDLE, HOOK): State.BUSY,
+        (State.BUSY, CANCEL): State.BUSY,  # its terminal frame is still due
         (State.IDLE, STOP): State.CLOSED,
     }
 )
@@ -99,11 +102,13 @@ class Connection:
         self._filled = 0
 
     def send(self, kind: int, body: bytes = b"") -> bytes:
-        """The bytes to write for one frame; a call gets the next id."""
+        """The bytes to write for one frame; a call gets the next id, a cancel that of the call that is out."""
         state = SEND.get((self.state, kind))
         if state is None:
             raise ProtocolError(f"{KINDS[kind]} can't be sent while {self.state.name}")
         self.state = state
+        if kind == CANCEL:
+            return pack(kind, self.call_id)
         if state is State.BUSY:
             self.call_id += 1
             return HEADER.pack(kind, CODEC_JSON, 0, len(body), self.call_id) + body

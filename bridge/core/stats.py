@@ -50,7 +50,7 @@ class WorkerStats:
     python: str | None
     path: str | None
     state: str
-    """starting, idle, busy or stopping."""
+    """One of lifecycle.WorkerState: starting, ready, busy, draining, retiring or stopped."""
     calls: int
     age: float
     """Seconds since it was started."""
@@ -81,11 +81,17 @@ class Stats:
     p99: float | None
     test_mode: str | None = None
     """The TEST_MODE that chose the adapter."""
+    repeats: int = 0
+    """Calls marked idempotent that were sent again after a crash."""
+    shed: int = 0
+    """Callers that were refused because the queue stood (`queue_target`)."""
+    recycled: int = 0
+    """Workers that were replaced though they worked."""
 
     @property
     def idle(self) -> int:
         """Workers that wait for a call."""
-        return sum(worker.state == "idle" for worker in self.workers)
+        return sum(worker.state == "ready" for worker in self.workers)
 
     @property
     def busy(self) -> int:

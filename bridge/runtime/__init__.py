@@ -10,7 +10,7 @@ import atexit
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from enum import Enum
 from typing import Final
@@ -18,12 +18,16 @@ from weakref import WeakSet
 
 from bridge.channel import FdLink
 from bridge.contract import Adapter, Capability, FdChannel, ForkedAdapter, WorkerSpec
+from bridge.core.fleet import Member
+from bridge.core.lifecycle import WorkerState
 from bridge.core.policy import Breaker
+from bridge.core.recycling import RecyclePolicy, Worn
 from bridge.core.stats import Health, Stats, WorkerStats
 from bridge.errors import ConfigurationError, PoolClosed, WorkerStartError
 from bridge.runtime.journal import log, say
 from bridge.runtime.pool import Pool, PoolPolicy
 from bridge.runtime.supervisor import Supervisor, SupervisorPolicy
+from bridge.runtime.worker import Worker
 
 AFTER_KILL: Final = 2.0
 """Seconds that `close` waits for killed workers to be gone, beyond its timeout."""
@@ -60,6 +64,7 @@ class Runtime:
         *,
         pool_policy: PoolPolicy,
         supervisor_policy: SupervisorPolicy,
+        recycle_policy: RecyclePolicy | None = None,
         owns_adapter: bool = True,
         call_timeout: float | None = 60.0,
         prewarm: int | None = None,
@@ -73,6 +78,7 @@ class Runtime:
         self._owns_adapter = owns_adapter
         self.clock = clock
         self._pool_policy, self._supervisor_policy = pool_policy, supervisor_policy
+        self._recycle_policy = recycle_policy or RecyclePolicy()
         self._build()
         _live.add(self)
 
@@ -87,6 +93,7 @@ class Runtime:
             self.spec,
             self.pool,
             self._supervisor_policy,
+            self._recycle_policy,
             owns_adapter=self._owns_adapter,
             clock=self.clock,
         )
@@ -171,6 +178,26 @@ class Runtime:
             if not self.supervisor.attend(left):
                 step.wait(left)
 
+    def recycle(self, generation: int | None = None, timeout: float | None = None) -> None:
+        """Replace workers, one after the other; see Bridge.recycle."""
+        self.start()
+        supervisor = self.supervisor
+        old = [each for each, worker in [*supervisor.workers.items()] if worker.ready and generation in (None, each)]
+        seconds = self._supervisor_policy.startup_timeout * max(1, len(old)) if timeout is None else timeout
+        until = self.clock() + seconds
+        for each in old:
+            supervisor.wear(each, Worn.ASKED)
+        while left := [each for each in old if each in supervisor.workers]:
+            step = supervisor.next_step()
+            if self.state is not RuntimeState.OPEN:
+                raise PoolClosed(self.name)
+            if (seconds := until - self.clock()) <= 0:
+                raise TimeoutError(
+                    f"{len(left)} of {len(old)} workers of {self.name} weren't replaced in time; it goes on"
+                )
+            if any(each in supervisor.workers for each in left):
+                step.wait(seconds)
+
     def close(self, timeout: float | None = None) -> None:
         """Refuse new calls, let running ones end, stop the workers softly; after `timeout` seconds kill.
 
@@ -249,14 +276,14 @@ class Runtime:
         """What it has done and is doing."""
         self.supervisor.attend(0.0)
         pool, now = self.pool, self.clock()
-        lent = pool.states()
+        lent, members = pool.states(), self.supervisor.fleet.members
         workers = tuple(
             WorkerStats(
                 generation=worker.generation,
                 pid=worker.info.pid,
                 python=worker.info.python,
                 path=worker.info.path,
-                state=lent.get(worker, "stopping" if worker.ready else "starting"),
+                state=lent.get(worker) or self._state_of(worker, members),
                 calls=worker.calls,
                 age=now - worker.started_at,
             )
@@ -276,10 +303,22 @@ class Runtime:
             restarts=pool.fleet.restarts,
             failed_starts=pool.fleet.failed_starts,
             retries=pool.retries,
+            repeats=pool.repeats,
+            shed=pool.shed,
+            recycled=pool.fleet.recycled,
             p50=pool.latencies.quantile(0.5),
             p99=pool.latencies.quantile(0.99),
             test_mode=self.test_mode,
         )
+
+    @staticmethod
+    def _state_of(worker: Worker, members: Mapping[int, Member]) -> str:
+        member = members.get(worker.generation)
+        if member is None:
+            return WorkerState.STOPPED.value
+        # What the pool doesn't have, and the fleet calls ready, is about to be told to end.
+        over = member.killed or member.state is WorkerState.READY
+        return str(WorkerState.RETIRING.value if over else member.state.value)
 
     def health(self) -> Health:
         """Whether calls can be served."""

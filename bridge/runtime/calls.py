@@ -10,14 +10,14 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from bridge.channel import DeadlinePassed
 from bridge.contract import WorkerGone
 from bridge.core.fleet import Why
 from bridge.core.messages import encode_call, encode_hook
 from bridge.errors import BridgeError, CallCancelled, CallTimeout, WorkerCrashed
-from bridge.runtime.pool import Claim
+from bridge.link import DeadlinePassed, Left
+from bridge.runtime.claims import Claim
 from bridge.runtime.worker import Worker
-from bridge.worker import CALL, HOOK
+from bridge.wire import CALL, HOOK
 
 if TYPE_CHECKING:
     from bridge.runtime import Runtime
@@ -30,17 +30,28 @@ STATUS_WAIT: Final = 1.0
 """Seconds that a caller whose worker died waits for its exit status, at the most."""
 
 
-def call(runtime: Runtime, command: str, args: Any, timeout: float | None, claim: Claim | None = None) -> Any:
+def call(
+    runtime: Runtime,
+    command: str,
+    args: Any,
+    timeout: float | None,
+    claim: Claim | None = None,
+    *,
+    idempotent: bool = False,
+) -> Any:
     """Call a command on any worker.
 
     Args:
         timeout: Seconds for all of it; None is no limit.
         claim: The caller's own, so that another thread can cancel it.
+        idempotent: Running it twice does no harm: it is sent again after a crash, too.
     """
     clock, pool = runtime.clock, runtime.pool
     deadline = inf if timeout is None else clock() + timeout
     body = encode_call(command, args, runtime.spec.max_frame_bytes)
     claim = claim or Claim()
+    if pool.policy.poison_threshold is not None:
+        pool.refuse_poison(command, body)
     retries = 0
     while True:
         try:
@@ -49,14 +60,19 @@ def call(runtime: Runtime, command: str, args: Any, timeout: float | None, claim
                 raise CallCancelled(command, pid=None)
             worker.calls += 1
             claim.sent_at = clock()
-            return worker.link.call(command, body, deadline)
+            return worker.link.call(command, body, deadline, CALL, worker.holder)
         except WorkerGone as gone:
-            if gone.started or retries == MAX_RETRIES or claim.cancelled:
-                raise _lost(runtime, claim, worker, command, deadline, started=gone.started) from None
+            again = (not gone.started or idempotent) and retries < MAX_RETRIES and not claim.cancelled
+            if gone.started or not again:
+                lost = _lost(runtime, claim, worker, command, deadline, body=body, started=gone.started)
+                if not again or not isinstance(lost, WorkerCrashed) or clock() >= deadline:
+                    raise lost from None
             retries += 1
-            pool.count(retries=1)
+            pool.count(retries=not gone.started, repeats=gone.started)
         except DeadlinePassed:
             raise _late(runtime, worker, command, timeout) from None
+        except Left:
+            raise CallCancelled(command, pid=worker.info.pid) from None
         finally:
             pool.checkin(claim)
 
@@ -93,7 +109,7 @@ def reset_workers(runtime: Runtime, timeout: float = 5.0) -> None:
                 done = True
             finally:
                 if not done:
-                    runtime.pool.cancel(claim)
+                    runtime.pool.condemn(claim)
     finally:
         for claim in claims:
             runtime.pool.checkin(claim)
@@ -104,13 +120,16 @@ def _call_on(runtime: Runtime, claim: Claim, command: str, body: bytes, timeout:
     worker = claim.worker
     assert worker is not None
     worker.calls += 1
+    worker.needs_reset = kind == CALL
     sent_at = runtime.clock()
     try:
-        return worker.link.call(command, body, deadline, kind)
+        return worker.link.call(command, body, deadline, kind, worker.holder)
     except WorkerGone as gone:
-        raise _lost(runtime, claim, worker, command, deadline, started=gone.started) from None
+        raise _lost(runtime, claim, worker, command, deadline, body=body, started=gone.started) from None
     except DeadlinePassed:
         raise _late(runtime, worker, command, timeout) from None
+    except Left:
+        raise CallCancelled(command, pid=worker.info.pid) from None
     finally:
         if worker.link.clean:
             runtime.pool.record(sent_at)
@@ -122,7 +141,7 @@ def _late(runtime: Runtime, worker: Worker, command: str, timeout: float | None)
 
 
 def _lost(
-    runtime: Runtime, claim: Claim, worker: Worker, command: str, deadline: float, *, started: bool
+    runtime: Runtime, claim: Claim, worker: Worker, command: str, deadline: float, *, body: bytes, started: bool
 ) -> BridgeError:
     """The report of a death, once the supervisor knows how it happened."""
     if claim.cancelled:
@@ -134,6 +153,8 @@ def _lost(
     if worker.killed is Why.SHUTDOWN_TIMEOUT:
         return CallCancelled(command, pid=worker.info.pid, why="the bridge was closed")
     runtime.pool.count(crashes=1)
+    if started:
+        runtime.pool.suspect(body, worker.how_it_ended())
     status = worker.status
     return WorkerCrashed(
         pid=worker.info.pid,

@@ -12,12 +12,16 @@ import threading
 from collections.abc import Callable, Iterable
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from math import inf
+from typing import Final, Protocol
 
 from bridge.core.fleet import View
+from bridge.core.poison import PoisonList
 from bridge.core.pool_state import PoolState, Waiter
+from bridge.core.recycling import Worn
 from bridge.core.stats import Histogram
-from bridge.errors import CallCancelled, CircuitOpen, PoolClosed, PoolError, PoolOverloaded, PoolTimeout
+from bridge.errors import CallCancelled, CircuitOpen, PoisonCall, PoolClosed, PoolError, PoolOverloaded, PoolTimeout
+from bridge.runtime.claims import Claim
 from bridge.runtime.worker import Worker
 
 FIRST_LOOK: Final = 0.02
@@ -33,6 +37,12 @@ class PoolPolicy:
     max_overflow: int = 0
     checkout_timeout: float = 30.0
     max_waiting: int | None = None
+    poison_threshold: int | None = None
+    """Deaths of workers after which a call is refused."""
+    queue_target: float | None = None
+    """Seconds that a caller may wait while the queue stands."""
+    queue_interval: float = 1.0
+    """Seconds after which a queue that was never empty stands."""
 
 
 class Keeper(Protocol):
@@ -46,42 +56,19 @@ class Keeper(Protocol):
         """Callers wait, and one more worker is allowed."""
 
     def retire(self, worker: Worker) -> None:
-        """A worker was left in the middle of a call."""
+        """A worker must never be lent again: end it."""
+
+    def abandon(self, worker: Worker, call_id: int) -> None:
+        """A worker was left in the middle of that call."""
+
+    def wear(self, generation: int, why: Worn) -> None:
+        """A worker has served for long enough."""
 
     def notice(self) -> None:
         """A lease came back after the end began, or somebody has waited for long."""
 
     def attend(self, seconds: float) -> bool:
         """Hear workers that are starting, for so long at most. False: the caller has to wait in another way."""
-
-
-class Claim(Waiter[Worker]):
-    """One thread's check-out."""
-
-    __slots__ = ("_bell", "cancelled", "sent_at")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._bell: Any = None
-        self.cancelled = False  # by another thread, which also had the worker killed
-        self.sent_at = 0.0  # monotonic seconds; of the call that the worker was lent for
-
-    def arm(self) -> None:
-        """Get ready to be woken; before the claim is queued."""
-        self._bell = threading.Lock()
-        self._bell.acquire()
-
-    def wake(self) -> None:
-        """Tell the owner to look. Idempotent."""
-        try:
-            if self._bell is not None:
-                self._bell.release()
-        except RuntimeError:
-            pass  # it was woken already, and hasn't looked yet
-
-    def sleep(self, seconds: float) -> None:
-        """Wait to be woken."""
-        self._bell.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
 
 
 class Pool:
@@ -95,7 +82,8 @@ class Pool:
     def __init__(self, policy: PoolPolicy, *, name: str, clock: Callable[[], float]) -> None:
         self.policy = policy
         self.latencies = Histogram()
-        self.calls = self.timeouts = self.crashes = self.retries = 0
+        self.calls = self.timeouts = self.crashes = self.retries = self.repeats = self.shed = 0
+        self._poison = PoisonList(policy.poison_threshold)
         self.keeper: Keeper | None = None
         self.fleet = View()  # what the supervisor last said of its workers
         self._may_ask = False  # for one more worker; until the supervisor has answered
@@ -162,12 +150,23 @@ class Pool:
             raise
         if next_one is not None:
             next_one.wake()
-        if self._closed and self.keeper is not None:
-            self.keeper.notice()
+        if self.keeper is not None:
+            if worker.calls >= worker.thresholds.calls and not worker.worn:
+                worker.worn = True
+                self.keeper.wear(worker.generation, Worn.CALLS)
+            elif self._closed or worker.worn:
+                self.keeper.notice()  # it waits for the return
 
     def cancel(self, claim: Claim) -> None:
-        """End what a claim is doing, from any thread: its worker is killed, or it leaves the queue."""
+        """End what a claim is doing, from any thread: its call is left, or it leaves the queue."""
         claim.cancelled = True  # before the look: whoever is granted a worker now sees it before sending
+        worker = claim.worker
+        if worker is not None and worker.holder is not None and worker.holder() is claim:
+            worker.link.interrupt()
+        claim.wake()
+
+    def condemn(self, claim: Claim) -> None:
+        """The claim's worker must not be lent again, though no reply is outstanding on it."""
         with self._lock:
             worker = claim.worker
             if worker is not None and (worker.holder is None or worker.holder() is not claim):
@@ -176,7 +175,6 @@ class Pool:
                 self._state.remove(worker)  # else it could be lent to another before it is killed
         if worker is not None and self.keeper is not None:
             self.keeper.retire(worker)
-        claim.wake()
 
     def record(self, sent_at: float) -> None:
         """Count a call that was answered on a worker that stays lent."""
@@ -185,20 +183,35 @@ class Pool:
             self.calls += 1
             self.latencies.add(now - sent_at)
 
-    def count(self, *, timeouts: int = 0, crashes: int = 0, retries: int = 0) -> None:
+    def count(self, *, timeouts: int = 0, crashes: int = 0, retries: int = 0, repeats: int = 0) -> None:
         """Count a call that got no answer."""
         with self._lock:
             self.timeouts += timeouts
             self.crashes += crashes
             self.retries += retries
+            self.repeats += repeats
+
+    def suspect(self, body: bytes, how: str) -> None:
+        """A worker died in the call with these bytes."""
+        with self._lock:
+            self._poison.died(body, how)
+
+    def refuse_poison(self, command: str, body: bytes) -> None:
+        """Raise PoisonCall for a call that has killed too many workers."""
+        with self._lock:
+            verdict = self._poison.verdict(body)
+        if verdict is not None:
+            raise PoisonCall(command, deaths=verdict[0], how=verdict[1])
 
     def _give_up(self, claim: Claim, worker: Worker) -> None:
         # Else: a check-out or a return was cut short, and by now somebody else has it and a call out on it.
         if worker.holder is not None and worker.holder() is claim:
             # Told before it is unbound: after an interruption the audit finds it either way.
             if self.keeper is not None:
-                self.keeper.retire(worker)
-            worker.holder = None
+                self.keeper.abandon(worker, worker.link.call_id)
+            with self._lock:
+                if worker.holder is not None and worker.holder() is claim:  # else it was drained and lent meanwhile
+                    worker.holder = None
         claim.worker = None
         if self.keeper is not None:
             self.keeper.notice()
@@ -231,9 +244,13 @@ class Pool:
                     self._may_ask = False
                     self.keeper.grow()
                 with self._lock:
-                    if self._state.take(claim):
-                        return
+                    taken = self._state.take(claim)
                     expiry = self._state.expiry(claim, self.policy.checkout_timeout, deadline)
+                    shed_at = self._shed_at(claim)
+                if taken and self._clock() < deadline:
+                    return
+                if taken:
+                    raise self._timeout(self._clock() - started)  # who is late isn't run, though it was its turn
                 if claim.cancelled:
                     raise CallCancelled("a call that waited for a worker", pid=None)
                 if claim.error is not None:
@@ -241,6 +258,9 @@ class Pool:
                 now = self._clock()
                 if now >= expiry:
                     raise self._timeout(now - started)
+                if shed_at <= now:
+                    raise self._shed(now - started)
+                expiry = min(expiry, shed_at)
                 if self.keeper is not None and self.keeper.attend(min(FIRST_LOOK, expiry - now)):
                     continue
                 claim.sleep(min(pause, expiry - now))
@@ -250,6 +270,22 @@ class Pool:
         except BaseException:
             self._leave(claim)
             raise
+
+    def _shed_at(self, claim: Claim) -> float:
+        """Until when a claim may wait while the queue stands, or may come to. Time without any worker isn't charged.
+
+        CoDel's idea, in the form of Facebook's servers (Maurer, Fail at Scale, ACM Queue 2015): a queue that was empty
+        lately absorbs a burst; one that stands only delays, and whoever has waited for longer than the target is shed.
+        """
+        target = self.policy.queue_target
+        if target is None or not self._state.workers:
+            return inf
+        standing_at = self._state.standing_since + self.policy.queue_interval
+        return max(claim.enqueued_at + target, standing_at)
+
+    def _shed(self, waited: float) -> PoolOverloaded:
+        self.shed += 1
+        return PoolOverloaded(self._name, queued=len(self._state.waiting), limit=None, waited=waited)
 
     def _leave(self, claim: Claim) -> None:
         with self._lock:
@@ -271,7 +307,10 @@ class Pool:
         for waiter in awake:
             waiter.wake()
         for worker in stranded:
-            if self.keeper is not None:
+            if self.keeper is not None and not worker.link.clean:
+                # Its holder may have said so itself, an instant ago: what it says twice counts once.
+                self.keeper.abandon(worker, worker.link.call_id)
+            elif self.keeper is not None:
                 self.keeper.retire(worker)
             self.remove(worker)  # after it was told: cut short between the two, the next audit reports it again
 
@@ -287,6 +326,16 @@ class Pool:
         with self._lock:
             self._state.remove(worker)
 
+    def take(self, worker: Worker) -> bool:
+        """Remove a worker if it is idle."""
+        with self._lock:
+            return self._state.take_out(worker)
+
+    def idle_workers(self) -> list[tuple[Worker, float]]:
+        """Those that can be lent, and since when."""
+        with self._lock:
+            return list(self._state.idle.items())
+
     def has(self, worker: Worker) -> bool:
         """Whether a worker is lent or can be."""
         return worker in self._state.workers
@@ -299,6 +348,11 @@ class Pool:
                 return None
             self._state.remove(coldest[0])
             return coldest[0]
+
+    @property
+    def strength(self) -> int:
+        """Workers that are lent or can be."""
+        return len(self._state.workers)
 
     def idle_since(self) -> float | None:
         """Since when the coldest idle worker has been idle."""
@@ -336,6 +390,6 @@ class Pool:
         return len(self._state.waiting)
 
     def states(self) -> dict[Worker, str]:
-        """Each live worker: idle or busy."""
+        """Each worker that can be lent or is: ready or busy."""
         with self._lock:
-            return {worker: "idle" if worker in self._state.idle else "busy" for worker in self._state.workers}
+            return {worker: "ready" if worker in self._state.idle else "busy" for worker in self._state.workers}

@@ -18,7 +18,7 @@ from bridge.core.protocol import Frame, State
 from bridge.errors import ProtocolError, WorkerStartError
 from bridge.runtime.poller import Poller
 from bridge.runtime.worker import Worker
-from bridge.worker import FAILED, HELLO, START
+from bridge.wire import FAILED, HELLO, START
 
 
 class Outcome(Protocol):

@@ -7,12 +7,15 @@ because both hold it and neither may import the other's inside.
 from __future__ import annotations
 
 import threading
+from math import inf
 from typing import Any
 from weakref import ReferenceType
 
-from bridge.channel import FdLink, SubmitLink
+from bridge.channel import FdLink
+from bridge.channel_submit import SubmitLink
 from bridge.contract import Channel, ExitStatus, FdChannel, ProcessChannel, WorkerInfo
 from bridge.core.fleet import Why
+from bridge.core.recycling import Thresholds
 from bridge.errors import WorkerStartError, signal_name
 
 
@@ -42,6 +45,7 @@ class Worker:
 
     __slots__ = (
         "__weakref__",
+        "asked_at",
         "calls",
         "channel",
         "exited",
@@ -52,10 +56,14 @@ class Worker:
         "info",
         "killed",
         "link",
+        "needs_reset",
         "process",
         "ready",
         "started_at",
         "status",
+        "thresholds",
+        "weighed_at",
+        "worn",
     )
 
     def __init__(self, channel: Channel, link: FdLink | SubmitLink, info: WorkerInfo, started_at: float) -> None:
@@ -66,6 +74,11 @@ class Worker:
         self.holder: ReferenceType[Any] | None = None
         self.hooks: frozenset[str] = frozenset()
         self.calls = 0  # written by the holder before a call is sent
+        self.thresholds = Thresholds()  # after which it is replaced
+        self.asked_at = -inf  # when it was last asked how it is
+        self.weighed_at = 0  # calls that it had answered when its memory was last measured
+        self.worn = False  # its holder has said that it is to be replaced
+        self.needs_reset = False  # a lease has used it, and its `on_reset` hasn't run since
         self.ready = False
         self.fault: WorkerStartError | None = None  # why its start is being given up
         self.killed: Why | None = None
@@ -81,6 +94,7 @@ class Worker:
         """Give its descriptors back."""
         if isinstance(self.channel, FdChannel):
             self.channel.close()
+        self.link.close()
 
     def how_it_ended(self) -> str:
         """Its exit code or signal, in words."""

@@ -12,7 +12,7 @@ from bridge.adapters.bridge_mock import BridgeMockAdapter
 from bridge.contract import WorkerSpec
 from bridge.core.messages import encode_call, encode_start
 from bridge.core.protocol import Connection, State
-from bridge.worker import CALL, START
+from bridge.wire import CALL, START
 
 LIMIT = 2**26
 

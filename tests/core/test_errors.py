@@ -20,6 +20,7 @@ CASES: dict[str, tuple[Callable[[], BridgeError], bool]] = {
     "CapabilityError": (lambda: errors.CapabilityError("text"), False),
     "CircuitOpen": (lambda: errors.CircuitOpen("n", last_error="handler: no", retry_in=2.0), True),
     "ConfigurationError": (lambda: errors.ConfigurationError("text"), False),
+    "PoisonCall": (lambda: errors.PoisonCall("run", deaths=2, how="exit code 3"), False),
     "PoolClosed": (lambda: errors.PoolClosed("n"), True),
     "PoolError": (lambda: errors.PoolError("text"), True),
     "PoolOverloaded": (lambda: errors.PoolOverloaded("n", queued=3, limit=2), True),

@@ -6,7 +6,8 @@ from math import inf
 
 import pytest
 
-from bridge.core.fleet import Admit, Effect, Fleet, Kill, Phase, Refuse, Spawn, Stop, Why
+from bridge.core.fleet import Admit, Effect, Fleet, Kill, Refuse, Spawn, Stop, Why
+from bridge.core.lifecycle import WorkerState
 from bridge.core.policy import Breaker, RestartPolicy
 from bridge.errors import WorkerStartError
 
@@ -126,6 +127,21 @@ def test_a_worker_above_the_size_is_not_replaced() -> None:
     assert (fleet.restarts, fleet.failed_starts) == (0, 0)
 
 
+def test_one_that_takes_its_time_to_end_keeps_nobody_from_being_replaced() -> None:
+    """It may last for shutdown_timeout, and the pool has less than its size meanwhile. Never above the ceiling."""
+    fleet = opened(2, max_overflow=1)
+    fleet.grow(1, 1)
+    ready(fleet, 3)
+    fleet.stop(3, 50)
+
+    assert fleet.exited(1, None, served=True, now=51) == [Spawn(4)]
+    assert fleet.restarts == 1
+    fleet.stop(2, 52)
+    assert fleet.tick(52) == []
+    assert fleet.next_timer() == 55
+    assert fleet.exited(3, None, served=False, now=53) == [Spawn(5)]
+
+
 # -- Starts that fail --------------------------------------------------------------------------------------
 
 
@@ -228,6 +244,8 @@ def test_a_dirty_worker_is_killed_once_and_replaced_when_dead() -> None:
 def test_a_worker_that_does_not_stop_is_killed() -> None:
     """Asked once, given its time. Fails when `stop` sets no deadline or asks twice."""
     fleet = opened(1, max_overflow=1)
+    fleet.grow(1, 1)
+    ready(fleet, 2)
 
     assert fleet.stop(1, 20) == [Stop(1)]
     assert fleet.stop(1, 21) == []
@@ -298,4 +316,4 @@ def test_the_view_is_of_one_moment() -> None:
 
     assert (before.ready, before.starting, before.can_grow) == (0, 2, True)
     assert (fleet.view().ready, fleet.view().starting) == (2, 0)
-    assert [fleet.count(phase) for phase in Phase] == [0, 2, 0]
+    assert [fleet.count(state) for state in (WorkerState.STARTING, WorkerState.READY)] == [0, 2]

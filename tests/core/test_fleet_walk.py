@@ -7,7 +7,8 @@ from random import Random
 
 import pytest
 
-from bridge.core.fleet import Admit, Effect, Fleet, Kill, Phase, Refuse, Spawn, Stop, Why
+from bridge.core.fleet import Admit, Effect, Fleet, Kill, Refuse, Spawn, Stop, Why
+from bridge.core.lifecycle import WorkerState
 from bridge.core.policy import Breaker, RestartPolicy
 from bridge.errors import WorkerStartError
 
@@ -58,7 +59,7 @@ class Walk:
                     self.killed.add(generation)
                 case Refuse(error):
                     assert error in ERRORS
-                    assert not self.fleet.count(Phase.READY)
+                    assert not self.fleet.count(WorkerState.READY)
 
     def some(self) -> int:
         """Mostly a living generation, now and then a stranger."""

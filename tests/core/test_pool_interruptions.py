@@ -109,6 +109,21 @@ def leave_with_an_offer() -> tuple[World, Act]:
     return _offered(), lambda pool, owner: pool.leave(owner, 20)
 
 
+def withdrawal_of_an_offer() -> tuple[World, Act]:
+    return _offered(), lambda pool, owner: pool.withdraw(owner, 20)
+
+
+def checkout_after_a_withdrawal() -> tuple[World, Act]:
+    world = _offered()
+    assert world.owner is not None
+    pool, owner = world.pool, world.owner
+    next_one = pool.withdraw(owner, 16)
+    assert next_one is not None
+    assert pool.take(next_one)
+    world.waiters += queued(pool, 2, now=17)
+    return world, lambda pool, owner: pool.checkout(owner, 20)
+
+
 def leave_of_the_queue() -> tuple[World, Act]:
     world = World(idle=0, busy=1, waiting=0)
     assert world.owner is not None
@@ -166,6 +181,8 @@ SITUATIONS = (
     checkin_of_a_removed_worker,
     take_of_an_offer,
     leave_with_an_offer,
+    withdrawal_of_an_offer,
+    checkout_after_a_withdrawal,
     leave_of_the_queue,
     add_while_others_wait,
     add_to_the_idle,

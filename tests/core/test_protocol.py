@@ -6,7 +6,7 @@ import pytest
 
 from bridge.core.protocol import HEADER_SIZE, KINDS, Connection, State
 from bridge.errors import ProtocolError
-from bridge.worker import CALL, CODEC_JSON, ERROR, FAILED, HEADER, HELLO, HOOK, READY, RESULT, START, STOP, pack
+from bridge.wire import CALL, CANCEL, CODEC_JSON, ERROR, FAILED, HEADER, HELLO, HOOK, READY, RESULT, START, STOP, pack
 
 LIMIT = 1000
 HELLO_FRAME = pack(HELLO, 0, b'{"protocol":1}', CODEC_JSON)
@@ -18,6 +18,7 @@ SENDABLE = {
     (State.IDLE, CALL): State.BUSY,
     (State.IDLE, HOOK): State.BUSY,
     (State.IDLE, STOP): State.CLOSED,
+    (State.BUSY, CANCEL): State.BUSY,
 }
 RECEIVABLE = {
     (State.CONNECTING, HELLO): State.STARTING,
@@ -140,6 +141,16 @@ def test_ready_may_come_with_the_last_piece_of_hello() -> None:
         (HELLO, b"7" * 4000),
         (READY, b'{"hooks":[]}'),
     ]
+
+
+def test_a_cancel_has_the_id_of_the_call_that_is_out() -> None:
+    """It is no call of its own: the terminal frame of that one is still due. Fails when `send` counts it."""
+    connection = connection_in(State.BUSY)
+    out = connection.call_id
+
+    kind, _, _, length, call_id = HEADER.unpack_from(connection.send(CANCEL))
+    assert (kind, length, call_id) == (CANCEL, 0, out)
+    assert hear(connection, frame_of(ERROR, connection, b"{}")) == [(ERROR, b"{}")]
 
 
 # -- The two tables ----------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from random import Random
 
 from bridge.core.protocol import Connection, State
 from bridge.errors import ProtocolError
-from bridge.worker import CALL, CODEC_JSON, ERROR, HELLO, READY, RESULT, pack
+from bridge.wire import CALL, CODEC_JSON, ERROR, HELLO, READY, RESULT, pack
 
 LIMIT = 256
 TURNS = (

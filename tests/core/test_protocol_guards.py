@@ -8,7 +8,7 @@ import pytest
 
 from bridge.core.protocol import HEADER_SIZE, State
 from bridge.errors import ProtocolError
-from bridge.worker import CALL, CODEC_JSON, ERROR, FAILED, HEADER, HELLO, READY, RESULT, pack
+from bridge.wire import CALL, CODEC_JSON, ERROR, FAILED, HEADER, HELLO, READY, RESULT, pack
 from tests.core.test_protocol import HELLO_FRAME, LIMIT, RECEIVABLE, connection_in, frame_of, hear
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from bridge.core.messages import Hello, decode_failed, decode_hello, decode_ready, decode_reply
 from bridge.errors import CallError, ProtocolError, RemoteError
-from bridge.worker import ERROR, RESULT
+from bridge.wire import ERROR, RESULT
 
 
 def reply(value: Any, kind: int = ERROR) -> Any:

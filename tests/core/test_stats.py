@@ -69,7 +69,7 @@ def test_the_lowest_quantile_is_the_shortest_latency() -> None:
 
 def test_stats_count_idle_and_busy_workers() -> None:
     """By their states; a starting or stopping one is neither."""
-    states = ("idle", "busy", "busy", "starting", "stopping")
+    states = ("ready", "busy", "busy", "starting", "stopping")
     workers = tuple(WorkerStats(i, None, None, None, state, 0, 0.0) for i, state in enumerate(states))
     stats = Stats(
         name="n",

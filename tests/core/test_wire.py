@@ -1,4 +1,4 @@
-"""The worker's JSON: the same under every interpreter, and as strict as it says."""
+"""The wire's JSON: the same under every interpreter, and as strict as it says."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from bridge import worker
-from bridge.worker import NotEncodable, decode_json, encode_json
+from bridge import wire
+from bridge.wire import NotEncodable, decode_json, encode_json
 from tests.core import wire_values
 from tests.house.interpreters import MINORS, find
 
 
 def test_json_is_the_standard_librarys() -> None:
     """Same bytes, same values, same refusals, from seeds; and what can't travel is found where it was put."""
-    wire_values.check(worker, 1000)
+    wire_values.check(wire, 1000)
 
 
 @pytest.mark.parametrize("minor", MINORS)
@@ -33,7 +33,7 @@ def test_json_is_the_same_without_the_accelerator() -> None:
 
 
 def compare(python: str, *options: str) -> str:
-    command = [python, "-I", wire_values.__file__, str(worker.__file__), *options]
+    command = [python, "-I", wire_values.__file__, str(wire.__file__), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     return done.stdout + done.stderr
 

@@ -8,18 +8,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-from bridge.worker import (
-    ERROR,
-    HEADER,
-    MAX_TEXT,
-    _answer,
-    arguments_fault,
-    decode_json,
-    describe,
-    fault_frame,
-    invoke,
-    result_of,
-)
+from bridge.wire import ERROR, HEADER, MAX_TEXT, decode_json
+from bridge.worker import Pipes, _answer, arguments_fault, describe, fault_frame, invoke, result_of
 
 # -- Exceptions as data ------------------------------------------------------------------------------------
 
@@ -121,7 +111,16 @@ def test_a_result_that_raises_while_it_is_encoded_is_the_handlers_error() -> Non
 def test_arguments_that_the_worker_cannot_read_are_an_answer() -> None:
     """What one Python writes another may be unable to read. Fails (with a RecursionError) when `_answer` doesn't guard
     its decoding: the worker would die of it."""
-    frame = _answer({}, 7, b'["echo",' + b"[" * 100_000 + b"]" * 100_000 + b"]", 2**20)
+    frame = _answer(Pipes(-1, -1), {}, 7, b'["echo",' + b"[" * 100_000 + b"]" * 100_000 + b"]", 2**20)
+
+    assert HEADER.unpack_from(frame)[0] == ERROR
+    assert decode_json(frame[HEADER.size :])["kind"] == "arguments"
+
+
+@pytest.mark.parametrize("body", [b"7", b"null", b"[[],null]", b"[]", b'["echo"]', b"{"])
+def test_a_call_that_is_none_is_an_answer(body: bytes) -> None:
+    """Neither its form nor its command's type ends the worker. Fails when `_answer` guards less."""
+    frame = _answer(Pipes(-1, -1), {}, 7, body, 2**20)
 
     assert HEADER.unpack_from(frame)[0] == ERROR
     assert decode_json(frame[HEADER.size :])["kind"] == "arguments"
@@ -141,7 +140,7 @@ def test_a_described_exception_shows_the_handlers_lines_alone() -> None:
     def fail() -> None:
         raise LookupError("no")
 
-    fields = decode_json(_answer({"fail": fail}, 7, b'["fail",null]', 2**20)[HEADER.size :])
+    fields = decode_json(_answer(Pipes(-1, -1), {"fail": fail}, 7, b'["fail",null]', 2**20)[HEADER.size :])
 
     assert fields["kind"] == "raised"
     assert "in fail" in fields["traceback"]

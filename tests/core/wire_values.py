@@ -1,9 +1,9 @@
-"""Compare the worker's JSON with the standard library's, under whatever interpreter runs this.
+"""Compare the wire's JSON with the standard library's, under whatever interpreter runs this.
 
 Rules: Python 3.8 syntax and the standard library alone; values come from a seed. Apart from test_wire.py because
 that one needs pytest, which the other interpreters don't have.
 
-Usage: python wire_values.py path/of/worker.py [without-accelerator]
+Usage: python wire_values.py path/of/wire.py [without-accelerator]
 """
 
 from __future__ import annotations
@@ -65,25 +65,25 @@ def spoilt(random: Random) -> tuple[Any, str]:
     return bad, path
 
 
-def check(worker: ModuleType, count: int) -> None:
+def check(wire: ModuleType, count: int) -> None:
     """Raises AssertionError at the first difference."""
     for seed in range(count):
         random = Random(seed)
         good = value(random, 4)
-        body = worker.encode_json(good, "root")
+        body = wire.encode_json(good, "root")
         assert body == json.dumps(good, separators=(",", ":")).encode("ascii"), seed
-        assert repr(worker.decode_json(bytearray(body))) == repr(json.loads(body)), seed
+        assert repr(wire.decode_json(bytearray(body))) == repr(json.loads(body)), seed
 
         bad, path = spoilt(random)
         try:
-            reason = "it was encoded: " + str(worker.encode_json(bad, "root"))
-        except worker.NotEncodable as refused:
+            reason = "it was encoded: " + str(wire.encode_json(bad, "root"))
+        except wire.NotEncodable as refused:
             reason = str(refused)
         assert reason.startswith(("root" + path + " is of type ", "root" + path + " has the key ")), (seed, reason)
 
         damaged = bytearray(body)
         damaged[random.randrange(len(body))] = random.choice(b'0"[]{},:x\xff')
-        assert outcome(worker.decode_json, damaged) == outcome(json_loads, damaged), (seed, damaged)
+        assert outcome(wire.decode_json, damaged) == outcome(json_loads, damaged), (seed, damaged)
 
 
 def json_loads(data: bytearray) -> Any:
@@ -99,9 +99,9 @@ def outcome(decode: Any, data: bytearray) -> str:
         return "refused"
 
 
-def worker_at(path: str) -> ModuleType:
-    """The worker file as a module of its own."""
-    spec = importlib.util.spec_from_file_location("worker_under_test", path)
+def wire_at(path: str) -> ModuleType:
+    """The wire file as a module of its own."""
+    spec = importlib.util.spec_from_file_location("wire_under_test", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -115,5 +115,5 @@ if __name__ == "__main__":
             sys.modules.pop(name, None)
         sys.modules["_json"] = None  # type: ignore[assignment]  # the way to say: this import fails
         import json
-    check(worker_at(sys.argv[1]), 300)
+    check(wire_at(sys.argv[1]), 300)
     print("same")

@@ -128,6 +128,7 @@ def test_every_error_has_an_exit_code_with_a_meaning() -> None:
         "BridgeError",
         "CallCancelled",
         "CapabilityError",
+        "PoisonCall",
         "ScopeClosedError",
         "ScopeError",
         "UnscopedAccessError",

@@ -285,3 +285,33 @@ def test_a_time_beyond_every_clock_is_no_limit(seconds: float) -> None:
     assert b.call("a", timeout=seconds) == 1
     b.close(seconds)
     assert b.health().state == "closed"
+
+
+# -- Overload ----------------------------------------------------------------------------------------------
+
+
+def test_a_caller_that_waits_while_the_queue_stands_is_shed() -> None:
+    """A queue that is never empty only delays: who has waited for longer than the target is told at once, and nothing
+    was sent. Fails when `_wait` doesn't ask."""
+    adapter = ScriptedAdapter([("a", 1)])
+    with (
+        bridge.connect("x", adapter=adapter, size=1, queue_target=0.01, queue_interval=0.02) as b,
+        b.lease() as lease,
+    ):
+        with pytest.raises(bridge.PoolOverloaded, match="queue_target") as shed:
+            b.call("a", timeout=30)
+        assert shed.value.retryable
+        assert b.stats().shed == 1
+        assert lease.call("a") == 1
+
+
+def test_a_cancelled_lease_ends_with_its_call_and_no_earlier() -> None:
+    """Cancelling a lease that isn't calling spends it; its worker is clean, and is lent again when it is given back."""
+    adapter = ScriptedAdapter([("a", 1), ("a", 2)])
+    with bridge.connect("x", adapter=adapter, size=1) as b:
+        with b.lease() as lease:
+            assert lease.call("a") == 1
+            lease.cancel()
+            with pytest.raises(bridge.WorkerError, match="was lost by an earlier call"):
+                lease.call("a")
+        assert b.call("a") == 2

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from dependency_injector import containers, providers
 
 from bridge import BridgeContainer, BridgeSettings, ConfigurationError, PoolClosed, ScopedThread, with_adapter
+from bridge.binding import Binding
 from bridge.contract import Capability
 from bridge.testing import Gate
 from tests.facade.conftest import MakeContainer
@@ -33,6 +36,25 @@ def test_thirty_two_first_calls_at_once_make_one_runtime(make_container: MakeCon
     assert len({id(pool) for _, pool, _ in found}) == len({id(supervisor) for _, _, supervisor in found}) == 1
     assert [each.opened for each in maker.made] == [1]
     assert len(asked) == 1, "the settings are read once"
+
+
+def test_a_default_that_is_replaced_while_somebody_asks_for_it_answers_them_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`.override()` in another thread, right after the lock was released. Fails when a field is read again after it."""
+    binding = Binding(lambda: BridgeSettings(adapter="mock"))
+    lock = binding._lock
+
+    @contextmanager
+    def replaced_at_once() -> Iterator[None]:
+        with lock():
+            yield
+        binding._default = binding._settings = None
+
+    monkeypatch.setattr(binding, "_lock", replaced_at_once)
+
+    assert binding.base.adapter == "mock"
+    assert binding.runtime().adapter.name == "mock"
 
 
 def test_thirty_two_first_calls_in_one_scope_make_one_runtime(make_container: MakeContainer) -> None:

@@ -15,8 +15,10 @@ from typing import Final
 import pytest
 
 import bridge
+from bridge.core.lifecycle import diagram
 from bridge.core.protocol import KINDS, RECEIVE, SEND, State
-from bridge.worker import HEADER, HOOKS
+from bridge.wire import HEADER
+from bridge.worker import HOOKS
 
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -181,6 +183,11 @@ def test_the_frame_layout_is_that_of_the_code() -> None:
     assert "<" + "".join(codes[size] for _, size in header) == HEADER.format
     assert [offset for offset, _ in header] == [sum(size for _, size in header[:n]) for n in range(len(header))]
     assert sum(size for _, size in header) == HEADER.size
+
+
+def test_the_diagram_of_a_workers_life_is_that_of_the_code() -> None:
+    """The concepts page draws the table of transitions."""
+    assert f"```text\n{diagram()}\n```" in (ROOT / "docs/concepts.md").read_text()
 
 
 def test_the_hooks_are_those_of_the_code() -> None:

@@ -14,8 +14,10 @@ import bridge.runtime.supervisor
 from bridge.adapters import bridge_mock, mock
 
 IMPORTED = (bridge.container, bridge.pytest_scopes, bridge.runtime.supervisor, bridge_mock, mock)
-PLAIN = ("-p", "no:cacheprovider", "-p", "no:randomly", "-W", "ignore::pytest.PytestAssertRewriteWarning")
-"""Of a run inside this one: in order, where pytest-randomly is installed; the package was imported before it."""
+OTHERS = ("-p", "no:randomly", "-p", "no:asyncio")
+"""Where these are installed, a run inside this one does without: its tests have an order, and are sync."""
+PLAIN = ("-p", "no:cacheprovider", *OTHERS, "-W", "ignore::pytest.PytestAssertRewriteWarning")
+"""Of a run inside this one; the package was imported before it."""
 
 FAKE = """
 class Fake:

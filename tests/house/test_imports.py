@@ -15,16 +15,17 @@ import pytest
 from tests.house.sources import OURS, TESTS, Import, Source, imports
 
 FLOORS: Final = (
-    (("bridge.errors",), ("bridge.worker",), ("bridge.reaper",), ("bridge.pipes",)),
+    (("bridge.errors",), ("bridge.wire", "bridge.worker"), ("bridge.reaper",), ("bridge.pipes",)),
     (
         ("bridge.core.protocol", "bridge.core.messages"),
-        ("bridge.core.policy", "bridge.core.fleet"),
+        ("bridge.core.lifecycle", "bridge.core.recycling", "bridge.core.policy", "bridge.core.fleet"),
+        ("bridge.core.poison",),
         ("bridge.core.pool_state",),
         ("bridge.core.stats",),
         ("bridge.core",),
     ),
     (("bridge.contract",),),
-    (("bridge.channel",), ("bridge.inprocess",), ("bridge.answers",)),
+    (("bridge.link", "bridge.channel_submit", "bridge.channel"), ("bridge.inprocess",), ("bridge.answers",)),
     (
         (
             "bridge.runtime.forking",
@@ -33,8 +34,12 @@ FLOORS: Final = (
             "bridge.runtime.poller",
             "bridge.runtime.guard",
             "bridge.runtime.worker",
+            "bridge.runtime.claims",
             "bridge.runtime.starting",
+            "bridge.runtime.drains",
             "bridge.runtime.pool",
+            "bridge.runtime.roster",
+            "bridge.runtime.checkups",
             "bridge.runtime.supervisor",
             "bridge.runtime",
             "bridge.runtime.calls",
@@ -194,7 +199,7 @@ def test_runtime_and_adapters_meet_only_in_the_contract() -> None:
     assert not any(target.startswith("bridge.adapters") for target in reached["bridge.runtime"])
     assert not any(target.startswith("bridge.runtime") for target in reached["bridge.adapters"])
     assert "bridge.contract" in shared
-    assert shared <= {"bridge.contract", "bridge.errors", "bridge.worker"}
+    assert shared <= {"bridge.contract", "bridge.errors", "bridge.wire", "bridge.worker"}
 
 
 def test_the_house_needs_the_standard_library_and_three_packages() -> None:

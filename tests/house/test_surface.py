@@ -35,6 +35,7 @@ PUBLIC: Final = [
     "Health",
     "Lease",
     "MockAdapter",
+    "PoisonCall",
     "PoolClosed",
     "PoolError",
     "PoolOverloaded",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,18 @@ from tests.process.waiting import children_of, wait_until
 
 ROUGH = Path(__file__).parent / "rough_handlers.py"
 Connect = Callable[..., Bridge]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """What a shell runs in the background has SIGINT ignored, and hands that on to what it starts."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -63,7 +76,7 @@ def undamaged(b: Bridge) -> Iterator[Bridge]:
     (before,) = (worker.pid for worker in b.stats().workers)
     yield b
     (after,) = b.stats().workers
-    assert (after.pid, after.state) == (before, "idle"), "a test that harms its worker needs one of its own: `connect`"
+    assert (after.pid, after.state) == (before, "ready"), "a test that harms its worker needs one of its own: `connect`"
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ PROMPTLY = 15.0
 
 def pids(b: Bridge) -> set[int]:
     """Of the workers that are ready."""
-    return {worker.pid for worker in b.stats().workers if worker.pid and worker.state in ("idle", "busy")}
+    return {worker.pid for worker in b.stats().workers if worker.pid and worker.state in ("ready", "busy")}
 
 
 def wait_until_full(b: Bridge) -> None:

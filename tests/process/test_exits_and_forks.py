@@ -109,7 +109,7 @@ def test_idle_workers_are_asked_to_end_at_exit(handlers: str, rough: str, tmp_pa
     )
     run(
         f"b = bridge.connect({str(tmp_path / 'polite.py')!r} + ':Polite', adapter='python_port', size=1, "
-        "shutdown_timeout=60)\nb.call('ping')",
+        "shutdown_timeout=240)\nb.call('ping')",
         handlers,
         rough,
     )

@@ -222,7 +222,7 @@ def test_the_end_of_one_bridge_takes_its_family_and_nobody_elses(connect: Connec
 def test_a_time_out_takes_what_the_worker_had_started(connect: Connect, tmp_path: Path) -> None:
     """Also while the parent lives: its group at once, a process in a session of its own by its mark. Fails when
     `_died` doesn't sweep."""
-    b = connect(NEST, options={"folder": str(tmp_path)})
+    b = connect(NEST, options={"folder": str(tmp_path)}, cancel_grace=0)
     b.call("idle")
     before = {read_pid(tmp_path / member) for member in MEMBERS}
     with pytest.raises(TimeoutError):

@@ -17,7 +17,7 @@ from bridge.errors import (
     WorkerCrashed,
 )
 from bridge.runtime import calls
-from bridge.runtime.pool import Claim
+from bridge.runtime.claims import Claim
 from bridge.testing import CRASH, HANG, Gate, ScriptedAdapter
 from tests.fakes import AnnouncedClaim
 from tests.runtime.conftest import MakeRuntime

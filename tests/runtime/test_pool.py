@@ -9,7 +9,7 @@ import pytest
 
 from bridge.errors import PoolError, PoolTimeout
 from bridge.runtime import Runtime, calls
-from bridge.runtime.pool import Claim
+from bridge.runtime.claims import Claim
 from bridge.testing import Gate, ScriptedAdapter
 from tests.fakes import AnnouncedClaim
 from tests.runtime.conftest import MakeRuntime

@@ -13,8 +13,8 @@ from bridge.contract import WorkerSpec
 from bridge.core.fleet import Admit, Member, Refuse
 from bridge.errors import CallCancelled, CircuitOpen, PoolClosed, WorkerStartError
 from bridge.runtime import Runtime, RuntimeState, calls
+from bridge.runtime.claims import Claim
 from bridge.runtime.poller import Poller
-from bridge.runtime.pool import Claim
 from bridge.runtime.supervisor import SupervisorPolicy
 from bridge.testing import FakeClock, Gate, ScriptedAdapter, ScriptedChannel
 from tests.fakes import AnnouncedClaim
@@ -250,7 +250,7 @@ def test_a_worker_that_was_opened_and_cannot_be_used_is_a_failed_start(make_runt
 def test_an_effect_that_fails_takes_no_other_with_it(
     make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What comes behind it is performed, and a member that has no worker gives its place back. Fails when `_perform`
+    """What comes behind it is performed, and a member that has no worker gives its place back. Fails when `perform`
     stops at the first exception, or looks workers up by a bare index."""
     runtime = make_runtime(ScriptedAdapter([]))
     runtime.start()
@@ -262,7 +262,7 @@ def test_an_effect_that_fails_takes_no_other_with_it(
 
     monkeypatch.setattr(runtime.pool, "refuse_all", refuse_all)
     with pytest.raises(ZeroDivisionError):
-        runtime.supervisor._perform([Refuse(BROKEN), Admit(77)])
+        runtime.supervisor.roster.perform([Refuse(BROKEN), Admit(77)])
 
     assert 77 not in fleet.members
 

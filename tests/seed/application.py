@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bridge import BridgeContainer, Scope, with_adapter
-from bridge.runtime.pool import Claim
+from bridge.runtime.claims import Claim
 from bridge.testing import Gate
 
 PATIENCE: Final = 20.0

@@ -106,6 +106,7 @@ FAILURES: Final[tuple[Failure, ...]] = (
 )
 
 
+@pytest.mark.thread_unsafe  # some of them set variables of the environment
 @pytest.mark.parametrize("failure", FAILURES, ids=named)
 def test_the_bridge_runs_wherever_it_is_asked_for(failure: Failure) -> None:
     """Each of the five is tried, and doesn't happen."""

@@ -169,7 +169,7 @@ def a_test_failed_and_left_its_workers_running() -> None:
 
 
 def a_test_passed_and_its_workers_exited_during_the_next_one() -> None:
-    """When the block is left, its workers are gone, not going. Fails when `Scope._end` doesn't await the frame."""
+    """When the block is left, its workers are gone, not going. Fails when `Scope.close` doesn't await the frame."""
     with real(size=2):
         workers = pids()
 

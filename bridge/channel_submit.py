@@ -1,0 +1,120 @@
+"""The driver of a channel without descriptors: its adapter answers `submit`.
+
+Rules: a late or second answer reaches nobody; whoever waits is released at its deadline, when its worker is dead, and
+when its call is cancelled. Apart from channel.py, which drives descriptors.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from bridge.contract import Channel, Reply, Request, WorkerGone
+from bridge.link import ClaimRef, DeadlinePassed
+from bridge.wire import CALL, HOOK, decode_json
+
+
+class SubmitLink:
+    """A link to a channel without descriptors."""
+
+    __slots__ = ("_bell", "_call_id", "_channel", "_clock", "_dead", "_outstanding", "_reply")
+
+    def __init__(self, channel: Channel, clock: Callable[[], float]) -> None:
+        self._channel = channel
+        self._clock = clock
+        self._call_id = 0
+        self._dead = self._outstanding = False
+        self._reply: Reply | None = None
+        # A bare lock, not an Event: a signal inside Event.wait can leave its condition broken.
+        self._bell = threading.Lock()
+
+    @property
+    def clean(self) -> bool:
+        """No reply is outstanding."""
+        return not self._outstanding
+
+    @property
+    def call_id(self) -> int:
+        """Of the request that is out, or was last."""
+        return self._call_id
+
+    @property
+    def cancellable(self) -> bool:
+        """Never."""
+        return False
+
+    def call(
+        self,
+        command: str,
+        body: bytes,
+        deadline: float,
+        kind: int = CALL,
+        claim: ClaimRef | None = None,  # noqa: ARG002  `interrupt` ends the wait by itself
+    ) -> Any:
+        """One request and its one reply. Raises as FdLink.call, and whatever error the reply carries."""
+        self._call_id += 1
+        self._reply = None
+        self._bell = bell = threading.Lock()
+        bell.acquire()
+        self._outstanding = True
+        if self._dead:  # looked at only now: `abort` may have rung the bell before
+            raise WorkerGone(started=False)
+        request = Request(self._call_id, command, decode_json(body)[1], deadline, kind == HOOK)
+        self._channel.submit(request, self._done)
+        # An answer that a slow `submit` gives behind the deadline comes too late as well.
+        if (left := deadline - self._clock()) < 0 or not bell.acquire(timeout=_bounded(left)):
+            raise DeadlinePassed(started=True)
+        reply = self._reply
+        if reply is None or (reply.delay > 0 and self._is_cut_short(reply.delay, deadline)):
+            raise WorkerGone(started=True)
+        if isinstance(reply.error, WorkerGone):
+            raise reply.error
+        self._outstanding = False
+        if reply.error is not None:
+            raise reply.error
+        return reply.value
+
+    def _is_cut_short(self, delay: float, deadline: float) -> bool:
+        """Let a reply wait; whether its worker died meanwhile."""
+        left = deadline - self._clock()
+        if self._bell.acquire(timeout=_bounded(min(delay, left))):
+            return True
+        if left < delay:
+            raise DeadlinePassed(started=True)
+        return False
+
+    def _done(self, reply: Reply) -> None:
+        # A late or second answer, or one of a worker that was killed, reaches nobody.
+        if reply.call_id == self._call_id and self._reply is None and not self._dead:
+            self._reply = reply
+            self._ring()
+
+    def interrupt(self) -> None:
+        """Another thread has cancelled the call: whoever waits for its reply need not any longer."""
+        self._ring()
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def abort(self) -> None:
+        """The worker is dead: whoever waits for its reply need not any longer."""
+        self._dead = True
+        self._ring()
+
+    def stop(self, hooks: frozenset[str], ended: Callable[[Reply], None]) -> None:
+        """Ask a worker that is nobody's to end: its `on_close`, if it has one, then the end."""
+        if "on_close" in hooks:
+            self._channel.submit(Request(0, "on_close", None, hook=True), ended)
+        self._channel.kill()
+
+    def _ring(self) -> None:
+        try:
+            self._bell.release()
+        except RuntimeError:
+            pass  # nobody waits, or it rang already
+
+
+def _bounded(seconds: float) -> float:
+    """Seconds that the standard library accepts as a timeout."""
+    return max(0.0, min(seconds, threading.TIMEOUT_MAX))

@@ -1,0 +1,42 @@
+"""One thread's check-out, and how other threads reach it.
+
+Rules: waking takes no lock. A call under way is reached through the link of its worker, whose alarm the wait for a
+reply watches too. Apart from the pool, which lends to claims.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from bridge.core.pool_state import Waiter
+from bridge.runtime.worker import Worker
+
+
+class Claim(Waiter[Worker]):
+    """One thread's check-out."""
+
+    __slots__ = ("_bell", "cancelled", "sent_at")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bell: Any = None
+        self.cancelled = False  # by another thread
+        self.sent_at = 0.0  # monotonic seconds; of the call that the worker was lent for
+
+    def arm(self) -> None:
+        """Get ready to be woken; before the claim is queued."""
+        self._bell = threading.Lock()
+        self._bell.acquire()
+
+    def wake(self) -> None:
+        """Tell the owner to look. Idempotent."""
+        try:
+            if self._bell is not None:
+                self._bell.release()
+        except RuntimeError:
+            pass  # it was woken already, and hasn't looked yet
+
+    def sleep(self, seconds: float) -> None:
+        """Wait to be woken."""
+        self._bell.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))

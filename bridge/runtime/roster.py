@@ -1,0 +1,309 @@
+"""The workers that there are, and what is done to them: the fleet's effects, performed.
+
+Rules: on the supervisor's thread, or where there is none in the thread that makes its steps; nothing here waits. What
+fails for one worker never keeps another one's effect from being performed. Apart from supervisor.py, which has the
+thread, the inbox and the timers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import random
+
+from bridge.channel import FdLink, link_to
+from bridge.contract import Adapter, Capability, Channel, HookChannel, ProcessChannel, Reply, WorkerSpec
+from bridge.core.fleet import Admit, Cancel, Effect, Fleet, Ping, Refuse, Retire, Spawn, Stop, Why
+from bridge.core.lifecycle import WorkerState
+from bridge.core.policy import SupervisorPolicy
+from bridge.core.recycling import RecyclePolicy, Worn
+from bridge.errors import WorkerStartError
+from bridge.runtime.drains import Drain
+from bridge.runtime.guard import SETTLE_AFTER, Guard
+from bridge.runtime.journal import log, say, stderr_log
+from bridge.runtime.poller import Lookout
+from bridge.runtime.pool import Pool
+from bridge.runtime.starting import Starting, discard, fault_of, start_error
+from bridge.runtime.worker import Worker
+from bridge.wire import STOP
+
+
+class Roster:
+    """Performs effects on workers, and reports what becomes of them to the fleet.
+
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        spec: WorkerSpec,
+        pool: Pool,
+        fleet: Fleet,
+        policy: SupervisorPolicy,
+        recycling: RecyclePolicy,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self.workers: dict[int, Worker] = {}
+        self.undead: set[Worker] = set()  # dead, but lent: their descriptors belong to the holder
+        self.starting: dict[Worker, Starting] = {}
+        self.leaving: set[Worker] = set()  # told to end, and without a process whose death would tell of it
+        self.retiring: set[Worker] = set()  # out of the pool; to be stopped as soon as nobody holds them
+        self.lookout = Lookout()
+        self.threaded = False
+        self.guard = Guard(adapter, spec.name, clock)
+        self._drains: dict[Worker, Drain] = {}
+        self._adapter, self._spec, self._pool, self._fleet = adapter, spec, pool, fleet
+        self._policy, self._recycling, self._clock = policy, recycling, clock
+        self.limits_memory = recycling.max_rss is not None
+        self._softly = Capability.SOFT_CANCEL in adapter.capabilities
+
+    # -- Effects -----------------------------------------------------------------------------------------
+
+    def perform(self, effects: list[Effect]) -> None:
+        """Do what the fleet decided, in its order."""
+        for number, effect in enumerate(effects):
+            try:
+                self._do(effect)
+            except BaseException:
+                self.perform(effects[number + 1 :])  # they count all the same
+                raise
+
+    def _do(self, effect: Effect) -> None:
+        if isinstance(effect, Refuse):
+            self._pool.publish(self._fleet.view())  # first: whoever comes after those who are refused shall see why
+            self._pool.refuse_all(effect.error)
+        elif isinstance(effect, Spawn):
+            self._spawn(effect.generation)
+        elif (worker := self.workers.get(effect.generation)) is None:  # it got lost; its place is to be filled
+            self.perform(self._fleet.exited(effect.generation, None, served=True, now=self._clock()))
+        elif isinstance(effect, Admit):
+            self._pool.add(worker)
+        elif isinstance(effect, (Cancel, Ping)):
+            self._converse(worker, effect)
+        elif isinstance(effect, Retire):
+            self._pool.remove(worker)
+            self.retiring.add(worker)
+        elif isinstance(effect, Stop):
+            self._stop(worker)
+        else:
+            self.kill(worker, effect.why)
+
+    def _spawn(self, generation: int) -> None:
+        spec, now = replace(self._spec, generation=generation), self._clock()
+        try:
+            channel = self._adapter.open(spec, deadline=now + self._policy.startup_timeout)
+            worker = self._enlist(channel, generation, now)
+        except Exception as error:  # an adapter may be anybody's; whatever it raises is a failed start
+            fault = fault_of(error, self._adapter.name, spec.handler)
+            self.perform(self._fleet.exited(generation, fault, served=False, now=now))
+            say(log.warning, "a worker of %s could not be started: %s", spec.name, fault.detail)
+            return
+        try:
+            if self.lookout.poller is not None and isinstance(worker.link, FdLink):
+                self.starting[worker] = Starting(worker, worker.link, spec, self.lookout.poller, self)
+            else:
+                worker.hooks = channel.hooks if isinstance(channel, HookChannel) else frozenset()
+                self.became_ready(worker)
+        except Exception as error:
+            self.start_failed(worker, fault_of(error, self._adapter.name, spec.handler))
+
+    def _enlist(self, channel: Channel, generation: int, now: float) -> Worker:
+        """From here on its death is noticed; on an error it is dead already."""
+        link = None
+        try:
+            link = link_to(channel, self._spec.max_frame_bytes, self._clock)
+            worker = Worker(channel, link, replace(channel.info, generation=generation), now)
+            if self.threaded:
+                assert isinstance(channel, ProcessChannel)
+                worker.process = channel
+                self.lookout.watch(channel.sentinel(), lambda: self._died(worker))
+                self.lookout.watch(channel.stderr_fileno(), lambda: self._drain_stderr(worker))
+                self.guard.want(now + SETTLE_AFTER)
+        except BaseException:
+            if isinstance(channel, ProcessChannel):
+                self.lookout.unwatch(channel.sentinel())
+                self.lookout.unwatch(channel.stderr_fileno())
+            discard(channel)
+            if link is not None:
+                link.close()
+            raise
+        self.workers[generation] = worker
+        return worker
+
+    def kill(self, worker: Worker, why: Why) -> None:
+        """End it, now."""
+        worker.killed = why
+        self._drop_drain(worker)
+        self._pool.remove(worker)
+        worker.channel.kill()
+        if worker.process is None:  # there is no death to wait for
+            self._hear_no_more_of(worker)
+            worker.link.abort()
+            self._buried(worker)
+
+    def _stop(self, worker: Worker) -> None:
+        worker.killed = Why.CLOSING
+        link, fds = worker.link, worker.channel.fileno()
+        if not isinstance(link, FdLink):
+            link.stop(worker.hooks, self._said_goodbye)
+            self._buried(worker)
+            return
+        link.push(link.connection.send(STOP))
+        if worker.process is None and fds is not None:  # the end of its replies is its death
+            self.lookout.watch(fds[0], lambda: self.kill(worker, Why.CLOSING))
+            self.leaving.add(worker)
+
+    def _said_goodbye(self, reply: Reply) -> None:
+        if reply.error is not None:
+            say(stderr_log.warning, "on_close of a worker of %s: %s", self._spec.name, reply.error)
+
+    def _hear_no_more_of(self, worker: Worker) -> None:
+        start = self.starting.pop(worker, None)
+        if start is not None:
+            start.abandon()
+        self.lookout.unwatch((worker.channel.fileno() or (None,))[0])
+        self.leaving.discard(worker)
+
+    # -- How a start ends (starting.Outcome) -------------------------------------------------------------
+
+    def became_ready(self, worker: Worker) -> None:
+        """It may be lent."""
+        worker.ready = True
+        self.starting.pop(worker, None)
+        worker.thresholds = self._recycling.draw(random)
+        self.perform(self._fleet.became_ready(worker.generation, self._clock(), worker.thresholds.lifetime))
+        self.guard.want(self._clock())
+        say(log.info, "worker %s of %s is ready", worker.info.pid, self._spec.name)
+
+    def start_failed(self, worker: Worker, fault: WorkerStartError | None) -> None:
+        """It must be ended; without a fault, its exit status says why."""
+        worker.fault = fault
+        self.perform(self._fleet.retire(worker.generation, Why.START_FAILED))
+
+    # -- Ending ------------------------------------------------------------------------------------------
+
+    def _died(self, worker: Worker) -> None:
+        process = worker.process
+        assert process is not None
+        try:
+            start = self.starting.pop(worker, None)
+            if start is not None:
+                start.hear()
+                start.abandon()
+            self._drain_stderr(worker)
+        finally:  # whatever failed, its place is to be filled
+            self._drop_drain(worker)
+            self.lookout.unwatch(worker.channel.sentinel())
+            self.lookout.unwatch(process.stderr_fileno())
+            try:
+                worker.status = process.reap()
+                if not self._fleet.closing:  # at its end the adapter sweeps for all of them
+                    process.sweep()
+            finally:
+                self._buried(worker)
+
+    def _buried(self, worker: Worker) -> None:
+        """A worker is dead for certain: tell whoever waits for that, and let the fleet decide what follows."""
+        self._pool.remove(worker)
+        self.workers.pop(worker.generation, None)
+        self.retiring.discard(worker)
+        worker.exited.set()
+        served = worker.calls > 0
+        try:
+            if worker.lent:
+                self.undead.add(worker)
+            else:
+                worker.release()
+        finally:
+            error = None if served else start_error(worker, self._spec, self._policy.startup_timeout)
+            self.perform(self._fleet.exited(worker.generation, error, served=served, now=self._clock()))
+        if worker.killed is None:
+            say(log.warning, "worker %s of %s died: %s", worker.info.pid, self._spec.name, worker.how_it_ended())
+
+    def _drain_stderr(self, worker: Worker) -> None:
+        process = worker.process
+        if process is None or (fd := process.stderr_fileno()) is None:
+            return
+        lines = process.drain_stderr()
+        if process.stderr_fileno() is None:
+            self.lookout.unwatch(fd)
+        for line in lines:
+            say(stderr_log.info, "%s", line, extra={"bridge": self._spec.name, "worker_pid": worker.info.pid})
+
+    # -- Conversations with workers that nobody holds (drains.Outcome) ------------------------------------
+
+    def abandoned(self, worker: Worker, call_id: int) -> None:
+        """Whoever held a worker left that call. It may be over by now, and another one under way."""
+        link = worker.link
+        if not link.clean and link.call_id == call_id:
+            softly = self._softly and link.cancellable
+            self.perform(self._fleet.abandoned(worker.generation, softly=softly, now=self._clock()))
+
+    def _converse(self, worker: Worker, effect: Cancel | Ping) -> None:
+        self._pool.remove(worker)
+        link = worker.link
+        poller = self.lookout.poller
+        if poller is None or not isinstance(link, FdLink):
+            self.perform(self._fleet.retire(worker.generation, Why.DIRTY))
+            return
+        self._drains[worker] = drain = Drain(worker, link, poller, self)
+        if isinstance(effect, Cancel):
+            drain.cancel()
+        else:
+            drain.ping()
+
+    def drained(self, worker: Worker) -> None:
+        """It answers, and no reply is outstanding."""
+        self._drains.pop(worker, None)
+        self.perform(self._fleet.drained(worker.generation))
+
+    def drain_failed(self, worker: Worker, why: Why) -> None:
+        """It doesn't do what it should; it must be ended."""
+        self._drains.pop(worker, None)
+        self.perform(self._fleet.retire(worker.generation, why))
+
+    def unwell(self, worker: Worker) -> None:
+        """Its handler says that it isn't well: it serves on until a successor is ready."""
+        self._drains.pop(worker, None)
+        now = self._clock()
+        self.perform(self._fleet.drained(worker.generation) + self._fleet.wear(worker.generation, Worn.UNHEALTHY, now))
+
+    def _drop_drain(self, worker: Worker) -> None:
+        drain = self._drains.pop(worker, None)
+        if drain is not None:
+            drain.abandon()
+
+    # -- What is looked for at each step -----------------------------------------------------------------
+
+    def let_go(self) -> None:
+        """Release what is nobody's any longer: descriptors of dead workers, workers whose successor is ready."""
+        for worker in [worker for worker in self.undead if not worker.lent]:
+            self.undead.discard(worker)
+            worker.release()
+        for worker in [worker for worker in self.retiring if not worker.lent]:
+            self.retiring.discard(worker)
+            if worker.link.clean:
+                self.perform(self._fleet.stop(worker.generation, self._clock()))
+            else:  # its holder is gone, and left a call on it: it is retired when that has ended
+                self.abandoned(worker, worker.link.call_id)
+
+    def mend(self, now: float) -> None:
+        """Finish what a signal cut short: without a thread of our own, steps run in callers, who may be interrupted."""
+        for generation, member in [*self._fleet.members.items()]:
+            worker = self.workers.get(generation)
+            if worker is None:
+                self.perform(self._fleet.exited(generation, None, served=True, now=now))
+            elif member.killed or (member.state is WorkerState.RETIRING and worker not in self.leaving):
+                self.kill(worker, worker.killed or Why.DIRTY)
+            elif not worker.ready and isinstance(worker.link, FdLink):
+                if worker not in self.starting or not self.starting[worker].pending:
+                    worker.calls += 1  # it did nothing wrong: that is no failed start
+                    self.kill(worker, Why.DIRTY)
+            elif not worker.ready:
+                self.became_ready(worker)
+            elif not (self._pool.has(worker) or worker in self.leaving or worker in self.retiring):
+                # Not to be lent again: somebody may have taken it out of the pool who is just about to say so.
+                self.perform(self._fleet.retire(generation, Why.DIRTY))

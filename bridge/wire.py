@@ -1,0 +1,121 @@
+"""The wire: kinds, header, and how values become bytes. The only definition of it, for both ends.
+
+Rules: standard library only, Python 3.8 syntax; what it imports at start is counted (docs/design/benchmarks.md). Apart
+from worker.py, which is loaded beside it in the other interpreter, so that each fits on some pages. (One definition for
+both sides is execnet's idea.)
+"""
+
+import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__scoped_bridge__ = True  # frames of modules that have this are left out of a handler's traceback, as in unittest
+
+PROTOCOL = 1
+HEADER = struct.Struct("<BBHIQ")
+"""kind, codec, flags, length of the body in bytes, call id: 16 bytes, little-endian."""
+HELLO, START, READY, FAILED, CALL, HOOK, RESULT, ERROR, STOP, CANCEL = range(0xB1, 0xBB)
+"""Kinds. They begin where no ASCII text can, so that a stray print is seen for what it is at its first byte."""
+CODEC_NONE, CODEC_JSON = 0, 1
+READ_SIZE = MAX_TEXT = 65536  # bytes; characters of a message or a traceback: more would only fill the caller's log
+
+
+class NotEncodable(TypeError):
+    """A value can't travel. Says where in the value, and the cure."""
+
+
+def pack(kind: int, call_id: int, body: bytes = b"", codec: int = CODEC_NONE) -> bytes:
+    """One whole frame."""
+    return HEADER.pack(kind, codec, 0, len(body), call_id) + body
+
+
+try:
+    import _json
+
+    class _Reading:
+        strict = True
+        object_hook = object_pairs_hook = None
+        parse_float, parse_int = float, int
+        parse_constant = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}.__getitem__
+
+    # No circle check: a circle ends as RecursionError, and checks cost. str.upper: TypeError for all that isn't text.
+    _encode = _json.make_encoder(None, str.upper, _json.encode_basestring_ascii, None, ":", ",", False, False, True)
+    _scan = _json.make_scanner(_Reading)  # type: ignore[arg-type]
+except ImportError:  # an interpreter without the accelerator: slower to start, same values
+    import json
+
+    _encode = json.JSONEncoder(check_circular=False, separators=(",", ":"), default=str.upper).iterencode  # type: ignore[assignment]
+    _scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+
+_SCALARS, _TEXT = frozenset((str, int, float, bool, type(None))), frozenset((str,))
+
+
+def _keys_are_text(value: "Any") -> bool:
+    """The encoder would turn the key 1 into "1" without a word. The walk is in C wherever a level is flat."""
+    if isinstance(value, dict):
+        if not _TEXT.issuperset(map(type, value)) and not all(isinstance(key, str) for key in value):
+            return False
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return True
+    return _SCALARS.issuperset(map(type, value)) or all(map(_keys_are_text, value))
+
+
+def encode_json(value: "Any", root: str) -> bytes:
+    """JSON bytes of a value. Raises NotEncodable, which says where and why, as in `root.items[3].when is ...`."""
+    problem: "Any" = None
+    try:
+        if _keys_are_text(value):
+            return "".join(_encode(value, 0)).encode("ascii")
+    except (TypeError, ValueError, RecursionError) as error:
+        problem = error
+    try:
+        raise NotEncodable(_find_fault(value, root) or "%s: %s" % (root, problem))
+    except RecursionError:
+        raise NotEncodable(root + " contains itself, or is nested too deeply; send a flatter value") from None
+
+
+def _find_fault(value: "Any", path: str) -> str:
+    """Where the value can't travel, why, and the cure; empty when it can."""
+    if isinstance(value, dict):
+        if odd := [key for key in value if not isinstance(key, str)]:
+            kind = type(odd[0]).__name__
+            return "%s has the key %.99r of type %s; use str(key), or send a list of pairs" % (path, odd[0], kind)
+        steps = [((".%s" if key.isidentifier() else "[%.99r]") % key, item) for key, item in value.items()]
+    elif isinstance(value, (list, tuple)):
+        steps = [("[%d]" % index, item) for index, item in enumerate(value)]
+    elif value is None or isinstance(value, (str, int, float)):
+        return ""
+    else:
+        cure = next((cure for mark, cure in _CURES if hasattr(value, mark)), "send its fields as a dict")
+        return "%s is of type %s, which JSON can't carry; %s" % (path, type_name(type(value)), cure)
+    return next(filter(None, (_find_fault(item, path + step) for step, item in steps)), "")
+
+
+_CURES = (
+    ("isdisjoint", "use sorted(...) or list(...)"),
+    ("decode", "send text, for instance base64.b64encode(...).decode()"),
+    ("isoformat", "use .isoformat()"),
+    ("tolist", "use .tolist()"),
+    ("cr_frame", "an async def can't be a command yet; return a plain value"),
+    ("__next__", "an iterator can't travel; use list(...)"),
+)
+
+
+def decode_json(data: "Any") -> "Any":
+    """The value of JSON bytes. Raises ValueError or RecursionError for anything else."""
+    text = str(data, "utf-8")
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration:
+        raise ValueError("not JSON") from None
+    if end == len(text):
+        return value
+    raise ValueError("%d characters behind the value" % (len(text) - end))
+
+
+def type_name(kind: type) -> str:
+    """A class as a person names it."""
+    return kind.__qualname__ if kind.__module__ == "builtins" else "%s.%s" % (kind.__module__, kind.__qualname__)
