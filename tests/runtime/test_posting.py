@@ -69,3 +69,19 @@ def test_an_end_that_a_finaliser_asks_for_inside_the_pools_lock_waits_for_nothin
     assert not first.is_alive()
     runtime.close(0)
     assert runtime.supervisor.finished
+
+
+def test_a_start_that_interrupts_a_start_waits_for_nothing(make_runtime: MakeRuntime) -> None:
+    """A signal handler may use the bridge whose lock its own thread holds. Fails when that is a plain lock."""
+    runtime = make_runtime(ScriptedAdapter([("a", 1)]))
+
+    def interrupted() -> None:
+        with runtime._lock:
+            runtime.start()
+
+    thread = threading.Thread(target=interrupted, daemon=True)
+    thread.start()
+    thread.join(10)
+
+    assert not thread.is_alive()
+    assert calls.call(runtime, "a", None, 10) == 1
