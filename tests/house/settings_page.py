@@ -33,6 +33,7 @@ another prefix than `BRIDGE_` if asked, and with a dotenv file if one is named. 
 and that over the defaults which the program passes.
 
 - Mappings and lists are written as JSON: `BRIDGE_WORKER__ENV='{"OMP_NUM_THREADS": "1"}'`.
+  A variable for a single key (`BRIDGE_WORKER__ENV__X`) is refused, since its capitals would get lost.
 - A whole group can be given as JSON: `BRIDGE_POOL='{"size": 8, "max_waiting": 100}'`.
 - Where null is a value, the word `null` says it: `BRIDGE_CALL__TIMEOUT=null`.
 - A variable that begins with `BRIDGE_` and is close to a setting without being one is an error that names the

@@ -76,7 +76,7 @@ def undamaged(b: Bridge) -> Iterator[Bridge]:
     (before,) = (worker.pid for worker in b.stats().workers)
     yield b
     (after,) = b.stats().workers
-    assert (after.pid, after.state) == (before, "idle"), "a test that harms its worker needs one of its own: `connect`"
+    assert (after.pid, after.state) == (before, "ready"), "a test that harms its worker needs one of its own: `connect`"
 
 
 @pytest.fixture(scope="module")

@@ -76,10 +76,10 @@ del cycle
 }
 
 
-def run(program: str, handlers: str, rough: str, *flags: str) -> list[Any]:
-    """What a program prints; it must end well, and say nothing else."""
+def run(program: str, handlers: str, rough: str, *flags: str, seconds: float = 60) -> list[Any]:
+    """What a program prints; it must end well, within so many seconds, and say nothing else."""
     argv = [sys.executable, *flags, "-c", COMMON + program, handlers, rough]
-    done = subprocess.run(argv, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(argv, env=ENVIRONMENT, capture_output=True, text=True, timeout=seconds)
     assert (done.returncode, done.stderr) == (0, "")
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -266,6 +266,7 @@ b.close()
 def test_a_fork_while_workers_are_replaced_keeps_no_descriptor_of_theirs(handlers: str, rough: str, forks: int) -> None:
     """Whatever the supervisor is opening or closing at that moment: the child keeps none of it, and has a bridge of
     its own. Fails when a fork doesn't wait for the supervisor's step (`_before_fork`)."""
-    (found,) = run(FORKS_AMONG_DEATHS.replace("FORKS", str(forks)), handlers, rough, "-W", "ignore::DeprecationWarning")
+    program = FORKS_AMONG_DEATHS.replace("FORKS", str(forks))
+    (found,) = run(program, handlers, rough, "-W", "ignore::DeprecationWarning", seconds=60 + forks)
 
     assert found == {"outcomes": {"[true, 0]": forks}, "alive": 1, "breaker": "closed"}
