@@ -7,6 +7,7 @@ or SETTLE_AFTER. Apart from the supervisor because it knows nothing of workers.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 from typing import Final
 
@@ -62,5 +63,6 @@ class Guard:
     def drop(self, poller: Poller | None) -> None:
         """The adapter is about to close it."""
         if poller is not None:
-            poller.unwatch(self._fd)
+            with suppress(OSError):  # another runtime that shares the adapter heard of two deaths, and closed it
+                poller.unwatch(self._fd)
         self._fd = None

@@ -65,7 +65,7 @@ def at_rest(handler: str) -> Iterator[Bridge]:
     What it consists of is there before the first of them begins: the leak guard still sees what a test leaves.
     """
     before = children_of(os.getpid())
-    with bridge.connect(handler, size=1) as b:
+    with bridge.connect(handler, adapter="python_port", size=1) as b:
         wait_until(lambda: len(children_of(os.getpid()) - before) == 2, 20, what="a worker and its reaper")
         yield b
 
