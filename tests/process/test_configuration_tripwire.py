@@ -86,7 +86,8 @@ def test_the_tripwire_trips(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_full_life_reads_no_configuration(handlers: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the container has read its settings once: start, calls, a crash and its repair, close, start, close."""
+    """After the container has read its settings once: start, calls, a crash and its repair, a recycling, close,
+    start, close."""
     for name in ("TEST_MODE", "BRIDGE_TEST_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("BRIDGE_WORKER__HANDLER", f"{handlers}:Echo")
@@ -106,7 +107,9 @@ def test_a_full_life_reads_no_configuration(handlers: str, monkeypatch: pytest.M
             assert list(client.map("echo", [[1], [2]])) == [1, 2]
             with client.lease() as lease:
                 assert lease.call("counted") == 1
-            assert client.stats().crashes == 1
+            client.recycle(timeout=30)
+            assert client.call("echo", ["y"]) == "y"
+            assert (client.stats().crashes, client.stats().recycled) == (1, 1)
         with pytest.raises(PoolClosed):
             client.call("echo")
         container.init_resources()
