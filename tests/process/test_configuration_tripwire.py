@@ -29,7 +29,9 @@ class Tripwire(MutableMapping[str, str]):
     def note(self, frame: FrameType | None) -> None:
         """Who called, unless it may."""
         while frame is not None and (
-            frame.f_code.co_filename in (__file__, "<frozen _collections_abc>") or frame.f_code.co_name == "<dictcomp>"
+            frame.f_code.co_filename == __file__
+            or "_collections_abc" in frame.f_code.co_filename  # frozen, or a file before Python 3.11
+            or frame.f_code.co_name == "<dictcomp>"
         ):
             frame = frame.f_back
         assert frame is not None
