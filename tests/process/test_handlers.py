@@ -79,7 +79,7 @@ def test_a_result_too_deep_for_the_caller_is_the_handlers_error(b: Bridge) -> No
     it is called a breach of the protocol, which kills."""
     pid = b.call("pid")
     with pytest.raises(CallError, match="nested too deeply") as caught:
-        b.call("deep", [2000])
+        b.call("deep", [2000 if sys.version_info < (3, 13) else 20_000])  # 3.13 can read the first
 
     assert (caught.value.kind, caught.value.side) == ("result", "handler")
     assert b.call("pid") == pid
