@@ -274,6 +274,7 @@ Fuzz = Callable[[range], "Counter[str]"]
 BOTH: Final = pytest.mark.parametrize("fuzz", [fuzz_the_caller, fuzz_the_worker], ids=["caller", "worker"])
 
 
+@pytest.mark.thread_unsafe  # `os` is replaced in the worker's module, here and below
 def test_what_is_not_damaged_is_understood() -> None:
     """The harness itself: all that a worker writes is heard, and all that a caller writes is answered."""
     assert read_as_a_caller([*TURNS], Random(1)) == "BUSY"
@@ -282,6 +283,7 @@ def test_what_is_not_damaged_is_understood() -> None:
     assert check_answers(answers) == [HELLO, READY, RESULT, RESULT, ERROR, RESULT, ERROR]
 
 
+@pytest.mark.thread_unsafe
 @pytest.mark.parametrize(("length", "kinds"), [(LIMIT, [HELLO, READY, RESULT]), (LIMIT + 1, [HELLO, READY])])
 def test_a_worker_hangs_up_on_a_frame_over_the_limit(length: int, kinds: list[int]) -> None:
     """What its own caller would not have sent isn't its caller's. Fails when `converse` forgets what START says."""
@@ -292,6 +294,7 @@ def test_a_worker_hangs_up_on_a_frame_over_the_limit(length: int, kinds: list[in
     assert check_answers(answers) == kinds
 
 
+@pytest.mark.thread_unsafe
 @BOTH
 def test_damage_is_a_typed_error_or_an_answer(fuzz: Fuzz) -> None:
     """Never another exception, more memory, or no end.
@@ -305,6 +308,7 @@ def test_damage_is_a_typed_error_or_an_answer(fuzz: Fuzz) -> None:
 
 
 @pytest.mark.deep
+@pytest.mark.thread_unsafe
 @BOTH
 def test_damage_of_any_kind_is_a_typed_error_or_an_answer(fuzz: Fuzz) -> None:
     """A hundred thousand in each direction; memory is looked at in one block of twenty, since that takes its time."""

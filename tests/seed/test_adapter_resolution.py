@@ -113,6 +113,7 @@ FAILURES: Final[tuple[Failure, ...]] = (
 )
 
 
+@pytest.mark.thread_unsafe  # one of them sets variables of the environment
 @pytest.mark.parametrize("failure", FAILURES, ids=named)
 def test_no_test_gets_the_adapter_of_another(failure: Failure) -> None:
     """Each of the five is tried, and doesn't happen."""
