@@ -2,7 +2,7 @@
 
 Rules: the standard library only; a scope is used once; its frame is closed before anything else is said of its end, so
 that nobody who still carries it falls back to something else in silence; whatever it started is ended with it, bounded.
-Apart from container.py, which says what a scope changes: a `Plan` is opaque here. (`run` is Java's
+Apart from overrides.py, which says what a scope changes: a `Plan` is opaque here. (`run` is Java's
 `ScopedValue.where(...).run(...)`; `spawn` is joined at the end, as in structured concurrency.)
 """
 

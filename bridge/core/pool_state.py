@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 from weakref import ReferenceType, ref
 
@@ -161,9 +162,9 @@ class PoolState(Generic[W]):
             return deadline
         return min(deadline, max(waiter.enqueued_at, self.populated_at) + checkout_timeout)
 
-    def is_standing(self, interval: float, now: float) -> bool:
-        """Whether the queue hasn't been empty for so many seconds: then it doesn't absorb a burst, it only delays."""
-        return bool(self.waiting) and now - self.standing_since >= interval
+    def stands_at(self, interval: float) -> float:
+        """When the queue won't have been empty for so many seconds: it doesn't absorb a burst then, it only delays."""
+        return self.standing_since + interval if self.waiting else inf
 
     def audit(self) -> tuple[list[W], list[Waiter[W]]]:
         """Find what an interruption left behind.

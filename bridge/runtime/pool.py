@@ -129,7 +129,7 @@ class Pool:
         return self._lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # noqa: SLF001
 
     def checkin(self, claim: Claim) -> None:
-        """Take the worker back: lend it on when it is clean, else have it killed. Idempotent."""
+        """Take the worker back: lend it on when it is clean, else have it ended. Idempotent."""
         worker = claim.worker
         if worker is None:
             return
@@ -272,7 +272,7 @@ class Pool:
             raise
 
     def _shed_at(self, claim: Claim) -> float:
-        """Until when a claim may wait while the queue stands, or may come to. Time without any worker isn't charged.
+        """Until when a claim may wait while the queue stands, or may come to. Nobody is shed while there is no worker.
 
         CoDel's idea, in the form of Facebook's servers (Maurer, Fail at Scale, ACM Queue 2015): a queue that was empty
         lately absorbs a burst; one that stands only delays, and whoever has waited for longer than the target is shed.
@@ -280,8 +280,7 @@ class Pool:
         target = self.policy.queue_target
         if target is None or not self._state.workers:
             return inf
-        standing_at = self._state.standing_since + self.policy.queue_interval
-        return max(claim.enqueued_at + target, standing_at)
+        return max(claim.enqueued_at + target, self._state.stands_at(self.policy.queue_interval))
 
     def _shed(self, waited: float) -> PoolOverloaded:
         self.shed += 1

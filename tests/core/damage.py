@@ -1,14 +1,15 @@
-"""Streams that were damaged on their way: cut, flipped, lengthened, doubled, out of order.
+"""Streams that were damaged on their way: cut, flipped, lengthened, doubled, out of order; and how a caller reads them.
 
-Rules: from a Random of the caller's alone. Apart from the test, so that both directions get the same treatment.
+Rules: from a Random of the caller's alone. Apart from the tests, so that both directions get the same treatment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Final
 
+from bridge.core.protocol import Connection, Frame, State
 from bridge.wire import CALL, CODEC_JSON, pack
 
 ODD: Final = (b"", b"7", b"null", b"[]", b"[[],null]", b'{"a":1,"b":2}', b'"ab"', b"[1,2,3]", b"\xff", b"[" * 5000)
@@ -43,3 +44,29 @@ def damaged(frames: Sequence[bytes], random: Random) -> list[bytes]:
             case _:
                 random.shuffle(stream)
     return [bytes(frame) for frame in stream]
+
+
+def frames_of(connection: Connection, turns: Sequence[bytes], random: Random, pace: int, limit: int) -> Iterator[Frame]:
+    """Take it all as a driver would, at most `pace` bytes at once, calling whenever that is allowed."""
+    steps = 4 * sum(map(len, turns)) + 10
+    for turn in turns:
+        data = turn
+        while data:
+            steps -= 1
+            assert steps, "it doesn't end"
+            space = connection.space()
+            if space is not None and random.random() < 0.5:
+                part = data[: min(pace, len(space))]
+                space[: len(part)] = part
+                frame = connection.filled(len(part))
+            else:
+                part = data[:pace]
+                frame = connection.receive(part)
+            data = data[len(part) :]
+            while frame is not None:
+                yield frame
+                frame = connection.receive(b"")
+            space = connection.space()
+            assert space is None or len(space) <= limit
+        if connection.state is State.IDLE:
+            connection.send(CALL, b'["run",null]')

@@ -178,7 +178,7 @@ class Checks:
         elif self._standing_since == inf:
             self._standing_since = shell.now
         interval = shell.limits.queue_interval
-        if pool.is_standing(interval, shell.now) is not (shell.now - self._standing_since >= interval):
+        if (pool.stands_at(interval) <= shell.now) is not (self._standing_since + interval <= shell.now):
             raise Broken(f"the queue stands since {self._standing_since}, says {pool.standing_since}")
         if not pool.workers:
             self._populated_at = inf

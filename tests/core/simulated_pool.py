@@ -124,7 +124,7 @@ class SimPool(Actor):
     def expiry(self, waiter: SimWaiter, deadline: float) -> float:
         """Until when it may wait; less long in a queue that stands."""
         limits = self.limits
-        standing = self.state.is_standing(limits.queue_interval, self.now)
+        standing = self.state.stands_at(limits.queue_interval) <= self.now
         return self.state.expiry(waiter, limits.queue_target if standing else limits.checkout_timeout, deadline)
 
     def checkin(self, waiter: SimWaiter) -> None:

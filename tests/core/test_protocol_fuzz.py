@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterable
+from collections.abc import Sequence
 from random import Random
 
-from bridge.core.protocol import Connection, State
+from bridge.core.protocol import Connection
 from bridge.errors import ProtocolError
-from bridge.wire import CALL, CODEC_JSON, ERROR, HELLO, READY, RESULT, pack
+from bridge.wire import CODEC_JSON, ERROR, HELLO, READY, RESULT, pack
+from tests.core.damage import frames_of
 
 LIMIT = 256
 TURNS = (
@@ -45,31 +46,14 @@ def damage(random: Random) -> list[bytes]:
     return [bytes(turn) for turn in turns]
 
 
-def drive(random: Random, turns: Iterable[bytes]) -> list[int]:
+def drive(random: Random, turns: Sequence[bytes]) -> list[int]:
     """Read it all as a driver would, calling whenever that is allowed; the kinds of the frames that came."""
     connection = Connection(LIMIT)
     pace = random.choice((1, 5, 16, 17, 100, 400))
     kinds = []
-    for turn in turns:
-        data = turn
-        while data:
-            space = connection.space()
-            if space is not None and random.random() < 0.5:
-                part = data[: min(pace, len(space))]
-                space[: len(part)] = part
-                frame = connection.filled(len(part))
-            else:
-                part = data[:pace]
-                frame = connection.receive(part)
-            data = data[len(part) :]
-            while frame is not None:
-                kinds.append(frame[0])
-                assert len(frame[1]) <= LIMIT
-                frame = connection.receive(b"")
-            space = connection.space()
-            assert space is None or len(space) <= LIMIT
-        if connection.state is State.IDLE:
-            connection.send(CALL, b"null")
+    for frame in frames_of(connection, turns, random, pace, LIMIT):
+        kinds.append(frame[0])
+        assert len(frame[1]) <= LIMIT
     return kinds
 
 

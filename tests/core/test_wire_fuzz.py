@@ -19,7 +19,7 @@ import pytest
 from bridge import wire, worker
 from bridge.core import protocol
 from bridge.core.messages import decode_failed, decode_hello, decode_ready, decode_reply, encode_call, encode_start
-from bridge.core.protocol import Connection, Frame, State
+from bridge.core.protocol import Connection, Frame
 from bridge.errors import BridgeError, ProtocolError
 from bridge.wire import (
     CALL,
@@ -38,7 +38,7 @@ from bridge.wire import (
     pack,
 )
 from bridge.worker import Pipes, converse
-from tests.core.damage import damaged
+from tests.core.damage import damaged, frames_of
 
 LIMIT: Final = 2048
 MOST_MEMORY: Final = 400_000
@@ -102,33 +102,13 @@ def understand(frame: Frame) -> None:
 def read_as_a_caller(turns: list[bytes], random: Random) -> str:
     """Take it all as a driver would, calling whenever that is allowed; what it ends with."""
     connection, pace = Connection(LIMIT), random.choice((1, 7, 16, 17, 300, 4000))
-    steps = 4 * sum(map(len, turns)) + 10
-    for turn in turns:
-        data = turn
-        while data:
-            steps -= 1
-            assert steps, "it doesn't end"
-            space = connection.space()
-            if space is not None and random.random() < 0.5:
-                part = data[: min(pace, len(space))]
-                space[: len(part)] = part
-                frame = connection.filled(len(part))
-            else:
-                part = data[:pace]
-                frame = connection.receive(part)
-            data = data[len(part) :]
-            while frame is not None:
-                try:
-                    understand(frame)
-                except ProtocolError:
-                    raise
-                except BridgeError:
-                    pass  # what the worker says of its handler is an answer
-                frame = connection.receive(b"")
-            space = connection.space()
-            assert space is None or len(space) <= LIMIT
-        if connection.state is State.IDLE:
-            connection.send(CALL, b'["run",null]')
+    for frame in frames_of(connection, turns, random, pace, LIMIT):
+        try:
+            understand(frame)
+        except ProtocolError:
+            raise
+        except BridgeError:
+            pass  # what the worker says of its handler is an answer
     return connection.state.name
 
 
