@@ -127,6 +127,7 @@ class PythonPortAdapter:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
+                env=_variables(),  # None has exec read the C library's table while another thread changes it: EFAULT
             )
             try:
                 self._reaper_pidfd = os.pidfd_open(process.pid)
@@ -308,9 +309,13 @@ def _pipe(undo: contextlib.ExitStack, theirs: contextlib.ExitStack, ours: int) -
     return ends
 
 
-def _environment(spec: WorkerSpec, mark: str) -> dict[str, str]:
+def _variables() -> dict[str, str]:
     # One by one: a copy is a KeyError when another thread unsets a variable meanwhile.
-    environment = {name: value for name in os.environ if (value := os.environ.get(name)) is not None}
+    return {name: value for name in os.environ if (value := os.environ.get(name)) is not None}
+
+
+def _environment(spec: WorkerSpec, mark: str) -> dict[str, str]:
+    environment = _variables()
     if not spec.replace_path:
         for name in FOREIGN:
             environment.pop(name, None)

@@ -33,7 +33,7 @@ from bridge.wire import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, NoReturn, Optional, Tuple
+    from typing import Any, Callable, Dict, List, Optional, Tuple
 
 __scoped_bridge__ = True  # frames of modules that have this are left out of a handler's traceback, as in unittest
 
@@ -44,7 +44,7 @@ START_LIMIT = 2**24  # bytes of START, which says what the limit is for the othe
 
 
 class HungUp(Exception):
-    """The caller is gone, or told us to stop, or what comes can't be its."""
+    """The caller is gone, or what comes can't be its."""
 
 
 class Cancelled(BaseException):
@@ -304,12 +304,12 @@ def describe(error: BaseException, survive: "Any" = BaseException) -> "Dict[str,
     return {"type": kind, "message": message, "traceback": text}
 
 
-def serve(pipes: Pipes, tables: "Dict[int, Dict[str, Callable[..., Any]]]", limit: int) -> "NoReturn":
-    """Answer calls until the caller hangs up. Each call gets exactly one terminal frame with its id."""
+def serve(pipes: Pipes, tables: "Dict[int, Dict[str, Callable[..., Any]]]", limit: int) -> None:
+    """Answer calls until STOP. Each call gets exactly one terminal frame with its id."""
     while True:
         kind, call_id, body = pipes.read()
         if kind not in tables:
-            raise HungUp  # STOP
+            return
         pipes.write(_answer(pipes, tables[kind], call_id, body, limit))
 
 
@@ -342,8 +342,9 @@ def fault_frame(frame: int, call_id: int, limit: int, **fields: str) -> bytes:
     return pack(frame, call_id, encode_json(fields, "error"), CODEC_JSON)
 
 
-def converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> None:
-    """The worker's side of one conversation, from HELLO to the end; `make` turns the fields of START into a handler."""
+def converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> bool:
+    """The worker's side of one conversation, from HELLO to the end; `make` turns the fields of START into a handler.
+    Answers whether the caller knows of the end."""
     hello = {"protocol": PROTOCOL, "pid": os.getpid(), "executable": sys.executable}
     hello["python"] = "%d.%d.%d" % sys.version_info[:3]
     tables: "Dict[int, Dict[str, Callable[..., Any]]]" = {HOOK: {}}
@@ -358,13 +359,17 @@ def converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> None:
             hooks_of(handler).get("on_start", bool)()
             tables = {CALL: commands_of(handler), HOOK: hooks_of(handler)}
         except BaseException as error:  # whatever it is, the caller shall read it
-            return pipes.write(fault_frame(FAILED, 0, limit, **describe(error)))
+            pipes.write(fault_frame(FAILED, 0, limit, **describe(error)))
+            return True
         pipes.write(pack(READY, 0, encode_json({"hooks": sorted(tables[HOOK])}, "ready"), CODEC_JSON))
         tables[HOOK].setdefault("on_health", alive)
         pipes.limit = limit
         serve(pipes, tables, limit)
+        told = True
     except HungUp:  # if before it was ready, nobody is left to tell
-        tables[HOOK].get("on_close", bool)()
+        told = False
+    tables[HOOK].get("on_close", bool)()
+    return told
 
 
 def main(argv: "List[str]") -> None:
@@ -379,4 +384,6 @@ def main(argv: "List[str]") -> None:
     signal(SIGURG, pipes.nudge)
     siginterrupt(SIGURG, False)
     sys.argv[:] = [__file__]
-    converse(pipes, load)
+    if not converse(pipes, load) and int(argv[3]) >= 0:
+        # Its end may be heard here before the kernel comes to the lifeline, which would go with us and spare our group.
+        os.killpg(0, 9)

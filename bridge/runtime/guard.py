@@ -13,7 +13,7 @@ from typing import Final
 
 from bridge.contract import Adapter, ProcessAdapter
 from bridge.runtime.journal import log, say
-from bridge.runtime.poller import Poller
+from bridge.runtime.poller import Lookout
 
 SETTLE_AFTER: Final = 0.1
 """Seconds after the first spawn at which the guard is seen to, if no worker was ready before."""
@@ -25,13 +25,14 @@ class Guard:
     """Keeps the guard of one adapter alive, if it has one.
 
     Args:
+        lookout: Watches it.
         name: Labels log lines.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, adapter: Adapter, name: str, clock: Callable[[], float]) -> None:
+    def __init__(self, adapter: Adapter, lookout: Lookout, name: str, clock: Callable[[], float]) -> None:
         self._adapter = adapter if isinstance(adapter, ProcessAdapter) else None
-        self._name, self._clock = name, clock
+        self._lookout, self._name, self._clock = lookout, name, clock
         self._fd: int | None = None
         self.at = inf
         """When it is to be seen to, in monotonic seconds."""
@@ -41,7 +42,7 @@ class Guard:
         if self._adapter is not None and self._fd is None:
             self.at = min(self.at, at)
 
-    def settle(self, poller: Poller) -> None:
+    def settle(self) -> None:
         """Start it, and watch for its end."""
         self.at = inf
         if self._adapter is None:
@@ -50,19 +51,19 @@ class Guard:
             fd = self._adapter.settle()
         except OSError:
             self.at = self._clock() + RETRY_AFTER
+            # With the traceback go the frames: whoever keeps it must not keep the poller, so we ask the lookout for it.
             say(log.exception, "the guard against orphans of %s can't be started; trying again", self._name)
             return
         if fd is not None and fd != self._fd:
             self._fd = fd
-            poller.watch(fd, lambda: self._gone(poller))
+            self._lookout.watch(fd, self._gone)
 
-    def _gone(self, poller: Poller) -> None:
-        self.drop(poller)
+    def _gone(self) -> None:
+        self.drop()
         self.at = self._clock()
 
-    def drop(self, poller: Poller | None) -> None:
+    def drop(self) -> None:
         """The adapter is about to close it."""
-        if poller is not None:
-            with suppress(OSError):  # another runtime that shares the adapter heard of two deaths, and closed it
-                poller.unwatch(self._fd)
+        with suppress(OSError):  # another runtime that shares the adapter heard of two deaths, and closed it
+            self._lookout.unwatch(self._fd)
         self._fd = None

@@ -53,7 +53,7 @@ class Roster:
         self.retiring: set[Worker] = set()  # out of the pool; to be stopped as soon as nobody holds them
         self.lookout = Lookout()
         self.threaded = False
-        self.guard = Guard(adapter, spec.name, clock)
+        self.guard = Guard(adapter, self.lookout, spec.name, clock)
         self._drains: dict[Worker, Drain] = {}
         self._adapter, self._spec, self._pool, self._fleet = adapter, spec, pool, fleet
         self._policy, self._recycling, self._clock = policy, recycling, clock

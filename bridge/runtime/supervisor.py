@@ -197,14 +197,14 @@ class Supervisor:
         now = self._clock()
         self.roster.perform(self.fleet.tick(now))
         if now >= self.roster.guard.at and self.poller is not None and not self.fleet.closing:
-            self.roster.guard.settle(self.poller)
+            self.roster.guard.settle()
         self._let_idle_go(now)
         self._checkups.look(now)
         self.roster.let_go()
         self._pool.audit()
         self._pool.publish(self.fleet.view())
         if self.fleet.closing and not self.fleet.members and not self.finished:
-            self.roster.guard.drop(self.poller)
+            self.roster.guard.drop()
             try:
                 if self._owns_adapter:
                     self._adapter.close()

@@ -13,7 +13,7 @@ import pytest
 from bridge import BridgeContainer, PoolClosed, WorkerCrashed
 from tests.process.waiting import wait_until
 
-ALLOWED = ("python_port.py", "_environment")
+ALLOWED = ("python_port.py", "_variables")
 """File and function that hand the caller's environment on to a worker."""
 READERS = ("BridgeSettings", "_EnvSettings", "mode_in_force", "forbidding", "refuse_misspelt", "sort_keywords")
 """Whatever makes settings, by any name under which a module of ours has it."""

@@ -13,6 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from bridge.adapters.python_port import PythonPortAdapter
+from bridge.contract import WorkerSpec
+from bridge.core.messages import encode_start
+from bridge.wire import CODEC_JSON, START, pack
 from tests.process.conftest import Connect
 from tests.process.waiting import children_of, is_gone, read_pid, wait_until, wait_until_gone
 
@@ -191,6 +195,29 @@ def test_the_lifeline_alone_takes_each_workers_group(tmp_path: Path) -> None:
             for pid in reapers:
                 os.kill(pid, signal.SIGCONT)
         wait_until_gone({*apart, *reapers}, PATIENCE)
+
+
+def test_an_idle_worker_that_hears_of_the_end_first_takes_its_group(tmp_path: Path) -> None:
+    """A dying parent's descriptors are closed one by one, and its worker may be gone before the lifeline's turn, which
+    was to kill the group. Fails when `main` doesn't end the group of a worker that wasn't told to stop."""
+    adapter = PythonPortAdapter()
+    options, path = {"folder": str(tmp_path)}, tuple(sys.path)
+    channel = adapter.open(WorkerSpec(NEST, options=options), deadline=time.monotonic() + 10)
+    try:
+        start = encode_start(handler=NEST, options=options, path=path, replace_path=False, max_frame_bytes=65536)
+        _reply, request = channel.fileno()
+        os.write(request, pack(START, 0, start, CODEC_JSON))
+        pids = {name: read_pid(tmp_path / name) for name in MEMBERS}
+        with open(os.devnull, "rb") as nobody:
+            os.dup2(nobody.fileno(), request)  # as if we had died, but for the lifeline
+
+        wait_until_gone({pids["worker"], pids["in_group"]}, PATIENCE)
+        os.kill(pids["own_session"], signal.SIGKILL)
+    finally:
+        channel.kill()
+        channel.reap()
+        channel.close()
+        adapter.close()
 
 
 def test_workers_of_workers_are_gone_too(tmp_path: Path) -> None:
