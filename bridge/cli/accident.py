@@ -1,7 +1,9 @@
 """Kill a worker that is really at work.
 
-Rules: the victim is a pid that b.stats() shows as busy; it counts as hit only when a call raised WorkerCrashed with
-that pid. Apart from demo.py because a kill can miss: between look and signal the worker may have answered.
+Rules: the victim is a pid that b.stats() shows as busy, if possible with the same call as at the look before, since a
+worker that hasn't read its call yet costs nobody anything: that call is sent to another one. It counts as hit only when
+a call raised WorkerCrashed with that pid. Apart from demo.py because a kill can miss: between look and signal the
+worker may have answered.
 """
 
 from __future__ import annotations
@@ -37,17 +39,24 @@ class Accident:
         self._bridge, self._due, self._window = bridge, at, window
         self._results = 0
         self._killed: set[int] = set()
+        self._busy: dict[int, int] = {}  # pids at the last look, each with the number of its call
 
     def look(self) -> None:
-        """After each result: kill, if it is due and a worker is busy."""
+        """After each result: kill, if it is due and a worker is in the middle of a call."""
         self._results += 1
-        if self.hit is not None or self._results < self._due or self.kills == MAX_KILLS:
+        if self.hit is not None or self._results < self._due - 1 or self.kills == MAX_KILLS:
             return
-        for worker in self._bridge.stats().workers:
-            if worker.state == "busy" and worker.pid is not None and worker.pid not in self._killed:
+        before, workers = self._busy, self._bridge.stats().workers
+        self._busy = {worker.pid: worker.calls for worker in workers if worker.pid and worker.state == "busy"}
+        if self._results >= self._due:
+            self._kill_one_of(sorted(self._busy, key=lambda pid: before.get(pid) != self._busy[pid]))
+
+    def _kill_one_of(self, pids: list[int]) -> None:
+        for pid in pids:
+            if pid not in self._killed:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(worker.pid, signal.SIGKILL)
-                self._killed.add(worker.pid)
+                    os.kill(pid, signal.SIGKILL)
+                self._killed.add(pid)
                 self.kills += 1
                 self._due = self._results + self._window + 1
                 return

@@ -20,7 +20,10 @@ class TestMock(AdapterContract):
 
 
 class TestBridgeMock(AdapterContract):
-    """The handler on threads of this process."""
+    """The handler on threads of this process, which have to be awaited."""
+
+    nap = 0.5
+    slack = 0.4
 
     def make_adapter(self) -> Adapter:
         """As it comes."""

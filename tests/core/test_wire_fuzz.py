@@ -46,7 +46,7 @@ MOST_MEMORY: Final = 400_000
 MOST_FRAMES: Final = 40
 MOST_LENGTH: Final = 10_000
 """Bytes of a body: the damage may raise the limit that START says."""
-SAMPLE: Final = 600
+SAMPLE: Final = 300
 ALL: Final = 100_000
 """Mutations in each direction."""
 BLOCK: Final = 1000

@@ -22,6 +22,7 @@ class Pool:
 
     def __init__(self, script: dict[str, list[Any]] | None = None, *, busy: tuple[int, ...] = (7,)) -> None:
         self.script, self.busy, self.restarts = script or {}, busy, 0
+        self.calls_of: dict[int, int] = {}
 
     def map(self, _command: str, paths: Iterable[str], **_: object) -> Iterator[Any]:
         for path in paths:
@@ -30,7 +31,7 @@ class Pool:
 
     def stats(self) -> Any:
         workers = [SimpleNamespace(pid=None, state="busy"), SimpleNamespace(pid=5, state="idle")]
-        workers += [SimpleNamespace(pid=pid, state="busy") for pid in self.busy]
+        workers += [SimpleNamespace(pid=pid, state="busy", calls=self.calls_of.get(pid, 1)) for pid in self.busy]
         return SimpleNamespace(
             workers=workers, restarts=self.restarts, calls=1, crashes=0, size=2, p50=None, p99=None, waiting=0
         )
@@ -132,6 +133,18 @@ def test_the_victim_is_a_worker_that_is_busy(killed: list[tuple[int, int]]) -> N
 
     victim.look()
     assert killed == [(7, signal.SIGKILL)]
+
+
+def test_the_victim_is_one_in_the_middle_of_its_call_if_there_is_one(killed: list[tuple[int, int]]) -> None:
+    """Another may not have read its call yet, and that costs nobody anything. Fails when the first that is busy is
+    taken."""
+    pool = Pool(busy=(7, 8))
+    victim = accident.Accident(cast(Bridge, pool), at=2, window=2)
+    victim.look()
+    pool.calls_of[7] = 2  # its call has just begun
+    victim.look()
+
+    assert killed == [(8, signal.SIGKILL)]
 
 
 def test_a_kill_that_met_no_call_is_followed_by_another_until_one_did(killed: list[tuple[int, int]]) -> None:

@@ -10,7 +10,6 @@ from typing import Final
 import pytest
 
 EXAMPLES: Final = Path(__file__).parents[2] / "docs" / "examples"
-MODES: Final = ("mock_adapter", "bridge_mock", "full_integration")
 
 
 def run(example: str, *command: str) -> subprocess.CompletedProcess[str]:
@@ -20,7 +19,8 @@ def run(example: str, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.deep
+@pytest.mark.parametrize("mode", ["mock_adapter", "bridge_mock", "full_integration"])
 def test_the_wiring_example_passes_its_tests_in_every_mode(mode: str) -> None:
     """On the fake, on the protocol alone, and for real; tests that say themselves what they run on get it in each."""
     done = run("wiring", "pytest", "-q", "-p", "no:cacheprovider", f"--bridge-test-mode={mode}")

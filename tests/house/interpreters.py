@@ -9,10 +9,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 MINORS: Final = (8, 9, 10, 11, 12, 13)
+EACH: Final = tuple(
+    minor if minor in (MINORS[0], MINORS[-1]) else pytest.param(minor, marks=pytest.mark.deep) for minor in MINORS
+)
+"""For tests: the oldest and the newest always, those between in the deep run."""
 
 PROBE: Final = (
     "import sys; right = sys.implementation.name == 'cpython' and sys.version_info[:2] == (3, {}); "
@@ -20,6 +27,7 @@ PROBE: Final = (
 )
 
 
+@cache
 def find(minor: int) -> str | None:
     """Path of a CPython 3.`minor` that runs; None when there is none."""
     command = f"python3.{minor}"

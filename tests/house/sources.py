@@ -9,10 +9,17 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
+
+
+@cache
+def parsed(text: str) -> ast.Module:
+    """The tree of a file."""
+    return ast.parse(text)
 
 
 @dataclass(frozen=True)
@@ -26,8 +33,8 @@ class Source:
 
     @property
     def tree(self) -> ast.Module:
-        """Parsed anew each time: trees that stayed would make every garbage collection of the leak guard slower."""
-        return ast.parse(self.text)
+        """Parsed once; conftest.py lets the trees go with the last test of this folder."""
+        return parsed(self.text)
 
     @property
     def shown(self) -> str:

@@ -59,7 +59,7 @@ def test_a_started_worker_has_imported_next_to_nothing(visitor: str) -> None:
     assert loaded - bare_modules(sys.executable) <= AT_START | {"bridge_handler_visitor"}
 
 
-@pytest.mark.parametrize("minor", [minor for minor in interpreters.MINORS if minor != sys.version_info[1]])
+@pytest.mark.parametrize("minor", interpreters.EACH)
 def test_the_worker_serves_on_every_other_python(minor: int, visitor: str) -> None:
     """A handler can live in any CPython from 3.8 on, with nothing installed there."""
     python = interpreters.find(minor)
@@ -73,7 +73,7 @@ def test_the_worker_serves_on_every_other_python(minor: int, visitor: str) -> No
     assert "bridge" not in loaded
 
 
-@pytest.mark.parametrize("minor", [minor for minor in interpreters.MINORS if minor != sys.version_info[1]])
+@pytest.mark.parametrize("minor", interpreters.EACH)
 def test_the_contracts_handler_is_served_by_every_other_python(minor: int) -> None:
     """An adapter for another interpreter can be held to the contract."""
     python = interpreters.find(minor)

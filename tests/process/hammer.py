@@ -161,7 +161,7 @@ def main(mode: str, signals: int, seed: int, limit: float) -> None:
 
     def connect() -> Bridge:
         adapter = ADAPTERS.get(kind, InlineAdapter)()
-        return bridge.connect(f"{ROUGH}:Rough", adapter=adapter, size=SIZE, timeout=20)
+        return bridge.connect(f"{ROUGH}:Rough", adapter=adapter, size=SIZE, timeout=20, cancel_grace=0.2)
 
     b = connect()
 

@@ -77,12 +77,13 @@ def test_a_forked_child_gets_its_own_threads_and_keeps_nothing_of_its_parents() 
 
 
 CANCELLED = """
+handler, fifo = sys.argv[1:]
 b = bridge.connect(handler, adapter="bridge_mock", size=1).__enter__()
 lease = b.lease()
 errors = []
 def call():
     try:
-        lease.call("nap", [600], timeout=None)
+        lease.call("read_fifo", [fifo], timeout=None)
     except bridge.BridgeError as error:
         errors.append(type(error).__name__)
 caller = threading.Thread(target=call)
@@ -100,14 +101,16 @@ caller.join(20)
 show(errors=errors, answer=b.call("echo", [1]))
 os.close(writing)
 os.waitpid(pid, 0)
+os.close(os.open(fifo, os.O_RDWR))  # lets the killed thread go
 b.close(0)
 """
 
 
-def test_a_forked_child_that_lives_on_does_not_hide_the_end_of_a_worker() -> None:
+def test_a_forked_child_that_lives_on_does_not_hide_the_end_of_a_worker(rough: str, tmp_path: Path) -> None:
     """The caller whose worker is killed sees the end, though a child was forked in the middle of the call. Fails when
     the child keeps the thread's ends."""
-    (found,) = run(CANCELLED)
+    os.mkfifo(tmp_path / "fifo")
+    (found,) = run(CANCELLED, f"{rough}:Rough", str(tmp_path / "fifo"))
 
     assert found == {"errors": ["CallCancelled"], "answer": 1}
 

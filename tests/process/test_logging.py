@@ -35,6 +35,7 @@ class Broken(logging.Handler):
 def loggers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[logging.Logger]]:
     """Those of the runtime, which hear everything; what raises isn't printed."""
     monkeypatch.setattr(logging, "raiseExceptions", False)
+    monkeypatch.setattr("bridge.runtime.supervisor.AFTER_DEFECT", 0.01)  # a report that raises is one
     found = [logging.getLogger(name) for name in ("bridge.supervisor", "bridge.worker")]
     before = [(logger, logger.level, [*logger.handlers], [*logger.filters]) for logger in found]
     for logger in found:

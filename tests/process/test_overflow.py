@@ -8,7 +8,7 @@ from tests.process.waiting import wait_until
 
 def test_overflow_workers_go_although_all_were_busy_when_the_supervisor_fell_asleep() -> None:
     """Nothing wakes it when they become idle. Fails when it sets no timer while nobody is idle."""
-    with bridge.connect("colorsys", adapter="python_port", size=1, max_overflow=2, max_idle=0.3) as b:
+    with bridge.connect("colorsys", adapter="python_port", size=1, max_overflow=2, max_idle=0.1) as b:
         leases = [b.lease() for _ in range(3)]
         wait_until(lambda: b.stats().busy == 3, 20, what="three busy workers")
         for lease in leases:

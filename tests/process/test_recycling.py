@@ -32,15 +32,16 @@ def test_a_worker_is_replaced_after_so_many_calls(connect: Connect) -> None:
 
 def test_a_worker_is_replaced_when_it_has_lived_for_long_enough(connect: Connect) -> None:
     """By the clock, without any call. Fails when readiness doesn't set the time."""
-    b = connect(WORN, max_lifetime=0.5)
+    b = connect(WORN, max_lifetime=0.2)
     pid = b.call("pid")
 
     wait_until(lambda: b.stats().recycled >= 1, what="the successor")
     wait_until(lambda: is_gone(pid), what="the old one's end")
 
 
-def test_a_worker_that_has_grown_is_replaced_between_calls(connect: Connect) -> None:
+def test_a_worker_that_has_grown_is_replaced_between_calls(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is looked at while it is idle, and only after some calls: one that is born too large doesn't loop."""
+    monkeypatch.setattr("bridge.runtime.checkups.MEMORY_LOOK", 0.1)
     b = connect(WORN, max_rss=64 * 1024 * 1024)
     pid = b.call("grow", [128 * 1024 * 1024])
     for _ in range(10):
@@ -108,9 +109,9 @@ def test_a_worker_that_does_not_say_how_it_is_is_killed(
     connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is idle and doesn't answer: nobody may get it. Fails when a look has no time limit."""
-    monkeypatch.setattr("bridge.runtime.checkups.ANSWER_WITHIN", 0.2)
+    monkeypatch.setattr("bridge.runtime.checkups.ANSWER_WITHIN", 0.1)
     os.mkfifo(tmp_path / "fifo")
-    b = connect(SILENT, options={"folder": str(tmp_path)}, health_interval=0.2)
+    b = connect(SILENT, options={"folder": str(tmp_path)}, health_interval=0.1)
     pid = b.call("pid")
 
     wait_until(lambda: is_gone(pid), what="its end")

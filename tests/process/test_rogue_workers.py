@@ -56,11 +56,11 @@ def test_a_breach_in_a_call_fails_that_call_alone(
 ) -> None:
     """The worker is replaced, and the next call is answered by an honest one. Fails when a check of
     `Connection.receive`, `_finish` or `messages` is left out, or when a link that broke is lent again."""
-    b = connect(f"{handlers}:Echo", python=rogue.once(program))
+    b = connect(f"{handlers}:Echo", python=rogue.once(program), cancel_grace=0.2)
     with b:
         (broken,) = (worker.pid for worker in b.stats().workers)
         with pytest.raises(error) as caught:
-            b.call("echo", [1], timeout=0.5 if error is CallTimeout else 20)
+            b.call("echo", [1], timeout=0.2 if error is CallTimeout else 20)
 
         assert says in str(caught.value)
         assert getattr(caught.value, "pid", None) == broken

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import os, signal, sys, bridge
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -20,6 +22,7 @@ print("alive")
 """
 
 
+@pytest.mark.deep
 def test_a_write_to_a_dead_worker_does_not_kill_the_parent(handlers: str) -> None:
     """It is a retry or a WorkerCrashed. Fails when the link writes with plain os.write then."""
     done = subprocess.run(

@@ -31,6 +31,14 @@ def stubborn(connect: Connect) -> Bridge:
 
 
 @pytest.fixture
+def hasty(connect: Connect) -> Bridge:
+    """One worker, which is killed soon."""
+    b = connect(HANDLER, cancel_grace=0.1)
+    b.call("pid")
+    return b
+
+
+@pytest.fixture
 def patient(connect: Connect) -> Bridge:
     """One worker, which is killed for a reason only: its grace is long, however busy the machine."""
     b = connect(HANDLER, cancel_grace=30)
@@ -65,12 +73,12 @@ def test_the_handler_gets_an_exception_and_runs_its_finally(stubborn: Bridge) ->
 
 
 @pytest.mark.parametrize("command", ["swallow", "mask", "block"])
-def test_a_worker_that_does_not_stop_is_killed_when_its_grace_is_over(stubborn: Bridge, command: str) -> None:
+def test_a_worker_that_does_not_stop_is_killed_when_its_grace_is_over(hasty: Bridge, command: str) -> None:
     """It swallows the exception, masks the signal, or blocks in C: the caller is released on time all the same."""
-    pid = stubborn.call("pid")
+    pid = hasty.call("pid")
 
-    assert timed(lambda: stubborn.call(command, [60], timeout=0.05)) < 1
-    assert stubborn.call("pid", timeout=20) != pid
+    assert timed(lambda: hasty.call(command, [60], timeout=0.05)) < 1
+    assert hasty.call("pid", timeout=20) != pid
     assert is_gone(pid)
 
 
@@ -84,13 +92,13 @@ def test_an_answer_that_comes_within_the_grace_is_dropped_and_the_worker_kept(st
     assert stubborn.call("echo", [5]) == 5
 
 
-def test_a_frozen_worker_is_killed_and_its_caller_released_on_time(stubborn: Bridge) -> None:
+def test_a_frozen_worker_is_killed_and_its_caller_released_on_time(hasty: Bridge) -> None:
     """SIGSTOP: it can't answer, nor be interrupted. The pool works on."""
-    pid = stubborn.call("pid")
+    pid = hasty.call("pid")
     os.kill(pid, signal.SIGSTOP)
 
-    assert timed(lambda: stubborn.call("echo", [1], timeout=0.05)) < 1
-    assert stubborn.call("echo", [2], timeout=20) == 2
+    assert timed(lambda: hasty.call("echo", [1], timeout=0.05)) < 1
+    assert hasty.call("echo", [2], timeout=20) == 2
     assert is_gone(pid)
 
 

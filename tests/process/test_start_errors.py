@@ -117,19 +117,19 @@ def test_an_interpreter_that_never_answers_meets_the_startup_timeout(
     connect: Connect, handlers: str, rogue: Rogue
 ) -> None:
     """The wait for a worker that never comes is bounded. Fails when `tick` doesn't compare a start's deadline."""
-    b = connect(f"{handlers}:Echo", python=rogue.script("exec sleep 600"), startup_timeout=0.3)
+    b = connect(f"{handlers}:Echo", python=rogue.script("exec sleep 600"), startup_timeout=0.2)
     began = time.monotonic()
     (error,) = outcomes(b, 1)
 
-    assert 0.3 <= time.monotonic() - began < AT_ONCE
+    assert 0.2 <= time.monotonic() - began < AT_ONCE
     assert isinstance(error, WorkerStartError)
     assert error.reason == "timeout"
-    assert "not ready after 0.3 s" in error.detail
+    assert "not ready after 0.2 s" in error.detail
 
 
 def test_a_handler_that_never_gets_ready_meets_the_startup_timeout(connect: Connect, rough: str) -> None:
     """So it is for an honest interpreter. Fails when HELLO ends the start's deadline."""
-    (error,) = outcomes(connect(f"{rough}:NeverReady", startup_timeout=0.4), 1)
+    (error,) = outcomes(connect(f"{rough}:NeverReady", startup_timeout=0.25), 1)
 
     assert isinstance(error, WorkerStartError)
     assert error.reason == "timeout"

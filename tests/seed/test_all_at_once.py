@@ -35,7 +35,6 @@ ALL: Final[tuple[Failure, ...]] = (
     *test_adapter_resolution.FAILURES,
     *test_bridge_not_running.FAILURES,
 )
-ROUNDS: Final = 2
 PAUSE: Final = 0.002
 """Seconds between two changes of the global configuration."""
 
@@ -145,7 +144,7 @@ class Round:
 
 
 @pytest.mark.thread_unsafe  # it changes the environment, and sees to the parallelism itself
-@pytest.mark.parametrize("number", range(ROUNDS))
+@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.deep)])
 def test_all_45_at_once(number: int) -> None:
     """Each sees its own adapter, workers and settings only, and none of the 45 happens. Fails with each mutation that
     the five files name, and when a scope looks at anything global."""

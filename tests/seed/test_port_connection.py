@@ -90,7 +90,7 @@ def the_client_was_cancelled_between_the_grant_and_the_connection() -> None:
 def the_client_timed_out_and_the_next_one_got_its_reply() -> None:
     """A worker with an outstanding reply is killed, never lent. Fails when `Pool.checkin` takes a link that isn't
     clean."""
-    with fifo() as waits, real():
+    with fifo() as waits, real(cancel_grace=BRIEFLY):
         (first,) = pids()
         with pytest.raises(CallTimeout):
             BRIDGE.call("read", [str(waits)], timeout=BRIEFLY)
