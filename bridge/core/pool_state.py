@@ -162,6 +162,16 @@ class PoolState(Generic[W]):
             return deadline
         return min(deadline, max(waiter.enqueued_at, self.populated_at) + checkout_timeout)
 
+    def shed_at(self, waiter: Waiter[W], target: float, interval: float) -> float:
+        """When this waiter is to be turned away, unless it is served before. Time without any worker isn't charged.
+
+        CoDel's idea, in the form of Facebook's servers (Maurer, Fail at Scale, ACM Queue 2015): a queue that was empty
+        lately absorbs a burst; one that stands only delays, and whoever has waited for longer than the target is shed.
+        """
+        if not self.workers:
+            return inf
+        return max(max(waiter.enqueued_at, self.populated_at) + target, self.stands_at(interval))
+
     def stands_at(self, interval: float) -> float:
         """When the queue won't have been empty for so many seconds: it doesn't absorb a burst then, it only delays."""
         return self.standing_since + interval if self.waiting else inf

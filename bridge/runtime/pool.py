@@ -235,7 +235,7 @@ class Pool:
         )
 
     def _wait(self, claim: Claim, deadline: float, started: float) -> None:
-        pause = FIRST_LOOK
+        pause, target = FIRST_LOOK, self.policy.queue_target
         try:
             if self.keeper is not None and self.keeper.interrupted_here:
                 raise self._interrupted()  # the worker that it would wait for is the step's to bring
@@ -246,7 +246,7 @@ class Pool:
                 with self._lock:
                     taken = self._state.take(claim)
                     expiry = self._state.expiry(claim, self.policy.checkout_timeout, deadline)
-                    shed_at = self._shed_at(claim)
+                    shed_at = inf if target is None else self._state.shed_at(claim, target, self.policy.queue_interval)
                 if taken and self._clock() < deadline:
                     return
                 if taken:
@@ -270,17 +270,6 @@ class Pool:
         except BaseException:
             self._leave(claim)
             raise
-
-    def _shed_at(self, claim: Claim) -> float:
-        """Until when a claim may wait while the queue stands, or may come to. Nobody is shed while there is no worker.
-
-        CoDel's idea, in the form of Facebook's servers (Maurer, Fail at Scale, ACM Queue 2015): a queue that was empty
-        lately absorbs a burst; one that stands only delays, and whoever has waited for longer than the target is shed.
-        """
-        target = self.policy.queue_target
-        if target is None or not self._state.workers:
-            return inf
-        return max(claim.enqueued_at + target, self._state.stands_at(self.policy.queue_interval))
 
     def _shed(self, waited: float) -> PoolOverloaded:
         self.shed += 1

@@ -56,7 +56,7 @@ MUTATIONS: Final = (
         PoolState,
         "            if worker in self.workers:\n",
         "            if True:\n",
-        "is dead, and may be lent",
+        "is dead, and may be lent|may be lent, but was removed",
         6,
     ),
     Mutation(
@@ -113,6 +113,13 @@ MUTATIONS: Final = (
         3,
     ),
     Mutation(
+        "time without workers sheds",
+        PoolState,
+        "max(max(waiter.enqueued_at, self.populated_at) + target, self.stands_at(interval))",
+        "max(waiter.enqueued_at + target, self.stands_at(interval))",
+        "was turned away",
+    ),
+    Mutation(
         "add doesn't look at the queue",
         PoolState,
         "        self.idle[worker] = now\n        return self._match()",
@@ -132,7 +139,7 @@ MUTATIONS: Final = (
         Fleet,
         "if member is None or member.state is not WorkerState.DRAINING:",
         "if member is None:",
-        "reply to call .* is outstanding",
+        "reply to call .* is outstanding|may be lent while call",
         49,
     ),
     Mutation(

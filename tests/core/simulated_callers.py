@@ -184,10 +184,13 @@ class Caller(Actor):
                 raise Cancelled("cancelled")
             if waiter.error is not None:
                 raise End("refused")
-            expiry = shell.expiry(waiter, call.deadline)
+            expiry, shed_at = shell.expiry(waiter, call.deadline), shell.shed_at(waiter)
             if shell.now >= expiry:
                 raise End("pool timeout")
-            yield min(shell.now + pause, expiry)
+            if shell.now >= shed_at:
+                shell.turned_away.append(waiter)
+                raise End("shed")
+            yield min(shell.now + pause, expiry, shed_at)
             pause = min(2 * pause, LAST_LOOK)
             shell.post("notice")
 

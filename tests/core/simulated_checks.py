@@ -190,6 +190,10 @@ class Checks:
     def _check_callers(self) -> None:
         shell = self.shell
         now = shell.now
+        for waiter in shell.turned_away:
+            if now < max(waiter.enqueued_at, self._populated_at) + shell.limits.queue_target:
+                raise Broken(f"{waiter} was turned away before it had waited for the target")
+        shell.turned_away.clear()
         holders: dict[Worker, SimWaiter] = {}
         for caller in self.callers:
             call = caller.call

@@ -79,6 +79,7 @@ class SimPool(Actor):
         self.offers: dict[SimWaiter, None] = {}  # to loops
         self.view = self.fleet.view()
         self.may_ask = self.closed = False
+        self.turned_away: list[SimWaiter] = []  # in this step, since the queue stood
         self.places = 0
         self.seen: Counter[str] = Counter()  # outcomes of calls, events and effects, by name
         self.note: Callable[[str], None] | None = None
@@ -122,10 +123,12 @@ class SimPool(Actor):
             self.note(f"{waiter} takes {waiter.worker}")
 
     def expiry(self, waiter: SimWaiter, deadline: float) -> float:
-        """Until when it may wait; less long in a queue that stands."""
-        limits = self.limits
-        standing = self.state.stands_at(limits.queue_interval) <= self.now
-        return self.state.expiry(waiter, limits.queue_target if standing else limits.checkout_timeout, deadline)
+        """Until when it may wait."""
+        return self.state.expiry(waiter, self.limits.checkout_timeout, deadline)
+
+    def shed_at(self, waiter: SimWaiter) -> float:
+        """Until when it may wait while the queue stands."""
+        return self.state.shed_at(waiter, self.limits.queue_target, self.limits.queue_interval)
 
     def checkin(self, waiter: SimWaiter) -> None:
         """The end of a check-out, whatever became of it."""

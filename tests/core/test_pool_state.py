@@ -222,6 +222,23 @@ def test_a_pool_that_was_empty_starts_its_clock_anew() -> None:
     assert pool.expiry(waiter, checkout_timeout=5, deadline=inf) == 75
 
 
+def test_who_waits_in_a_queue_that_stands_is_shed_after_the_target() -> None:
+    """Not before the queue stands, and time without workers isn't charged: after an outage those who waited are served,
+    not shed at once. Fails when either `max` goes, or the look whether there are workers."""
+    pool = pool_of(Worker("a"))
+    lent(pool)
+    (first,) = queued(pool, 1, now=10)
+    (second,) = queued(pool, 1, now=13)
+    assert pool.shed_at(first, target=1, interval=2) == 12  # it stands from then on
+    assert pool.shed_at(second, target=1, interval=2) == 14
+
+    for worker in list(pool.workers):
+        pool.remove(worker)
+    assert pool.shed_at(first, target=1, interval=2) == inf
+    pool.add(Worker("b"), now=50)
+    assert pool.shed_at(second, target=1, interval=2) == 51
+
+
 def test_all_who_wait_can_be_refused() -> None:
     """Each has the error and is out of the queue; who holds an offer keeps it. Fails when `fail_all` takes all."""
     worker = Worker()
