@@ -6,7 +6,8 @@ not depend on how the pool works inside.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import accumulate
 from math import frexp
 
@@ -54,6 +55,9 @@ class WorkerStats:
     calls: int
     age: float
     """Seconds since it was started."""
+    heartbeat_age: float | None = None
+    """Seconds since something was last sent to it or heard of it: how long the call of a busy worker has been out, how
+    long ago an idle one last answered, became ready or said how it is. None while it starts."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,9 @@ class Stats:
     """Callers that were refused because the queue stood (`queue_target`)."""
     recycled: int = 0
     """Workers that were replaced though they worked."""
+    sent_again: Mapping[str, int] = field(default_factory=dict)
+    """How the workers had ended whose calls were sent again (`retries` and `repeats`), and how many calls that were:
+    {"killed by SIGKILL": 3}. Those of a worker that is being reaped just now come later."""
 
     @property
     def idle(self) -> int:

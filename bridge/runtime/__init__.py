@@ -275,7 +275,7 @@ class Runtime:
     def stats(self) -> Stats:
         """What it has done and is doing."""
         self.supervisor.attend(0.0)
-        pool, now = self.pool, self.clock()
+        pool, tally, now = self.pool, self.pool.tally, self.clock()
         lent, members = pool.states(), self.supervisor.fleet.members
         workers = tuple(
             WorkerStats(
@@ -286,6 +286,7 @@ class Runtime:
                 state=lent.get(worker) or self._state_of(worker, members),
                 calls=worker.calls,
                 age=now - worker.started_at,
+                heartbeat_age=max(0.0, now - worker.active_at) if worker.ready else None,
             )
             for worker in [*self.supervisor.workers.values()]
         )
@@ -297,17 +298,18 @@ class Runtime:
             max_overflow=self._pool_policy.max_overflow,
             workers=workers,
             waiting=pool.waiting,
-            calls=pool.calls,
-            timeouts=pool.timeouts,
-            crashes=pool.crashes,
+            calls=tally.calls,
+            timeouts=tally.timeouts,
+            crashes=tally.crashes,
             restarts=pool.fleet.restarts,
             failed_starts=pool.fleet.failed_starts,
-            retries=pool.retries,
-            repeats=pool.repeats,
-            shed=pool.shed,
+            retries=tally.retries,
+            repeats=tally.repeats,
+            sent_again=dict(tally.sent_again),
+            shed=tally.shed,
             recycled=pool.fleet.recycled,
-            p50=pool.latencies.quantile(0.5),
-            p99=pool.latencies.quantile(0.99),
+            p50=tally.latencies.quantile(0.5),
+            p99=tally.latencies.quantile(0.99),
             test_mode=self.test_mode,
         )
 

@@ -59,7 +59,7 @@ def call(
             if claim.cancelled:
                 raise CallCancelled(command, pid=None)
             worker.calls += 1
-            claim.sent_at = clock()
+            claim.sent_at = worker.active_at = clock()
             return worker.link.call(command, body, deadline, CALL, worker.holder)
         except WorkerGone as gone:
             again = (not gone.started or idempotent) and retries < MAX_RETRIES and not claim.cancelled
@@ -68,7 +68,7 @@ def call(
                 if not again or not isinstance(lost, WorkerCrashed) or clock() >= deadline:
                     raise lost from None
             retries += 1
-            pool.count(retries=not gone.started, repeats=gone.started)
+            pool.count_again(worker, started=gone.started)
         except DeadlinePassed:
             raise _late(runtime, worker, command, timeout) from None
         except Left:
@@ -121,7 +121,7 @@ def _call_on(runtime: Runtime, claim: Claim, command: str, body: bytes, timeout:
     assert worker is not None
     worker.calls += 1
     worker.needs_reset = kind == CALL
-    sent_at = runtime.clock()
+    worker.active_at = sent_at = runtime.clock()
     try:
         return worker.link.call(command, body, deadline, kind, worker.holder)
     except WorkerGone as gone:
@@ -132,7 +132,7 @@ def _call_on(runtime: Runtime, claim: Claim, command: str, body: bytes, timeout:
         raise CallCancelled(command, pid=worker.info.pid) from None
     finally:
         if worker.link.clean:
-            runtime.pool.record(sent_at)
+            runtime.pool.record(worker, sent_at)
 
 
 def _late(runtime: Runtime, worker: Worker, command: str, timeout: float | None) -> CallTimeout:

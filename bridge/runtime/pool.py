@@ -19,9 +19,9 @@ from bridge.core.fleet import View
 from bridge.core.poison import PoisonList
 from bridge.core.pool_state import PoolState, Waiter
 from bridge.core.recycling import Worn
-from bridge.core.stats import Histogram
 from bridge.errors import CallCancelled, CircuitOpen, PoisonCall, PoolClosed, PoolError, PoolOverloaded, PoolTimeout
 from bridge.runtime.claims import Claim
+from bridge.runtime.tally import Tally
 from bridge.runtime.worker import Worker
 
 FIRST_LOOK: Final = 0.02
@@ -81,8 +81,7 @@ class Pool:
 
     def __init__(self, policy: PoolPolicy, *, name: str, clock: Callable[[], float]) -> None:
         self.policy = policy
-        self.latencies = Histogram()
-        self.calls = self.timeouts = self.crashes = self.retries = self.repeats = self.shed = 0
+        self.tally = Tally()
         self._poison = PoisonList(policy.poison_threshold)
         self.keeper: Keeper | None = None
         self.fleet = View()  # what the supervisor last said of its workers
@@ -140,9 +139,10 @@ class Pool:
             now = self._clock()
             # Critical section: decide only.
             with self._lock:
+                worker.active_at = now
                 if claim.sent_at:
-                    self.calls += 1
-                    self.latencies.add(now - claim.sent_at)
+                    self.tally.calls += 1
+                    self.tally.latencies.add(now - claim.sent_at)
                     claim.sent_at = 0.0
                 next_one = self._state.checkin(claim, now)
         except BaseException:
@@ -176,20 +176,28 @@ class Pool:
         if worker is not None and self.keeper is not None:
             self.keeper.retire(worker)
 
-    def record(self, sent_at: float) -> None:
+    def record(self, worker: Worker, sent_at: float) -> None:
         """Count a call that was answered on a worker that stays lent."""
-        now = self._clock()
+        worker.active_at = now = self._clock()
         with self._lock:
-            self.calls += 1
-            self.latencies.add(now - sent_at)
+            self.tally.calls += 1
+            self.tally.latencies.add(now - sent_at)
 
-    def count(self, *, timeouts: int = 0, crashes: int = 0, retries: int = 0, repeats: int = 0) -> None:
+    def count(self, *, timeouts: int = 0, crashes: int = 0) -> None:
         """Count a call that got no answer."""
         with self._lock:
-            self.timeouts += timeouts
-            self.crashes += crashes
-            self.retries += retries
-            self.repeats += repeats
+            self.tally.timeouts += timeouts
+            self.tally.crashes += crashes
+
+    def count_again(self, worker: Worker, *, started: bool) -> None:
+        """Count a call that is sent again, since that worker died before it saw it, or in it."""
+        with self._lock:
+            self.tally.again(worker, started=started)
+
+    def explain(self, worker: Worker) -> None:
+        """It is known by now how a worker ended: so it is why its calls were sent again."""
+        with self._lock:
+            self.tally.explain(worker)
 
     def suspect(self, body: bytes, how: str) -> None:
         """A worker died in the call with these bytes."""
@@ -272,7 +280,7 @@ class Pool:
             raise
 
     def _shed(self, waited: float) -> PoolOverloaded:
-        self.shed += 1
+        self.tally.shed += 1
         return PoolOverloaded(self._name, queued=len(self._state.waiting), limit=None, waited=waited)
 
     def _leave(self, claim: Claim) -> None:

@@ -171,7 +171,7 @@ class Roster:
 
     def became_ready(self, worker: Worker) -> None:
         """It may be lent."""
-        worker.ready = True
+        worker.ready, worker.active_at = True, self._clock()
         self.starting.pop(worker, None)
         worker.thresholds = self._recycling.draw(random)
         self.perform(self._fleet.became_ready(worker.generation, self._clock(), worker.thresholds.lifetime))
@@ -211,6 +211,7 @@ class Roster:
         self.workers.pop(worker.generation, None)
         self.retiring.discard(worker)
         worker.exited.set()
+        self._pool.explain(worker)
         served = worker.calls > 0
         try:
             if worker.lent:
@@ -257,6 +258,7 @@ class Roster:
 
     def drained(self, worker: Worker) -> None:
         """It answers, and no reply is outstanding."""
+        worker.active_at = self._clock()
         self._drains.pop(worker, None)
         self.perform(self._fleet.drained(worker.generation))
 

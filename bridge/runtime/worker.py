@@ -45,6 +45,7 @@ class Worker:
 
     __slots__ = (
         "__weakref__",
+        "active_at",
         "asked_at",
         "calls",
         "channel",
@@ -59,6 +60,7 @@ class Worker:
         "needs_reset",
         "process",
         "ready",
+        "sent_again",
         "started_at",
         "status",
         "thresholds",
@@ -71,6 +73,7 @@ class Worker:
         self.process: ProcessChannel | None = None
         self.generation = info.generation
         self.started_at = started_at
+        self.active_at = started_at  # when something was last sent to it or heard of it; by whoever did
         self.holder: ReferenceType[Any] | None = None
         self.hooks: frozenset[str] = frozenset()
         self.calls = 0  # written by the holder before a call is sent
@@ -78,6 +81,7 @@ class Worker:
         self.asked_at = -inf  # when it was last asked how it is
         self.weighed_at = 0  # calls that it had answered when its memory was last measured
         self.worn = False  # its holder has said that it is to be replaced
+        self.sent_again = 0  # calls that it didn't live to answer, while it isn't known how it ended; the pool's
         self.needs_reset = False  # a lease has used it, and its `on_reset` hasn't run since
         self.ready = False
         self.fault: WorkerStartError | None = None  # why its start is being given up

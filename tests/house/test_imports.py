@@ -34,6 +34,7 @@ FLOORS: Final = (
             "bridge.runtime.poller",
             "bridge.runtime.guard",
             "bridge.runtime.worker",
+            "bridge.runtime.tally",
             "bridge.runtime.claims",
             "bridge.runtime.starting",
             "bridge.runtime.drains",

@@ -110,7 +110,8 @@ def test_who_waits_for_a_worker_that_dies_unused_is_served_by_the_next(connect: 
 
 def test_a_worker_that_died_before_it_read_the_call_is_a_retry(connect: Connect, rough: str) -> None:
     """A frozen worker gets the call and is killed before it reads a byte of it: the call is sent again, and counted.
-    Fails when `_was_read` isn't asked: then this is a WorkerCrashed."""
+    Fails when `_was_read` isn't asked: then this is a WorkerCrashed; and, for the reason, without `Tally.explain` in
+    either place: the call may be sent again before or after its worker was reaped."""
     with connect(f"{rough}:Rough") as b:
         (victim,) = pids(b)
         os.kill(victim, signal.SIGSTOP)
@@ -124,6 +125,7 @@ def test_a_worker_that_died_before_it_read_the_call_is_a_retry(connect: Connect,
 
         assert answers == [*pids(b)] != [victim]
         assert (b.stats().retries, b.stats().crashes) == (1, 0)
+        assert b.stats().sent_again == {"killed by SIGKILL": 1}
 
 
 def state_of(pid: int) -> str:

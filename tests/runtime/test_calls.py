@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from math import inf
 
 import pytest
 
+from bridge.contract import ExitStatus
 from bridge.errors import (
     CallCancelled,
     CallError,
@@ -18,7 +20,7 @@ from bridge.errors import (
 )
 from bridge.runtime import calls
 from bridge.runtime.claims import Claim
-from bridge.testing import CRASH, HANG, Gate, ScriptedAdapter
+from bridge.testing import CRASH, HANG, FakeClock, Gate, ScriptedAdapter
 from tests.fakes import AnnouncedClaim
 from tests.runtime.conftest import MakeRuntime
 
@@ -209,3 +211,48 @@ def test_a_closed_runtime_refuses_calls(make_runtime: MakeRuntime) -> None:
     with pytest.raises(PoolClosed):
         calls.call(runtime, "a", None, 5)
     assert adapter.closed
+
+
+def test_the_age_of_a_heartbeat_is_that_of_the_call_or_of_the_last_answer(make_runtime: MakeRuntime) -> None:
+    """Of a busy worker how long its call has been out, of an idle one how long ago it answered, on a lease too. Fails
+    when one of `call`, `_call_on`, `checkin` and `record` doesn't note the time."""
+    clock = FakeClock()
+
+    def ages() -> list[float | None]:
+        return [worker.heartbeat_age for worker in runtime.stats().workers]
+
+    def look(_: object) -> list[float | None]:
+        clock.advance(3)
+        return ages()
+
+    runtime = make_runtime(ScriptedAdapter([("go", look)] * 4), clock=clock)
+    runtime.start()
+    clock.advance(50)
+    assert ages() == [50]
+    for _ in range(2):
+        assert calls.call(runtime, "go", None, 5) == [3]
+        clock.advance(20)
+        assert ages() == [20]
+    claim = Claim()
+    runtime.pool.checkout(claim, inf)
+    for _ in range(2):
+        assert calls.call_on(runtime, claim, "go", None, 5) == [3]
+        clock.advance(20)
+        assert ages() == [20]
+    runtime.pool.checkin(claim)
+
+
+def test_what_a_call_was_sent_again_for_is_counted_when_it_is_known(make_runtime: MakeRuntime) -> None:
+    """Its worker may be reaped before or after. Fails when `again` or `explain` forgets one of the two."""
+    runtime = make_runtime(ScriptedAdapter([]))
+    runtime.start()
+    (worker,) = runtime.supervisor.workers.values()
+    runtime.pool.count_again(worker, started=False)
+    assert runtime.stats().sent_again == {}
+
+    worker.status = ExitStatus(signal=9)
+    runtime.pool.explain(worker)
+    runtime.pool.count_again(worker, started=True)
+
+    assert runtime.stats().sent_again == {"killed by SIGKILL": 2}
+    assert (runtime.stats().retries, runtime.stats().repeats) == (1, 1)
