@@ -21,6 +21,7 @@ from bridge.contract import Capability, WorkerInfo, WorkerSpec
 from bridge.errors import CapabilityError, WorkerStartError
 from bridge.inprocess import find_here, make_here
 from bridge.pipes import write_quietly
+from bridge.platforms import need_descriptors
 from bridge.worker import HungUp, Pipes, converse
 
 __scoped_bridge__: Final = True
@@ -108,6 +109,7 @@ class BridgeMockAdapter:
     capabilities = frozenset({Capability.FDS})
 
     def __init__(self, handler: Any = None) -> None:
+        need_descriptors(self.name)
         self._handler = handler
         self._names = count(1)
         self._threads: dict[threading.Thread, ThreadEnds] = {}

@@ -11,18 +11,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from signal import SIGKILL, SIGURG, pidfd_send_signal
+from signal import SIGKILL, SIGURG
 from typing import Final
 
 from bridge import reaper, worker
 from bridge.contract import Capability, ExitStatus, WorkerInfo, WorkerSpec
 from bridge.errors import CapabilityError, ConfigurationError, WorkerStartError
 from bridge.pipes import write_quietly
+from bridge.platforms import need_processes
 from bridge.wire import READ_SIZE
 
 BOOT: Final = """\
@@ -59,8 +61,7 @@ class PythonPortAdapter:
     capabilities = frozenset({Capability.PROCESSES, Capability.KILL, Capability.SOFT_CANCEL, Capability.FDS})
 
     def __init__(self, spec: WorkerSpec | None = None) -> None:
-        if not hasattr(os, "pidfd_open"):
-            raise ConfigurationError("python_port needs Linux 5.4 or newer: it watches its workers through pidfds")
+        need_processes(self.name)
         if not (spec is None or isinstance(spec, WorkerSpec)):
             raise ConfigurationError(f"spec is a bridge.WorkerSpec, not {spec!r:.60}")
         self.spec = spec
@@ -222,7 +223,7 @@ class PythonPort:
     def cancel(self, call_id: int) -> None:  # noqa: ARG002  the frame says which
         """Have the worker look for the CANCEL frame that was written. Ignored by whatever doesn't know of it."""
         with contextlib.suppress(ProcessLookupError):
-            pidfd_send_signal(self._pidfd, SIGURG)
+            signal.pidfd_send_signal(self._pidfd, SIGURG)
 
     def kill(self) -> None:
         """SIGKILL to the worker's whole process group. Idempotent; never blocks."""

@@ -140,7 +140,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in __all__:
         home = next((module for module, names in _HOMES if name in names), "bridge.errors")
-        return getattr(import_module(home), name)
+        try:
+            return getattr(import_module(home), name)
+        except (ImportError, AttributeError) as error:
+            import_module("bridge.platforms").explain(error)
+            raise
     raise AttributeError(f"module 'bridge' has no attribute {name!r}")
 
 

@@ -15,7 +15,7 @@ import pytest
 from tests.house.sources import OURS, TESTS, Import, Source, imports
 
 FLOORS: Final = (
-    (("bridge.errors",), ("bridge.wire", "bridge.worker"), ("bridge.reaper",), ("bridge.pipes",)),
+    (("bridge.errors", "bridge.platforms"), ("bridge.wire", "bridge.worker"), ("bridge.reaper",), ("bridge.pipes",)),
     (
         ("bridge.core.protocol", "bridge.core.messages"),
         ("bridge.core.lifecycle", "bridge.core.recycling", "bridge.core.policy", "bridge.core.fleet"),
