@@ -66,6 +66,16 @@ def use():
         show(pids=[], error=type(error).__name__)
 atexit.register(use)
 """,
+    "closed by an exit hook": """
+import atexit
+b = bridge.connect(f"{handlers}:Echo", adapter="python_port", size=1)
+show(pids=[b.call("pid")])
+def call():
+    with contextlib.suppress(bridge.BridgeError):
+        b.call("spin", timeout=None)
+threading.Thread(target=call, daemon=True).start()
+atexit.register(b.close, 0.2)
+""",
     "leaked into a cycle": """
 class Cycle: pass
 cycle = Cycle()
@@ -91,6 +101,7 @@ def run(program: str, handlers: str, rough: str, *flags: str, seconds: float = 6
         "busy",
         pytest.param("starting", marks=pytest.mark.deep),
         pytest.param("first used at exit", marks=pytest.mark.deep),
+        pytest.param("closed by an exit hook", marks=pytest.mark.deep),
         pytest.param("leaked into a cycle", marks=pytest.mark.deep),
     ],
 )
