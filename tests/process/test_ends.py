@@ -78,3 +78,22 @@ def test_closing_from_a_signal_handler_ends_the_call_that_it_interrupted(
 
     assert time.monotonic() - began < SLACK
     timed_close(b, 0.2)
+
+
+def test_a_worker_that_is_told_to_end_runs_its_exit_hooks(connect: Connect, tmp_path: Path) -> None:
+    """Which is how coverage.py and profilers write down what they saw; after `on_close`. Fails when the worker leaves
+    by `os._exit`, or is killed though it ends in time."""
+    diary = tmp_path / "diary"
+    (tmp_path / "measured.py").write_text(
+        "import atexit\n"
+        "def note(text):\n"
+        f"    with open({str(diary)!r}, 'a') as file: print(text, file=file)\n"
+        "atexit.register(note, 'exit hook')\n"
+        "class Measured:\n"
+        "    def ping(self): return 1\n"
+        "    def on_close(self): note('on_close')\n"
+    )
+    with connect(f"{tmp_path / 'measured.py'}:Measured") as b:
+        assert b.call("ping") == 1
+
+    assert diary.read_text().split("\n") == ["on_close", "exit hook", ""]
