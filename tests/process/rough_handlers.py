@@ -108,6 +108,11 @@ class Rough:
         os.write(2, text.encode())
         os.kill(os.getpid(), number)
 
+    def use_up_descriptors(self) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        while True:
+            os.dup(2)
+
     def run_out_of_memory(self) -> None:
         """As native code does that can't go on without: the system refuses a block, and the process aborts."""
         resource.setrlimit(resource.RLIMIT_AS, (2**28, 2**28))
