@@ -230,6 +230,8 @@ class PythonPort:
         with self._guard:
             if not self._reaped:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
+                    # Raises when somebody else took the status (SIGCHLD is ignored): its number may be another's.
+                    pidfd_send_signal(self._pidfd, 0)
                     os.killpg(self._process.pid, SIGKILL)
 
     def sentinel(self) -> int:
@@ -265,6 +267,8 @@ class PythonPort:
     def reap(self) -> ExitStatus:
         """Kill what is left of the group, then take the status. Only once the sentinel is readable."""
         with self._guard:
+            if self._reaped:
+                return ExitStatus()  # the number may be that of another child of ours by now
             pid = self._process.pid
             try:
                 # While the dead leader isn't reaped, its number can't be anybody else's group.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bridge.contract import Channel, Reply, Request, WorkerGone
-from bridge.link import ClaimRef, DeadlinePassed
+from bridge.link import ClaimRef, DeadlinePassed, Left
 from bridge.wire import CALL, HOOK, decode_json
 
 
@@ -50,7 +50,7 @@ class SubmitLink:
         body: bytes,
         deadline: float,
         kind: int = CALL,
-        claim: ClaimRef | None = None,  # noqa: ARG002  `interrupt` ends the wait by itself
+        claim: ClaimRef | None = None,
     ) -> Any:
         """One request and its one reply. Raises as FdLink.call, and whatever error the reply carries."""
         self._call_id += 1
@@ -58,8 +58,13 @@ class SubmitLink:
         self._bell = bell = threading.Lock()
         bell.acquire()
         self._outstanding = True
-        if self._dead:  # looked at only now: `abort` may have rung the bell before
+        # Looked at only now: `abort` and `interrupt` may have rung the bell before.
+        if self._dead:
             raise WorkerGone(started=False)
+        caller = None if claim is None else claim()
+        if caller is not None and caller.cancelled:
+            self._outstanding = False
+            raise Left
         request = Request(self._call_id, command, decode_json(body)[1], deadline, kind == HOOK)
         self._channel.submit(request, self._done)
         # An answer that a slow `submit` gives behind the deadline comes too late as well.

@@ -264,7 +264,11 @@ def fault_of(error: BaseException, function: "Any", args: "Any", survive: "Any" 
     """What `invoke` raised, as the fields of an ERROR frame."""
     if isinstance(error, Cancelled):
         return {"kind": "cancelled", "message": ""}
-    fault = arguments_fault(error, function, args) if isinstance(error, TypeError) else None
+    fault = None
+    try:
+        fault = arguments_fault(error, function, args) if isinstance(error, TypeError) else None
+    except survive:
+        pass  # as in `describe`
     return dict(describe(error, survive), kind="raised") if fault is None else {"kind": "arguments", "message": fault}
 
 
@@ -288,8 +292,6 @@ def arguments_fault(error: TypeError, function: "Callable[..., Any]", args: "Any
 
 def describe(error: BaseException, survive: "Any" = BaseException) -> "Dict[str, str]":
     """An exception as data, whatever it raises of `survive` when it is looked at. Our own frames are left out."""
-    from traceback import format_exception, format_tb
-
     trace, kind = error.__traceback__, type_name(type(error))
     while trace is not None and "__scoped_bridge__" in trace.tb_frame.f_globals:
         trace = trace.tb_next
@@ -297,10 +299,16 @@ def describe(error: BaseException, survive: "Any" = BaseException) -> "Dict[str,
         message = str(error)
     except survive as broken:
         message = "(its __str__ raised %s)" % type(broken).__name__
+    text = "%s: %s\n" % (kind, message)
     try:
-        text = "".join(format_exception(type(error), error, trace))
-    except survive:  # a SyntaxError with odd fields, a class without a module
-        text = "Traceback:\n%s%s: %s\n" % ("".join(format_tb(trace)), kind, message)
+        from traceback import format_exception, format_tb
+
+        try:
+            text = "".join(format_exception(type(error), error, trace))
+        except survive:  # a SyntaxError with odd fields, a class without a module
+            text = "Traceback:\n%s%s" % ("".join(format_tb(trace)), text)
+    except survive:
+        pass  # a handler that has used up its descriptors or its memory leaves none to import with
     return {"type": kind, "message": message, "traceback": text}
 
 

@@ -130,11 +130,13 @@ class Runtime:
             if "shutdown" in str(error):  # no thread can be started any more: the interpreter is exiting
                 self.state = RuntimeState.CLOSED
                 raise PoolClosed(self.name) from error
-            self.state = RuntimeState.NEW
+            with self._lock:
+                if self.state is RuntimeState.STARTING:  # else another start came through, or somebody closed it
+                    self.state = RuntimeState.NEW
             detail = f"{error}. The system refused a thread or a descriptor; raise its limits"
             raise WorkerStartError("spawn", detail, handler=self.spec.handler) from error
         with self._lock:
-            if self.state is RuntimeState.STARTING:
+            if self.state in (RuntimeState.STARTING, RuntimeState.NEW):  # new: a start at the same time failed
                 self.state = RuntimeState.OPEN
         if self.state is RuntimeState.CLOSED:  # by a finaliser, which found nothing to close
             self.supervisor.close(self.clock())
@@ -175,8 +177,7 @@ class Runtime:
             if left <= 0:
                 detail = f"{fleet.ready} of {workers} workers were ready in time; see `startup_timeout`"
                 raise copy(failed) or WorkerStartError("timeout", detail, handler=self.spec.handler)
-            if not self.supervisor.attend(left):
-                step.wait(left)
+            self.supervisor.await_step(step, left)
 
     def recycle(self, generation: int | None = None, timeout: float | None = None) -> None:
         """Replace workers, one after the other; see Bridge.recycle."""
@@ -196,7 +197,7 @@ class Runtime:
                     f"{len(left)} of {len(old)} workers of {self.name} weren't replaced in time; it goes on"
                 )
             if any(each in supervisor.workers for each in left):
-                step.wait(seconds)
+                supervisor.await_step(step, seconds)
 
     def close(self, timeout: float | None = None) -> None:
         """Refuse new calls, let running ones end, stop the workers softly; after `timeout` seconds kill.
@@ -237,6 +238,7 @@ class Runtime:
         if self.state is RuntimeState.NEW:
             self.state = RuntimeState.CLOSED
             self.pool.close()
+            self.supervisor.roster.lookout.close()  # of a start that failed
         elif self.state is not RuntimeState.CLOSED:
             self.state = RuntimeState.CLOSING
             self.supervisor.close(until)

@@ -46,7 +46,11 @@ class Poller:
     def watch(self, fd: int, callback: Callable[[], None], events: int = select.EPOLLIN) -> None:
         """Call back whenever the descriptor is ready."""
         self._callbacks[fd] = callback
-        self._epoll.register(fd, events)
+        try:
+            self._epoll.register(fd, events)
+        except BaseException:
+            self._callbacks.pop(fd, None)  # else whoever tidies up would unregister what isn't registered
+            raise
 
     def unwatch(self, fd: int | None) -> None:
         """Forget a descriptor, before it is closed. Idempotent.

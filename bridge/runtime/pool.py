@@ -109,12 +109,17 @@ class Pool:
             raise self._interrupted()
         now = self._clock()
         # Critical section: decide only. Waking a waiter may run foreign code, so it happens after the lock.
-        with self._lock:
-            state = self._state
-            if self._closed or state.waiting or not state.idle:
-                self._refuse(now)
-                claim.arm()
-            granted = state.checkout(claim, now)
+        try:
+            with self._lock:
+                state = self._state
+                if self._closed or state.waiting or not state.idle:
+                    self._refuse(now)
+                    claim.arm()
+                granted = state.checkout(claim, now)
+        except CircuitOpen:
+            if self.keeper is not None:
+                self.keeper.attend(0.0)  # where it has no thread, nobody else makes the next start
+            raise
         if not granted:
             self._wait(claim, deadline, now)
         worker = claim.worker

@@ -6,9 +6,10 @@ from the supervisor, which decides what follows from it.
 
 from __future__ import annotations
 
+import errno
 import select
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from bridge.channel import FdLink
 from bridge.contract import Channel, FdChannel, ProcessChannel, WorkerInfo, WorkerSpec
@@ -19,6 +20,9 @@ from bridge.errors import ProtocolError, WorkerStartError
 from bridge.runtime.poller import Poller
 from bridge.runtime.worker import Worker
 from bridge.wire import FAILED, HELLO, START
+
+SCARCE: Final = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC)
+"""What the system says when it has no more descriptors, processes, memory or watches to give."""
 
 
 class Outcome(Protocol):
@@ -116,6 +120,8 @@ def fault_of(error: Exception, adapter: str, handler: str) -> WorkerStartError:
     fault = error
     if not isinstance(fault, WorkerStartError):
         detail = f"the adapter {adapter} raised {type(error).__name__}: {error}"
+        if isinstance(error, OSError) and error.errno in SCARCE:
+            detail = f"{error}. The system refused what a worker needs; lower `size`, or raise its limits"
         fault = WorkerStartError("spawn", detail, handler=handler)
     drop_frames(fault)
     return fault

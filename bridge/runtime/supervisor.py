@@ -129,9 +129,15 @@ class Supervisor:
         self._post(bool)
 
     def attend(self, seconds: float) -> bool:
-        """Where there is no thread: hear workers that are starting or ending, for so long at most. False: none is."""
+        """Where there is no thread: make the start whose time has come after one that failed; hear workers that are
+        starting or ending, for so long at most. False: none is."""
+        if self.roster.threaded:
+            return False
+        seen = self._pool.fleet
+        if seen.last_error is not None and not seen.starting and seen.probe_at <= self._clock():
+            self.notice()
         poller = self.poller
-        if self.roster.threaded or poller is None or not (self.roster.starting or self.roster.leaving):
+        if poller is None or not (self.roster.starting or self.roster.leaving):
             return False
         poller.wait(min(seconds, FIRST_LOOK))  # not for longer: another thread may have heard it
         self.notice()
@@ -143,6 +149,11 @@ class Supervisor:
         latch = Latch()
         self._watchers.append(latch)
         return latch
+
+    def await_step(self, step: Latch, seconds: float) -> None:
+        """Wait for it, for so long at most; where there is no thread not for long, and attend to what is due."""
+        if not self.attend(seconds):
+            step.wait(seconds if self.roster.threaded else min(seconds, FIRST_LOOK))
 
     def close(self, until: float) -> None:
         """Refuse all callers, end all workers: idle ones softly, busy ones as they come back, the rest at `until`."""
@@ -172,7 +183,8 @@ class Supervisor:
         if self._threads[0] != threading.get_ident():
             return  # this start was repeated
         self._running, poller = True, self.poller
-        assert poller is not None
+        if poller is None:
+            return  # it was closed before it began
         while not self.finished or self.roster.undead:
             try:
                 poller.poll(self._next_timer() - self._clock(), self._steady)

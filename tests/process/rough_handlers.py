@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -106,6 +107,20 @@ class Rough:
     def say_and_crash(self, text: str, number: int) -> None:
         os.write(2, text.encode())
         os.kill(os.getpid(), number)
+
+    def use_up_descriptors(self) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        while True:
+            os.dup(2)
+
+    def run_out_of_memory(self) -> None:
+        """As native code does that can't go on without: the system refuses a block, and the process aborts."""
+        resource.setrlimit(resource.RLIMIT_AS, (2**28, 2**28))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        with contextlib.suppress(MemoryError):
+            bytearray(2**29)
+            os._exit(0)
+        os.abort()
 
     def abandon_a_child(self, pid_file: str, anonymous: bool) -> None:
         """Die, and leave a process of another session that holds all that we hold, the reply pipe included.
