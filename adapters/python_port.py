@@ -228,10 +228,10 @@ class PythonPort:
     def kill(self) -> None:
         """SIGKILL to the worker's whole process group. Idempotent; never blocks."""
         with self._guard:
-            if not self._reaped:
+            if not self._reaped and self._pidfd >= 0:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     # Raises when somebody else took the status (SIGCHLD is ignored): its number may be another's.
-                    pidfd_send_signal(self._pidfd, 0)
+                    signal.pidfd_send_signal(self._pidfd, 0)
                     os.killpg(self._process.pid, SIGKILL)
 
     def sentinel(self) -> int:
