@@ -20,6 +20,7 @@ from signal import SIGKILL, SIGURG, pidfd_send_signal
 from typing import Final
 
 from bridge import reaper, worker
+from bridge.adapters.oom import OomKills
 from bridge.contract import Capability, ExitStatus, WorkerInfo, WorkerSpec
 from bridge.errors import CapabilityError, ConfigurationError, WorkerStartError
 from bridge.pipes import write_quietly
@@ -69,6 +70,7 @@ class PythonPortAdapter:
     def _begin(self) -> None:
         self._lock = threading.RLock()  # guards all below; re-entrant, since a signal handler may close us inside
         self._starts = 0
+        self._oom_kills = OomKills()
         self._token = os.urandom(16).hex()
         self._lifeline: tuple[int, int] | None = None
         self._reaper: subprocess.Popen[bytes] | None = None
@@ -105,7 +107,8 @@ class PythonPortAdapter:
                 process.wait()
                 raise _start_error(spec, error) from error
             undo.pop_all()
-            return PythonPort(process, pidfd, (request[1], reply[0], stderr[0]), spec, partial(self._sweep, mark))
+            sweep, was_oom_kill = partial(self._sweep, mark), self._oom_kills.watch(process.pid)
+            return PythonPort(process, pidfd, (request[1], reply[0], stderr[0]), spec, sweep, was_oom_kill)
 
     def _next_start(self) -> tuple[str, int]:
         """The mark of one start, and the end of the lifeline that it is given."""
@@ -199,14 +202,15 @@ class PythonPort:
         fds: tuple[int, int, int],
         spec: WorkerSpec,
         sweep: Callable[[], None],
+        was_oom_kill: Callable[[], bool],
     ) -> None:
         self.info = WorkerInfo(spec.generation, process.pid)
         self.sweep = sweep
         self._process, self._pidfd = process, pidfd
         self._request, self._reply, self._stderr = fds
-        self._tail_bytes = spec.stderr_tail_bytes
+        self._tail_bytes, self._was_oom_kill = spec.stderr_tail_bytes, was_oom_kill
         self._tail = self._line = b""
-        self._stderr_ended = self._reaped = False
+        self._stderr_ended = self._reaped = self._killed = False
         self._guard = threading.Lock()  # between kill and reap: a pid is only ours until it is reaped
         for fd in fds:
             os.set_blocking(fd, False)
@@ -228,6 +232,9 @@ class PythonPort:
         """SIGKILL to the worker's whole process group. Idempotent; never blocks."""
         with self._guard:
             if not self._reaped:
+                if not self._killed:
+                    with contextlib.suppress(OSError):  # EBADF: the program closed what wasn't its own
+                        self._killed = not _is_dead(self._pidfd)  # if it is, its status has a reason of its own
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(self._process.pid, SIGKILL)
 
@@ -279,7 +286,8 @@ class PythonPort:
             return ExitStatus()
         if status.si_code == os.CLD_EXITED:
             return ExitStatus(code=status.si_status)
-        return ExitStatus(signal=status.si_status)
+        starved = status.si_status == SIGKILL and not self._killed and self._was_oom_kill()
+        return ExitStatus(signal=status.si_status, out_of_memory=starved)
 
     def forget(self) -> None:
         """In a forked child: close what it inherited."""

@@ -70,6 +70,10 @@ class ExitStatus:
 
     code: int | None = None
     signal: int | None = None
+    out_of_memory: bool = False
+    """The kernel killed it for want of memory: only when that is certain."""
+    why: str = ""
+    """What else the adapter knows of the reason, for an error's text; without a capital or a full stop."""
 
 
 @dataclass(frozen=True)

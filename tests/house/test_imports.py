@@ -46,7 +46,7 @@ FLOORS: Final = (
         ),
         ("bridge.adapters.mock",),
         ("bridge.adapters.bridge_mock",),
-        ("bridge.adapters.python_port",),
+        ("bridge.adapters.oom", "bridge.adapters.python_port"),
         ("bridge.adapters",),
     ),
     (("bridge.frames", "bridge.spawning", "bridge.scope"), ("bridge.bulk", "bridge.client")),
