@@ -27,6 +27,7 @@ from bridge.wire import (
     NotEncodable,
     decode_json,
     encode_json,
+    let_go,
     pack,
     type_name,
 )
@@ -181,6 +182,7 @@ def arm_lifeline(fd: int) -> None:
 # -- The handler, and how it is served ---------------------------------------------------------------------
 
 HOOKS = frozenset(("on_start", "on_session_start", "on_session_end", "on_health", "on_reset", "on_close"))
+TOO_LONG = "the result has %d bytes, over max_frame_bytes=%d; return less, or raise the limit"
 NO_COMMAND = "the handler has no such command; it has: %s"
 
 
@@ -247,10 +249,7 @@ def result_of(value: "Any", limit: int, survive: "Any" = BaseException) -> "Tupl
         body = encode_json(value, "result")
         if len(body) <= limit:
             return None, body
-        refused = "the result has %d bytes, over max_frame_bytes=%d; return less, or raise the limit" % (
-            len(body),
-            limit,
-        )
+        refused = TOO_LONG % (len(body), limit)
     except NotEncodable as error:
         if type(value).__name__ == "coroutine":
             value.close()  # an un-awaited one would be warned about in the handler's name
@@ -327,6 +326,7 @@ def _answer(pipes: Pipes, commands: "Dict[str, Callable[..., Any]]", call_id: in
         try:
             fault, body = result_of(pipes.run(call_id, function, args), limit)
         except BaseException as error:  # sys.exit() in a handler is an answer like any other
+            let_go(error)
             fault = fault_of(error, function, args)
     else:
         fault = {"kind": "command", "message": NO_COMMAND % (", ".join(sorted(commands)) or "none")}
@@ -359,6 +359,7 @@ def converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> bool:
             hooks_of(handler).get("on_start", bool)()
             tables = {CALL: commands_of(handler), HOOK: hooks_of(handler)}
         except BaseException as error:  # whatever it is, the caller shall read it
+            let_go(error)
             pipes.write(fault_frame(FAILED, 0, limit, **describe(error)))
             return True
         pipes.write(pack(READY, 0, encode_json({"hooks": sorted(tables[HOOK])}, "ready"), CODEC_JSON))
