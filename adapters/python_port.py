@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from functools import partial
 from signal import SIGKILL, SIGURG, pidfd_send_signal
 from typing import Final
@@ -22,6 +23,7 @@ from typing import Final
 from bridge import reaper, worker
 from bridge.adapters.oom import OomKills
 from bridge.contract import Capability, ExitStatus, WorkerInfo, WorkerSpec
+from bridge.core.limits import cause_of
 from bridge.errors import CapabilityError, ConfigurationError, WorkerStartError
 from bridge.pipes import write_quietly
 from bridge.wire import READ_SIZE
@@ -208,7 +210,7 @@ class PythonPort:
         self.sweep = sweep
         self._process, self._pidfd = process, pidfd
         self._request, self._reply, self._stderr = fds
-        self._tail_bytes, self._was_oom_kill = spec.stderr_tail_bytes, was_oom_kill
+        self._tail_bytes, self._limits, self._was_oom_kill = spec.stderr_tail_bytes, spec.limits, was_oom_kill
         self._tail = self._line = b""
         self._stderr_ended = self._reaped = self._killed = False
         self._guard = threading.Lock()  # between kill and reap: a pid is only ours until it is reaped
@@ -272,6 +274,7 @@ class PythonPort:
         """Kill what is left of the group, then take the status. Only once the sentinel is readable."""
         with self._guard:
             pid = self._process.pid
+            cpu_used = _cpu_used(pid) if "cpu_seconds" in self._limits else None
             try:
                 # While the dead leader isn't reaped, its number can't be anybody else's group.
                 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)  # raises when it isn't ours any more
@@ -286,8 +289,14 @@ class PythonPort:
             return ExitStatus()
         if status.si_code == os.CLD_EXITED:
             return ExitStatus(code=status.si_status)
-        starved = status.si_status == SIGKILL and not self._killed and self._was_oom_kill()
-        return ExitStatus(signal=status.si_status, out_of_memory=starved)
+        return self._explained(status.si_status, cpu_used)
+
+    def _explained(self, signal: int, cpu_used: float | None) -> ExitStatus:
+        if self._killed:
+            return ExitStatus(signal=signal)
+        if signal == SIGKILL and self._was_oom_kill():
+            return ExitStatus(signal=signal, out_of_memory=True)
+        return ExitStatus(signal=signal, why=cause_of(signal, self._limits, cpu_used))
 
     def forget(self) -> None:
         """In a forked child: close what it inherited."""
@@ -324,6 +333,10 @@ def _variables() -> dict[str, str]:
 
 def _environment(spec: WorkerSpec, mark: str) -> dict[str, str]:
     environment = _variables()
+    if (allowed := spec.env_allow) is not None:
+        for name in [*environment]:
+            if name != reaper.VARIABLE and not any(fnmatchcase(name, pattern) for pattern in allowed):
+                del environment[name]
     if not spec.replace_path:
         for name in FOREIGN:
             environment.pop(name, None)
@@ -331,6 +344,16 @@ def _environment(spec: WorkerSpec, mark: str) -> dict[str, str]:
     outer = environment.get(reaper.VARIABLE, "")  # of the runtime whose worker we are
     environment[reaper.VARIABLE] = f"{outer} {mark}".lstrip()
     return environment
+
+
+def _cpu_used(pid: int) -> float | None:
+    """Seconds that a process which isn't reaped has computed, without its children; None when that isn't known."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return None
 
 
 def _is_dead(pidfd: int) -> bool:

@@ -215,7 +215,7 @@ class WorkerCrashed(WorkerError):
     `exit_code` is None when a signal ended it, or when somebody else took its status. `started` is False when
     the handler certainly never saw the call; `retryable` is the opposite. `hung_up` is True when it had only closed its
     end of the conversation: then the signal is ours. `out_of_memory` is True when the kernel certainly killed it for
-    want of memory; `why` is what else is known of the reason.
+    want of memory; `why` is what else is known of the reason, such as the limit that it met.
     """
 
     __module__ = "bridge"

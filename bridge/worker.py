@@ -187,7 +187,15 @@ NO_COMMAND = "the handler has no such command; it has: %s"
 
 
 def load(start: "Dict[str, Any]") -> "Any":
-    """The handler that START asks for, in a process that is there for nothing else: it keeps its sys.path."""
+    """The handler that START asks for, in a process that is there for nothing else: it keeps limits and sys.path."""
+    if start["umask"] is not None:
+        os.umask(start["umask"])
+    os.nice(start["niceness"])
+    for number, soft, hard in start["rlimits"]:
+        import traceback  # noqa: F401  while there is memory: with it a MemoryError is reported
+        from resource import setrlimit
+
+        setrlimit(number, (soft, hard))
     target, options = start["handler"], start["options"]
     file = target.partition(":")[0]
     sys.path[:] = start["path"] + ([] if start["replace_path"] else [entry for entry in sys.path if entry])

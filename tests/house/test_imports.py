@@ -17,7 +17,7 @@ from tests.house.sources import OURS, TESTS, Import, Source, imports
 FLOORS: Final = (
     (("bridge.errors",), ("bridge.wire", "bridge.worker"), ("bridge.reaper",), ("bridge.pipes",)),
     (
-        ("bridge.core.protocol", "bridge.core.messages"),
+        ("bridge.core.limits", "bridge.core.protocol", "bridge.core.messages"),
         ("bridge.core.lifecycle", "bridge.core.recycling", "bridge.core.policy", "bridge.core.fleet"),
         ("bridge.core.poison",),
         ("bridge.core.pool_state",),
