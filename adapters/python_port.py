@@ -16,12 +16,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from functools import partial
 from signal import SIGKILL, SIGURG
 from typing import Final
 
 from bridge import reaper, worker
+from bridge.adapters.oom import OomKills
 from bridge.contract import Capability, ExitStatus, WorkerInfo, WorkerSpec
+from bridge.core.limits import cause_of
 from bridge.errors import CapabilityError, ConfigurationError, WorkerStartError
 from bridge.pipes import write_quietly
 from bridge.platforms import need_processes
@@ -70,6 +73,7 @@ class PythonPortAdapter:
     def _begin(self) -> None:
         self._lock = threading.RLock()  # guards all below; re-entrant, since a signal handler may close us inside
         self._starts = 0
+        self._oom_kills = OomKills()
         self._token = os.urandom(16).hex()
         self._lifeline: tuple[int, int] | None = None
         self._reaper: subprocess.Popen[bytes] | None = None
@@ -106,7 +110,8 @@ class PythonPortAdapter:
                 process.wait()
                 raise _start_error(spec, error) from error
             undo.pop_all()
-            return PythonPort(process, pidfd, (request[1], reply[0], stderr[0]), spec, partial(self._sweep, mark))
+            sweep, was_oom_kill = partial(self._sweep, mark), self._oom_kills.watch(process.pid)
+            return PythonPort(process, pidfd, (request[1], reply[0], stderr[0]), spec, sweep, was_oom_kill)
 
     def _next_start(self) -> tuple[str, int]:
         """The mark of one start, and the end of the lifeline that it is given."""
@@ -200,14 +205,15 @@ class PythonPort:
         fds: tuple[int, int, int],
         spec: WorkerSpec,
         sweep: Callable[[], None],
+        was_oom_kill: Callable[[], bool],
     ) -> None:
         self.info = WorkerInfo(spec.generation, process.pid)
         self.sweep = sweep
         self._process, self._pidfd = process, pidfd
         self._request, self._reply, self._stderr = fds
-        self._tail_bytes = spec.stderr_tail_bytes
+        self._tail_bytes, self._limits, self._was_oom_kill = spec.stderr_tail_bytes, spec.limits, was_oom_kill
         self._tail = self._line = b""
-        self._stderr_ended = self._reaped = False
+        self._stderr_ended = self._reaped = self._killed = False
         self._guard = threading.Lock()  # between kill and reap: a pid is only ours until it is reaped
         for fd in fds:
             os.set_blocking(fd, False)
@@ -229,9 +235,16 @@ class PythonPort:
         """SIGKILL to the worker's whole process group. Idempotent; never blocks."""
         with self._guard:
             if not self._reaped and self._pidfd >= 0:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    # Raises when somebody else took the status (SIGCHLD is ignored): its number may be another's.
+                if not self._killed:
+                    with contextlib.suppress(OSError):  # EBADF: the program closed what wasn't its own
+                        self._killed = not _is_dead(self._pidfd)  # if it is, its status has a reason of its own
+                try:
                     signal.pidfd_send_signal(self._pidfd, 0)
+                except ProcessLookupError:
+                    return  # somebody else took the status (SIGCHLD is ignored): its number may be another's
+                except OSError:
+                    pass  # EBADF, as above
+                with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(self._process.pid, SIGKILL)
 
     def sentinel(self) -> int:
@@ -270,6 +283,7 @@ class PythonPort:
             if self._reaped:
                 return ExitStatus()  # the number may be that of another child of ours by now
             pid = self._process.pid
+            cpu_used = _cpu_used(pid) if "cpu_seconds" in self._limits else None
             try:
                 # While the dead leader isn't reaped, its number can't be anybody else's group.
                 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)  # raises when it isn't ours any more
@@ -284,7 +298,14 @@ class PythonPort:
             return ExitStatus()
         if status.si_code == os.CLD_EXITED:
             return ExitStatus(code=status.si_status)
-        return ExitStatus(signal=status.si_status)
+        return self._explained(status.si_status, cpu_used)
+
+    def _explained(self, signal: int, cpu_used: float | None) -> ExitStatus:
+        if self._killed:
+            return ExitStatus(signal=signal)
+        if signal == SIGKILL and self._was_oom_kill():
+            return ExitStatus(signal=signal, out_of_memory=True)
+        return ExitStatus(signal=signal, why=cause_of(signal, self._limits, cpu_used))
 
     def forget(self) -> None:
         """In a forked child: close what it inherited."""
@@ -321,6 +342,10 @@ def _variables() -> dict[str, str]:
 
 def _environment(spec: WorkerSpec, mark: str) -> dict[str, str]:
     environment = _variables()
+    if (allowed := spec.env_allow) is not None:
+        for name in [*environment]:
+            if name != reaper.VARIABLE and not any(fnmatchcase(name, pattern) for pattern in allowed):
+                del environment[name]
     if not spec.replace_path:
         for name in FOREIGN:
             environment.pop(name, None)
@@ -328,6 +353,16 @@ def _environment(spec: WorkerSpec, mark: str) -> dict[str, str]:
     outer = environment.get(reaper.VARIABLE, "")  # of the runtime whose worker we are
     environment[reaper.VARIABLE] = f"{outer} {mark}".lstrip()
     return environment
+
+
+def _cpu_used(pid: int) -> float | None:
+    """Seconds that a process which isn't reaped has computed, without its children; None when that isn't known."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return None
 
 
 def _is_dead(pidfd: int) -> bool:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from bridge import registry
 from bridge.contract import Adapter, Capability, WorkerSpec
+from bridge.core.limits import fault_of
 from bridge.core.recycling import RecyclePolicy
 from bridge.errors import ConfigurationError
 from bridge.runtime import Runtime
@@ -117,7 +118,10 @@ def assemble(values: BridgeSettings, choice: Choice) -> Runtime:
         spec = replace(own, name=values.name or own.handler)
     pool, supervisor = values.pool, values.supervisor
     if Capability.PROCESSES in adapter.capabilities:
-        _check_limits(pool.size + pool.max_overflow)
+        _check_descriptors(pool.size + pool.max_overflow)
+        fault = fault_of(spec.limits, lambda number: resource.getrlimit(number)[1])
+        if fault is not None:
+            raise ConfigurationError(fault)
     return Runtime(
         adapter,
         spec,
@@ -205,6 +209,9 @@ def _spec(values: BridgeSettings) -> WorkerSpec:
         replace_path=own,
         cwd=worker.cwd,
         env=MappingProxyType(dict(worker.env)),
+        env_allow=worker.env_allow,
+        umask=worker.umask,
+        limits=MappingProxyType(worker.limits.model_dump(exclude_defaults=True)),
         max_frame_bytes=worker.max_frame_bytes,
         name=values.name or worker.handler or "bridge",
     )
@@ -238,7 +245,7 @@ def absolute(handler: str) -> str:
     return file + colon + attribute
 
 
-def _check_limits(workers: int) -> None:
+def _check_descriptors(workers: int) -> None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = workers * FDS_PER_WORKER + FDS_BESIDES
     if soft != resource.RLIM_INFINITY and needed > soft:

@@ -46,7 +46,13 @@ class WorkerSpec:
     replace_path: bool = False
     cwd: str | None = None
     env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """Added to the environment that the caller's process has."""
+    """Added to the environment that the caller's process has, or to what `env_allow` leaves of it."""
+    env_allow: tuple[str, ...] | None = None
+    """Names of the caller's variables that the worker gets, or patterns like LC_*; None is all of them."""
+    umask: int | None = None
+    limits: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """By the names of the setting `worker.limits`; only those that are set. START carries these and the umask, so a
+    worker that takes START from the runtime sets them itself."""
     max_frame_bytes: int = 256 * 1024 * 1024
     stderr_tail_bytes: int = 8192
     name: str = "bridge"
@@ -70,6 +76,10 @@ class ExitStatus:
 
     code: int | None = None
     signal: int | None = None
+    out_of_memory: bool = False
+    """The kernel killed it for want of memory: only when that is certain."""
+    why: str = ""
+    """What else is known of the reason, for an error's text; without a capital or a full stop."""
 
 
 @dataclass(frozen=True)

@@ -214,7 +214,8 @@ class WorkerCrashed(WorkerError):
 
     `exit_code` is None when a signal ended it, or when somebody else took its status. `started` is False when
     the handler certainly never saw the call; `retryable` is the opposite. `hung_up` is True when it had only closed its
-    end of the conversation: then the signal is ours.
+    end of the conversation: then the signal is ours. `out_of_memory` is True when the kernel certainly killed it for
+    want of memory; `why` is what else is known of the reason, such as the limit that it met.
     """
 
     __module__ = "bridge"
@@ -229,20 +230,18 @@ class WorkerCrashed(WorkerError):
         stderr_tail: str = "",
         started: bool = True,
         hung_up: bool = False,
+        out_of_memory: bool = False,
+        why: str = "",
     ) -> None:
         self.signal_name = signal_name(signal)
-        how = "its exit status is unknown"
-        if signal is not None:
-            how = f"killed by {self.signal_name}"
-        elif exit_code is not None:
-            how = f"exit code {exit_code}"
+        how = ending(exit_code, signal, out_of_memory=out_of_memory, why=why)
         text = f"the worker (pid {pid}) died during {command!r}: {how}."
         if hung_up:
             text = (
                 f"the worker (pid {pid}) closed its end of the conversation during {command!r} and lived on, so it was "
                 "ended. Does its code close descriptors that it did not open, or exec another program?"
             )
-        elif signal == _signal.SIGKILL:
+        elif signal == _signal.SIGKILL and not (out_of_memory or why):
             text += " If nobody killed it, it was possibly out of memory."
         text += " Its place is being filled; repeat the call if running it twice does no harm."
         if stderr_tail:
@@ -250,6 +249,7 @@ class WorkerCrashed(WorkerError):
         super().__init__(text)
         self.pid, self.exit_code, self.signal, self.command = pid, exit_code, signal, command
         self.stderr_tail, self.started, self.retryable, self.hung_up = stderr_tail, started, not started, hung_up
+        self.out_of_memory, self.why = out_of_memory, why
 
 
 class CallTimeout(WorkerError, TimeoutError):
@@ -352,6 +352,18 @@ class RemoteError(BridgeError):
         super().__init__(text)
         self.type, self.message, self.command = type, message, command
         self.remote_traceback = remote_traceback
+
+
+def ending(exit_code: int | None, signal: int | None, *, out_of_memory: bool = False, why: str = "") -> str:
+    """How a process ended, in words, with the reason if one is known."""
+    how = "its exit status is unknown"
+    if signal is not None:
+        how = f"killed by {signal_name(signal)}"
+    elif exit_code is not None:
+        how = f"exit code {exit_code}"
+    if out_of_memory:
+        how += ", out of memory: its cgroup counted an oom_kill. Give it more, or have it need less"
+    return f"{how}; {why}" if why else how
 
 
 def signal_name(number: int | None) -> str | None:

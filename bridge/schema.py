@@ -8,12 +8,12 @@ never leaves this module. Apart from settings.py, which says where values come f
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -27,6 +27,9 @@ from bridge.errors import ConfigurationError
 from bridge.settings import TestMode, mode_in_force, refuse_misspelt
 
 MAX_FRAME: Final = 2**32 - 1
+LEAST_SPACE: Final = 32 * 1024 * 1024
+"""Bytes of addresses; an interpreter that has done nothing takes some 20 MiB, most of which is never touched."""
+MOST_SPACE: Final = 2**63 - 1
 READINGS: Final = 10
 """Times that the environment is read until no other thread has unset a variable meanwhile."""
 
@@ -54,13 +57,41 @@ def _variable(name: str) -> str:
     return name
 
 
+def _octal(mask: Any) -> Any:
+    """Text is octal, as a shell and its users write it: 027 must not be taken for twenty-seven."""
+    if not isinstance(mask, str):
+        return mask
+    try:
+        return int(mask, 8)
+    except ValueError:
+        raise ValueError(f"{mask!r:.60} is no octal number, such as 027") from None
+
+
 _SystemText = Annotated[str, AfterValidator(_for_the_system)]
 _Location = Annotated[_SystemText, AfterValidator(_no_blank)]
 _Variable = Annotated[_SystemText, AfterValidator(_variable)]
+_Mask = Annotated[int, BeforeValidator(_octal)]
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LimitSettings(_Frozen):
+    """What one worker process may use in its whole life; what isn't set is the caller's. Its children inherit it.
+
+    A mock has no process, and no limits.
+    """
+
+    address_space: int | None = Field(
+        None, ge=LEAST_SPACE, le=MOST_SPACE, description="bytes; beyond, the handler gets a MemoryError"
+    )
+    cpu_seconds: int | None = Field(
+        None, ge=1, le=2**31, description="seconds of computing, of all calls together; then it is ended by SIGXCPU"
+    )
+    open_files: int | None = Field(None, ge=16, description="highest descriptor, plus one")
+    niceness: int = Field(0, ge=0, le=19, description="added to the caller's; the higher, the more others go first")
+    core: bool = Field(True, description="false switches core dumps off; true leaves them as they are")
 
 
 class WorkerSettings(_Frozen):
@@ -73,6 +104,13 @@ class WorkerSettings(_Frozen):
     path: tuple[_SystemText, ...] = Field((), description="entries in front of the worker's sys.path")
     cwd: _Location | None = Field(None, description="working directory; the caller's if not set")
     env: dict[_Variable, _SystemText] = Field({}, description="added to the caller's environment")
+    env_allow: tuple[_Variable, ...] | None = Field(
+        None, description="variables of the caller's that it gets, by name or pattern (LC_*); all if not set"
+    )
+    umask: _Mask | None = Field(
+        None, ge=0, le=0o777, description="of new files; text is octal, as in a shell; the caller's if not set"
+    )
+    limits: LimitSettings = Field(LimitSettings(), description="what each worker process may use; see below")
     max_frame_bytes: int = Field(256 * 1024 * 1024, ge=1024, le=MAX_FRAME, description="bytes of one value, encoded")
 
 
@@ -323,9 +361,11 @@ def sort_keywords(keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
     return tree, rest
 
 
-def closest(name: str) -> str:
+def closest(name: str, among: Iterable[str] = (*LEAVES, *GROUPS)) -> str:
     """A hint for a name that is no setting, or nothing."""
-    match = get_close_matches(name, [*LEAVES, *GROUPS], 1)
+    if name in LimitSettings.model_fields and name not in among:
+        return f"; it belongs into limits={{{name!r}: ...}}"
+    match = get_close_matches(name, [*among], 1)
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
@@ -339,7 +379,8 @@ def _explained(error: ValidationError, where: str) -> ConfigurationError:
             if isinstance(fault["ctx"]["error"], ConfigurationError):
                 return fault["ctx"]["error"]  # pydantic called our own constructor
         elif fault["type"] == "extra_forbidden":
-            text = f"{'.'.join(place)} is no setting{closest(place[-1])}"
+            names = LimitSettings.model_fields if place[:2] == ["worker", "limits"] else [*LEAVES, *GROUPS]
+            text = f"{'.'.join(place)} is no setting{closest(place[-1], names)}"
         elif "input" in fault:
             text += f", not {fault['input']!r:.60}"
         lines.append(text)

@@ -119,3 +119,16 @@ def decode_json(data: "Any") -> "Any":
 def type_name(kind: type) -> str:
     """A class as a person names it."""
     return kind.__qualname__ if kind.__module__ == "builtins" else "%s.%s" % (kind.__module__, kind.__qualname__)
+
+
+def let_go(error: BaseException) -> None:
+    """Free what the frames below the caller's hold, if there was no memory: the report of the error needs some.
+
+    Called first of all, and so small, because any other call may fail for want of memory itself.
+    """
+    trace = error.__traceback__ if isinstance(error, MemoryError) else None
+    try:
+        while trace is not None and (trace := trace.tb_next) is not None:
+            trace.tb_frame.clear()
+    except RuntimeError:
+        pass  # that frame runs on, in another thread

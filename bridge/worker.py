@@ -27,6 +27,7 @@ from bridge.wire import (
     NotEncodable,
     decode_json,
     encode_json,
+    let_go,
     pack,
     type_name,
 )
@@ -181,11 +182,20 @@ def arm_lifeline(fd: int) -> None:
 # -- The handler, and how it is served ---------------------------------------------------------------------
 
 HOOKS = frozenset(("on_start", "on_session_start", "on_session_end", "on_health", "on_reset", "on_close"))
+TOO_LONG = "the result has %d bytes, over max_frame_bytes=%d; return less, or raise the limit"
 NO_COMMAND = "the handler has no such command; it has: %s"
 
 
 def load(start: "Dict[str, Any]") -> "Any":
-    """The handler that START asks for, in a process that is there for nothing else: it keeps its sys.path."""
+    """The handler that START asks for, in a process that is there for nothing else: it keeps limits and sys.path."""
+    if start["umask"] is not None:
+        os.umask(start["umask"])
+    os.nice(start["niceness"])
+    for number, soft, hard in start["rlimits"]:
+        import traceback  # noqa: F401  while there is memory: with it a MemoryError is reported
+        from resource import setrlimit
+
+        setrlimit(number, (soft, hard))
     target, options = start["handler"], start["options"]
     file = target.partition(":")[0]
     sys.path[:] = start["path"] + ([] if start["replace_path"] else [entry for entry in sys.path if entry])
@@ -247,10 +257,7 @@ def result_of(value: "Any", limit: int, survive: "Any" = BaseException) -> "Tupl
         body = encode_json(value, "result")
         if len(body) <= limit:
             return None, body
-        refused = "the result has %d bytes, over max_frame_bytes=%d; return less, or raise the limit" % (
-            len(body),
-            limit,
-        )
+        refused = TOO_LONG % (len(body), limit)
     except NotEncodable as error:
         if type(value).__name__ == "coroutine":
             value.close()  # an un-awaited one would be warned about in the handler's name
@@ -264,11 +271,10 @@ def fault_of(error: BaseException, function: "Any", args: "Any", survive: "Any" 
     """What `invoke` raised, as the fields of an ERROR frame."""
     if isinstance(error, Cancelled):
         return {"kind": "cancelled", "message": ""}
-    fault = None
     try:
         fault = arguments_fault(error, function, args) if isinstance(error, TypeError) else None
     except survive:
-        pass  # as in `describe`
+        fault = None
     return dict(describe(error, survive), kind="raised") if fault is None else {"kind": "arguments", "message": fault}
 
 
@@ -303,12 +309,10 @@ def describe(error: BaseException, survive: "Any" = BaseException) -> "Dict[str,
     try:
         from traceback import format_exception, format_tb
 
-        try:
-            text = "".join(format_exception(type(error), error, trace))
-        except survive:  # a SyntaxError with odd fields, a class without a module
-            text = "Traceback:\n%s%s" % ("".join(format_tb(trace)), text)
-    except survive:
-        pass  # a handler that has used up its descriptors or its memory leaves none to import with
+        text = "Traceback:\n%s%s" % ("".join(format_tb(trace)), text)
+        text = "".join(format_exception(type(error), error, trace))
+    except survive:  # a SyntaxError with odd fields, a class without a module; or no descriptor is left to import with
+        pass
     return {"type": kind, "message": message, "traceback": text}
 
 
@@ -335,6 +339,7 @@ def _answer(pipes: Pipes, commands: "Dict[str, Callable[..., Any]]", call_id: in
         try:
             fault, body = result_of(pipes.run(call_id, function, args), limit)
         except BaseException as error:  # sys.exit() in a handler is an answer like any other
+            let_go(error)
             fault = fault_of(error, function, args)
     else:
         fault = {"kind": "command", "message": NO_COMMAND % (", ".join(sorted(commands)) or "none")}
@@ -367,6 +372,7 @@ def converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> bool:
             hooks_of(handler).get("on_start", bool)()
             tables = {CALL: commands_of(handler), HOOK: hooks_of(handler)}
         except BaseException as error:  # whatever it is, the caller shall read it
+            let_go(error)
             pipes.write(fault_frame(FAILED, 0, limit, **describe(error)))
             return True
         pipes.write(pack(READY, 0, encode_json({"hooks": sorted(tables[HOOK])}, "ready"), CODEC_JSON))

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NoReturn
 
+from bridge.core.limits import is_no_memory, rlimits_of
 from bridge.core.protocol import Body
 from bridge.errors import BridgeError, CallCancelled, CallError, ProtocolError, RemoteError, WorkerStartError
 from bridge.wire import PROTOCOL, RESULT, NotEncodable, decode_json, encode_json
@@ -98,9 +100,16 @@ def error_of(value: Any, command: str, pid: int | None) -> BridgeError:
 
 
 def encode_start(
-    *, handler: str, options: Mapping[str, Any], path: tuple[str, ...], replace_path: bool, max_frame_bytes: int
+    *,
+    handler: str,
+    options: Mapping[str, Any],
+    path: tuple[str, ...],
+    replace_path: bool,
+    max_frame_bytes: int,
+    umask: int | None = None,
+    limits: Mapping[str, int] = MappingProxyType({}),
 ) -> bytes:
-    """The body of START: what the worker serves, and where it finds it."""
+    """The body of START: what the worker serves, where it finds it, and what it may use."""
     return encode_json(
         {
             "handler": handler,
@@ -108,6 +117,9 @@ def encode_start(
             "path": list(path),
             "replace_path": replace_path,
             "max_frame_bytes": max_frame_bytes,
+            "umask": umask,
+            "niceness": limits.get("niceness", 0),
+            "rlimits": rlimits_of(limits),
         },
         "worker",
     )
@@ -134,14 +146,21 @@ def decode_ready(body: Body, pid: int | None) -> frozenset[str]:
     return frozenset(hooks)
 
 
-def decode_failed(body: Body, handler: str, pid: int | None) -> WorkerStartError:
-    """Why the handler couldn't be made, with its own traceback."""
+def decode_failed(body: Body, handler: str, pid: int | None, memory_hint: str = "") -> WorkerStartError:
+    """Why the handler couldn't be made, with its own traceback.
+
+    Args:
+        memory_hint: Added when there was no memory for it.
+    """
     value = _decode(body, pid)
     fields = value if isinstance(value, dict) else {}
     name, message, trace = fields.get("type"), fields.get("message"), fields.get("traceback")
     if not (isinstance(name, str) and isinstance(message, str) and isinstance(trace, str)):
         raise ProtocolError("its failed frame lacks type, message or traceback", pid=pid)
-    return WorkerStartError("handler", f"{name}: {message}", handler=handler, remote_traceback=trace)
+    detail = f"{name}: {message}"
+    if is_no_memory(detail):
+        detail += memory_hint
+    return WorkerStartError("handler", detail, handler=handler, remote_traceback=trace)
 
 
 def _decode(body: Body, pid: int | None) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from bridge.contract import WorkerGone
+from bridge.contract import ExitStatus, WorkerGone
 from bridge.core.fleet import Why
 from bridge.core.messages import encode_call, encode_hook
 from bridge.errors import BridgeError, CallCancelled, CallTimeout, WorkerCrashed
@@ -155,13 +155,15 @@ def _lost(
     runtime.pool.count(crashes=1)
     if started:
         runtime.pool.suspect(body, worker.how_it_ended())
-    status = worker.status
+    status = worker.status or ExitStatus()
     return WorkerCrashed(
         pid=worker.info.pid,
-        exit_code=status.code if status is not None else None,
-        signal=status.signal if status is not None else None,
+        exit_code=status.code,
+        signal=status.signal,
         command=command,
         stderr_tail=worker.channel.stderr_tail(),
         started=started,
         hung_up=worker.process is not None and worker.killed is Why.DIRTY,
+        out_of_memory=status.out_of_memory,
+        why=status.why,
     )

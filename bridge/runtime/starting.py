@@ -50,6 +50,8 @@ class Starting:
             path=spec.path,
             replace_path=spec.replace_path,
             max_frame_bytes=spec.max_frame_bytes,
+            umask=spec.umask,
+            limits=spec.limits,
         )
         self._unsent = link.connection.send(START, body)
         poller.watch(self._read_fd, self.hear)
@@ -84,7 +86,7 @@ class Starting:
             hello = decode_hello(body)
             worker.info = WorkerInfo(worker.generation, pid, hello.python, hello.executable)
         elif kind == FAILED:
-            fault = decode_failed(body, self._spec.handler, pid)
+            fault = decode_failed(body, self._spec.handler, pid, _tight(self._spec))
             self._end(lambda: self._outcome.start_failed(worker, fault))
         else:
             worker.hooks = decode_ready(body, pid)
@@ -137,7 +139,17 @@ def start_error(worker: Worker, spec: WorkerSpec, startup_timeout: float) -> Wor
         return WorkerStartError("timeout", detail, handler=spec.handler, stderr_tail=tail)
     who = "it" if worker.info.pid is None else f"its process (pid {worker.info.pid})"
     detail = f"{who} died before its first call: {worker.how_it_ended()}"
+    if worker.status is not None and worker.status.code:  # Python's own report of a MemoryError can fail too
+        detail += _tight(spec)
     return WorkerStartError("crashed", detail, handler=spec.handler, stderr_tail=tail)
+
+
+def _tight(spec: WorkerSpec) -> str:
+    """What may be wrong where memory is short, or nothing."""
+    space = spec.limits.get("address_space")
+    if space is None:
+        return ""
+    return f" (worker.limits has address_space={space}: if that is too little to start, raise it)"
 
 
 def drop_frames(error: BaseException | None) -> None:

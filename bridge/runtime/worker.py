@@ -16,7 +16,7 @@ from bridge.channel_submit import SubmitLink
 from bridge.contract import Channel, ExitStatus, FdChannel, ProcessChannel, WorkerInfo
 from bridge.core.fleet import Why
 from bridge.core.recycling import Thresholds
-from bridge.errors import WorkerStartError, signal_name
+from bridge.errors import WorkerStartError, ending
 
 
 class Latch:
@@ -101,8 +101,6 @@ class Worker:
         self.link.close()
 
     def how_it_ended(self) -> str:
-        """Its exit code or signal, in words."""
-        status = self.status
-        if status is None or (status.code is None and status.signal is None):
-            return "its exit status is unknown"
-        return f"killed by {signal_name(status.signal)}" if status.signal is not None else f"exit code {status.code}"
+        """Its exit code or signal, in words, with the reason if one is known."""
+        status = self.status or ExitStatus()
+        return ending(status.code, status.signal, out_of_memory=status.out_of_memory, why=status.why)

@@ -119,6 +119,18 @@ def test_a_crash_says_how_the_worker_ended() -> None:
     assert "status is unknown" in str(unknown)
 
 
+def test_a_crash_gives_its_reason_where_one_is_known() -> None:
+    """Then nothing is guessed, and handlers can branch on it. Fails when the guess is made all the same."""
+    starved = errors.WorkerCrashed(pid=7, exit_code=None, signal=9, command="run", out_of_memory=True)
+    spent = errors.WorkerCrashed(pid=7, exit_code=None, signal=9, command="run", why="it had used up its time")
+
+    assert "killed by SIGKILL, out of memory: its cgroup counted an oom_kill." in str(starved)
+    assert (starved.out_of_memory, starved.why) == (True, "")
+    assert "killed by SIGKILL; it had used up its time." in str(spent)
+    assert (spent.out_of_memory, spent.why) == (False, "it had used up its time")
+    assert "possibly" not in str(starved) + str(spent)
+
+
 def test_a_remote_error_shows_the_workers_traceback_if_there_is_one() -> None:
     """The message alone otherwise."""
     bare = errors.RemoteError("m.E", "no", command="run")

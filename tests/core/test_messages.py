@@ -7,12 +7,13 @@ from collections import UserDict, namedtuple
 from datetime import date, datetime, timezone
 from enum import Enum, IntEnum
 from math import inf, isnan, nan
+from resource import RLIMIT_CORE
 from types import MappingProxyType
 from typing import Any
 
 import pytest
 
-from bridge.core.messages import encode_call, encode_hook, encode_start
+from bridge.core.messages import decode_failed, encode_call, encode_hook, encode_start
 from bridge.errors import CallError
 
 LIMIT = 10_000
@@ -188,7 +189,13 @@ def test_a_hook_is_a_call_without_arguments() -> None:
 def test_start_carries_what_the_worker_needs() -> None:
     """All of it, as JSON that any worker reads."""
     body = encode_start(
-        handler="m:H", options=MappingProxyType({"a": 1}), path=("/x",), replace_path=True, max_frame_bytes=9
+        handler="m:H",
+        options=MappingProxyType({"a": 1}),
+        path=("/x",),
+        replace_path=True,
+        max_frame_bytes=9,
+        umask=0o27,
+        limits={"niceness": 3, "core": False},
     )
 
     assert json.loads(body) == {
@@ -197,4 +204,31 @@ def test_start_carries_what_the_worker_needs() -> None:
         "path": ["/x"],
         "replace_path": True,
         "max_frame_bytes": 9,
+        "umask": 0o27,
+        "niceness": 3,
+        "rlimits": [[RLIMIT_CORE, 0, 0]],
     }
+
+
+def test_start_sets_nothing_that_nobody_asked_for() -> None:
+    """A worker is then as its caller. Fails when a default becomes a limit."""
+    start = json.loads(encode_start(handler="", options={}, path=(), replace_path=True, max_frame_bytes=9))
+
+    assert (start["umask"], start["niceness"], start["rlimits"]) == (None, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "hinted"),
+    [
+        ("MemoryError", "", True),
+        ("numpy.core._exceptions._ArrayMemoryError", "Unable to allocate 1 GiB", True),
+        ("ImportError", "libblas.so: failed to map segment from shared object", True),
+        ("OSError", "[Errno 12] Cannot allocate memory", True),
+        ("ModuleNotFoundError", "No module named 'x'", False),
+    ],
+)
+def test_a_start_without_memory_is_told_its_limit(kind: str, message: str, hinted: bool) -> None:
+    """Under a limit it has many names. Fails when only MemoryError itself is known."""
+    body = json.dumps({"type": kind, "message": message, "traceback": "T"}).encode()
+
+    assert decode_failed(body, "m:H", 7, " (HINT)").detail.endswith(" (HINT)") is hinted

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import sys
+import types
+import weakref
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 import pytest
 
-from bridge.wire import ERROR, HEADER, MAX_TEXT, decode_json
+from bridge.wire import ERROR, HEADER, MAX_TEXT, decode_json, let_go
 from bridge.worker import Pipes, _answer, arguments_fault, describe, fault_frame, invoke, result_of
 
 # -- Exceptions as data ------------------------------------------------------------------------------------
@@ -238,3 +241,36 @@ def test_what_a_decorator_passes_on_is_not_the_callers() -> None:
     function = connected(needs_two)
 
     assert arguments_fault(caught_type_error(function, ["k"]), function, ["k"]) is None
+
+
+class Held:
+    """Something that a frame keeps alive."""
+
+
+def test_what_the_handler_held_is_let_go_before_its_memory_error_is_told() -> None:
+    """Only then is there memory for the report. Frames of another error keep theirs, since a debugger may want that.
+    Fails when `let_go` leaves the frames as they are, or doesn't look at the error's type."""
+
+    def handler(kind: type[Exception]) -> None:
+        held = Held()
+        seen.append(weakref.ref(held))
+        raise kind
+
+    seen: list[weakref.ref[Held]] = []
+    for kind in (MemoryError, ValueError):
+        try:
+            handler(kind)
+        except kind as error:
+            let_go(error)
+            assert (seen[-1]() is None) is (kind is MemoryError)
+    let_go(MemoryError())
+
+
+def test_a_frame_that_still_runs_is_no_second_error() -> None:
+    """A MemoryError can come from another thread, which goes on. Fails when `let_go` lets that out."""
+    try:
+        raise MemoryError
+    except MemoryError as error:
+        below = types.TracebackType(error.__traceback__, sys._getframe(), 0, 1)
+
+        let_go(error.with_traceback(below))

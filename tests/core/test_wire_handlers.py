@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from bridge.core.messages import encode_start
+from bridge.wire import decode_json
 from bridge.worker import commands_of, hooks_of, load
 
 
@@ -99,7 +101,9 @@ def importable(tmp_path: Path) -> Iterator[Path]:
 
 def loaded(target: str, **options: object) -> Any:
     """As for a START that gives this process's own path."""
-    return load({"handler": target, "options": options, "path": list(sys.path), "replace_path": True})
+    path = tuple(sys.path)
+    start = encode_start(handler=target, options=options, path=path, replace_path=True, max_frame_bytes=65536)
+    return load(decode_json(start))
 
 
 def test_a_handler_is_loaded_by_name(importable: Path) -> None:

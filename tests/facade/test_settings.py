@@ -69,6 +69,17 @@ def test_a_second_bridge_has_a_prefix_of_its_own(monkeypatch: pytest.MonkeyPatch
         ("BRIDGE_ADAPTOR", "x", r"BRIDGE_ADAPTOR is no setting; did you mean BRIDGE_ADAPTER\?"),
         ("BRIDGE_WORKER__OPTIONS", "{", r"written as JSON"),
         ("BRIDGE_WORKER__PYTHON", "", r"worker\.python is empty"),
+        ("BRIDGE_WORKER__UMASK", "0x12", r"worker\.umask '0x12' is no octal number, such as 027"),
+        ("BRIDGE_WORKER__UMASK", "1000", r"worker\.umask: .*less than or equal to 511"),
+        ("BRIDGE_WORKER__ENV_ALLOW", "PATH", r"worker\.env_allow: .*tuple"),
+        ("BRIDGE_WORKER__ENV_ALLOW", '["A=1"]', r"'A=1' can't be the name of a variable"),
+        (
+            "BRIDGE_WORKER__LIMITS__ADRESS_SPACE",
+            "1",
+            r"limits\.adress_space is no setting; did you mean 'address_space'\?",
+        ),
+        ("BRIDGE_WORKER__LIMITS__SIZE", "1", r"limits\.size is no setting$"),
+        ("BRIDGE_WORKER__LIMITS", '{"niceness": -1}', r"limits\.niceness: .*greater than or equal to 0"),
         ("BRIDGE_WORKER__ENV__OMP_NUM_THREADS", "1", r"""BRIDGE_WORKER__ENV='{"OMP_NUM_THREADS": \.\.\.}'"""),
         ("BRIDGE_WORKER__OPTIONS__Model", "x", r"""BRIDGE_WORKER__OPTIONS='{"Model": \.\.\.}'"""),
         ("bridge_adapter_options__A", "x", r"""BRIDGE_ADAPTER_OPTIONS='{"A": \.\.\.}'"""),
@@ -82,6 +93,32 @@ def test_a_wrong_variable_is_an_error_that_names_the_cure(
 
     with pytest.raises(ConfigurationError, match=message):
         BridgeSettings.load()
+
+
+def test_limits_come_from_everywhere_and_are_merged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One by one or as JSON, over what the program says. Fails when a variable replaces all of them."""
+    monkeypatch.setenv("BRIDGE_WORKER__LIMITS", '{"open_files": 64}')
+    monkeypatch.setenv("BRIDGE_WORKER__LIMITS__CPU_SECONDS", "5")
+
+    limits = BridgeSettings.load({"worker": {"limits": {"core": False, "cpu_seconds": 9}}}).worker.limits
+
+    assert limits.model_dump(exclude_unset=True) == {"core": False, "open_files": 64, "cpu_seconds": 5}
+
+
+@pytest.mark.parametrize(("given", "mask"), [("027", 0o27), ("0o27", 0o27), ("77", 0o77), (0o27, 0o27), (None, None)])
+def test_a_umask_as_text_is_octal(given: object, mask: int | None) -> None:
+    """As everybody writes it. Fails, with a mask that hides other bits, when pydantic reads it."""
+    assert BridgeSettings.model_validate({"worker": {"umask": given}}).worker.umask == mask
+
+
+def test_an_allow_list_can_be_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`null` from outside is all of the caller's variables again; a list is a list."""
+    program = {"worker": {"env_allow": ["PATH"]}}
+    monkeypatch.setenv("BRIDGE_WORKER__ENV_ALLOW", "null")
+    assert BridgeSettings.load(program).worker.env_allow is None
+
+    monkeypatch.setenv("BRIDGE_WORKER__ENV_ALLOW", '["PATH", "LC_*"]')
+    assert BridgeSettings.load(program).worker.env_allow == ("PATH", "LC_*")
 
 
 @pytest.mark.parametrize("variable", ["BRIDGE_PORT", "BRIDGE_SERVICE_HOST", "BRIDGE_PORT_80_TCP_ADDR"])

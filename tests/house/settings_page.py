@@ -10,7 +10,10 @@ import sys
 import types
 from collections.abc import Iterator, Mapping
 from enum import Enum
+from inspect import getdoc
 from typing import Annotated, Any, Final, Union, get_args, get_origin
+
+from pydantic import BaseModel
 
 from bridge.settings import GROUPS, BridgeSettings
 
@@ -34,7 +37,9 @@ and that over the defaults which the program passes.
 
 - Mappings and lists are written as JSON: `BRIDGE_WORKER__ENV='{"OMP_NUM_THREADS": "1"}'`.
   A variable for a single key (`BRIDGE_WORKER__ENV__X`) is refused, since its capitals would get lost.
-- A whole group can be given as JSON: `BRIDGE_POOL='{"size": 8, "max_waiting": 100}'`.
+- A whole group can be given as JSON: `BRIDGE_POOL='{"size": 8, "max_waiting": 100}'`. `limits`, a group
+  within one, is `BRIDGE_WORKER__LIMITS='{"open_files": 256}'` or `BRIDGE_WORKER__LIMITS__OPEN_FILES=256`, and in the
+  program `limits={"open_files": 256}`.
 - Where null is a value, the word `null` says it: `BRIDGE_CALL__TIMEOUT=null`.
 - A variable that begins with `BRIDGE_` and is close to a setting without being one is an error that names the
   setting; so is any unknown name inside a group. Other variables that begin with `BRIDGE_` are left alone.
@@ -45,6 +50,11 @@ SIGNS: Final = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 WORDS: Final = {str: "text", bool: "true or false", int: "integer", float: "number", dict: "mapping", tuple: "list"}
 
 
+def is_model(annotation: Any) -> bool:
+    """Whether a field holds fields."""
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
 def kind(annotation: Any) -> str:
     """A type in a user's words."""
     origin = get_origin(annotation)
@@ -52,6 +62,8 @@ def kind(annotation: Any) -> str:
         return kind(get_args(annotation)[0])
     if origin in (Union, types.UnionType):
         return " or ".join("null" if part is type(None) else kind(part) for part in get_args(annotation))
+    if is_model(annotation):
+        return "group"
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return ", ".join(f"`{member.value}`" for member in annotation)
     return WORDS[origin or annotation]
@@ -67,7 +79,7 @@ def default(value: Any) -> str:
     """A default as it is written in JSON, near enough."""
     if value is None:
         return "null"
-    if isinstance(value, (dict, tuple)):
+    if isinstance(value, (dict, tuple, BaseModel)):
         return "empty"
     return f"`{value}`"
 
@@ -90,7 +102,11 @@ def page() -> str:
     for name, field in fields.items():
         if name in GROUPS:
             model: Any = field.annotation
-            lines += ["", f"## `{name}`", "", str(model.__doc__), "", *table(model.model_fields, name)]
+            lines += ["", f"## `{name}`", "", getdoc(model) or "", "", *table(model.model_fields, name)]
+            for inner, inside in model.model_fields.items():
+                if is_model(inside.annotation):
+                    lines += ["", f"### `{name}.{inner}`", "", getdoc(inside.annotation) or "", ""]
+                    lines += table(inside.annotation.model_fields, f"{name}__{inner}")
     return "\n".join(lines) + "\n"
 
 

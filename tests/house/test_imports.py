@@ -17,7 +17,7 @@ from tests.house.sources import OURS, TESTS, Import, Source, imports
 FLOORS: Final = (
     (("bridge.errors", "bridge.platforms"), ("bridge.wire", "bridge.worker"), ("bridge.reaper",), ("bridge.pipes",)),
     (
-        ("bridge.core.protocol", "bridge.core.messages"),
+        ("bridge.core.limits", "bridge.core.protocol", "bridge.core.messages"),
         ("bridge.core.lifecycle", "bridge.core.recycling", "bridge.core.policy", "bridge.core.fleet"),
         ("bridge.core.poison",),
         ("bridge.core.pool_state",),
@@ -47,7 +47,7 @@ FLOORS: Final = (
         ),
         ("bridge.adapters.mock",),
         ("bridge.adapters.bridge_mock",),
-        ("bridge.adapters.python_port",),
+        ("bridge.adapters.oom", "bridge.adapters.python_port"),
         ("bridge.adapters",),
     ),
     (("bridge.frames", "bridge.spawning", "bridge.scope"), ("bridge.bulk", "bridge.client")),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bridge.schema import GROUPS, LEAVES, BridgeSettings, _EnvSettings
-from tests.house.settings_page import page
+from tests.house.settings_page import is_model, page
 from tests.house.sources import ROOT
 
 
@@ -24,6 +24,13 @@ def leaves() -> list[tuple[str, Any]]:
     return found
 
 
+def inner_leaves() -> list[tuple[str, Any]]:
+    """The fields of fields that are groups themselves."""
+    return [
+        inner for _, field in leaves() if is_model(field.annotation) for inner in field.annotation.model_fields.items()
+    ]
+
+
 def test_a_leaf_name_means_one_field() -> None:
     """`connect(size=8)` can't mean two things: no leaf is there twice, and none has the name of a group."""
     names = Counter(name for name, _ in leaves())
@@ -33,9 +40,18 @@ def test_a_leaf_name_means_one_field() -> None:
     assert set(LEAVES) == set(names)
 
 
+def test_a_name_inside_a_leaf_means_nothing_else() -> None:
+    """Nobody has to know where a word stands to know what it means."""
+    inner = Counter(name for name, _ in inner_leaves())
+
+    assert inner
+    assert [name for name, count in inner.items() if count > 1] == []
+    assert inner.keys().isdisjoint({*LEAVES, *GROUPS})
+
+
 def test_every_field_is_described() -> None:
     """Each field says what it does, so that the reference can."""
-    assert [name for name, field in leaves() if not field.description] == []
+    assert [name for name, field in leaves() + inner_leaves() if not field.description] == []
 
 
 def test_the_reader_of_the_environment_has_the_same_fields() -> None:

@@ -33,6 +33,9 @@ class Visitor:
         return value * 2
 """
 
+SPACE: Final = 128 * 1024 * 1024
+LIMITED: Final = Path(__file__).parents[1] / "process" / "limited_handlers.py"
+
 AT_START: Final = {"_scoped_bridge_worker", "struct", "_struct", "fcntl", "_json"}
 """All that a worker may have imported beyond a bare interpreter."""
 
@@ -71,6 +74,27 @@ def test_the_worker_serves_on_every_other_python(minor: int, visitor: str) -> No
     assert version == [3, minor]
     assert doubled == "abab"
     assert "bridge" not in loaded
+
+
+@pytest.mark.parametrize("minor", interpreters.EACH)
+def test_limits_are_set_by_every_other_python(minor: int) -> None:
+    """The caller's numbers are theirs too. Fails, on 3.13, when nothing lets go of what the handler's frames hold
+    before the report of a MemoryError is made: the worker dies of another one."""
+    python = interpreters.find(minor)
+    if python is None:
+        pytest.skip(f"no python3.{minor} is installed")
+    limits = {"open_files": 99, "address_space": SPACE, "core": False, "niceness": 1, "cpu_seconds": 50}
+    handler = f"{LIMITED}:Limited"
+    with bridge.connect(handler, adapter="python_port", size=1, python=python, limits=limits, umask="077") as b:
+        assert b.call("limit", ["RLIMIT_NOFILE"]) == [99, 99]
+        assert b.call("umask") == 0o77
+        with pytest.raises(bridge.RemoteError, match="raised MemoryError"):
+            b.call("hoard")
+        assert b.call("limit", ["RLIMIT_AS"]) == [SPACE, SPACE]
+    hungry = bridge.connect(f"{LIMITED}:Hungry", adapter="python_port", size=1, python=python, limits=limits)
+    with pytest.raises(bridge.WorkerStartError, match="address_space") as caught, hungry:
+        pytest.fail("it has a worker")
+    assert caught.value.reason == "handler"
 
 
 @pytest.mark.parametrize("minor", interpreters.EACH)
