@@ -87,6 +87,8 @@ class Stats:
     """Callers that were refused because the queue stood (`queue_target`)."""
     recycled: int = 0
     """Workers that were replaced though they worked."""
+    events_dropped: int = 0
+    """Events that `on_event` was not told, since too many waited for it."""
 
     @property
     def idle(self) -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final, Protocol
 
-from bridge.core.fleet import View
+from bridge.core.members import View
 from bridge.core.poison import PoisonList
 from bridge.core.pool_state import PoolState, Waiter
 from bridge.core.recycling import Worn
@@ -82,7 +82,7 @@ class Pool:
     def __init__(self, policy: PoolPolicy, *, name: str, clock: Callable[[], float]) -> None:
         self.policy = policy
         self.latencies = Histogram()
-        self.calls = self.timeouts = self.crashes = self.retries = self.repeats = self.shed = 0
+        self.calls = self.timeouts = self.crashes = self.retries = self.repeats = self.shed = self.refused = 0
         self._poison = PoisonList(policy.poison_threshold)
         self.keeper: Keeper | None = None
         self.fleet = View()  # what the supervisor last said of its workers
@@ -226,6 +226,7 @@ class Pool:
             raise CircuitOpen(self._name, last_error=last, retry_in=max(0.0, self.fleet.probe_at - now)) from error
         limit, queued = self.policy.max_waiting, len(self._state.waiting)
         if limit is not None and queued >= limit:
+            self.refused += 1
             raise PoolOverloaded(self._name, queued=queued, limit=limit)
 
     def _interrupted(self) -> PoolError:

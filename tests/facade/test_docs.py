@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 import bridge
+from bridge.core.events import NAMES, fields_of
 from bridge.core.lifecycle import diagram
 from bridge.core.protocol import KINDS, RECEIVE, SEND, State
 from bridge.wire import HEADER
@@ -188,6 +189,15 @@ def test_the_frame_layout_is_that_of_the_code() -> None:
 def test_the_diagram_of_a_workers_life_is_that_of_the_code() -> None:
     """The concepts page draws the table of transitions."""
     assert f"```text\n{diagram()}\n```" in (ROOT / "docs/concepts.md").read_text()
+
+
+def test_the_events_are_those_of_the_code() -> None:
+    """The guide has a row for each name and each field, and every attribute of a log record."""
+    page = (ROOT / "docs/guides/observing.md").read_text()
+    extra = fields_of(bridge.Event("worker.ready"))
+
+    assert [row[0] for row in rows("docs/guides/observing.md", "What is told") if "." in row[0]] == [*NAMES]
+    assert {field.name for field in fields(bridge.Event)} | set(extra) <= set(re.findall(r"`(\w+)`", page))
 
 
 def test_the_hooks_are_those_of_the_code() -> None:
