@@ -195,6 +195,13 @@ class Supervisor:
             del poller
 
     def _step(self) -> None:
+        try:
+            self._work()
+        finally:  # also when a log handler exits: whoever waits looks again
+            while self._watchers:
+                self._watchers.popleft().set()
+
+    def _work(self) -> None:
         self._inbox.empty()  # first: once it is closing, what a signal cut short isn't replaced any more
         if not self.roster.threaded:
             self.roster.mend(self._clock())
@@ -223,11 +230,7 @@ class Supervisor:
             if not self.roster.threaded:
                 self.roster.lookout.close()
         self.announcer.look(now)
-        try:
-            self.announcer.speak()
-        finally:
-            while self._watchers:
-                self._watchers.popleft().set()
+        self.announcer.speak()
 
     def _next_timer(self) -> float:
         times = [self.fleet.next_timer(), self.roster.guard.at, self._checkups.at]

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,7 @@ def test_every_transition_of_the_table_is_told(
 
     assert heard.pairs() == expected
     assert heard.reasons("worker.killed") == KILLS
+    assert ("busy", "shutdown_timeout") in {(event.before, event.reason) for event in heard.events}
     assert heard.reasons("worker.recycling") == {"calls"}
     assert heard.reasons("worker.failed") >= {"interpreter", "handler", "timeout"}
 
@@ -155,9 +157,17 @@ def test_a_death_is_told_with_how_it_happened(connect: Connect, handlers: str) -
 
 
 def test_when_close_returns_all_was_told(connect: Connect, handlers: str, caplog: pytest.LogCaptureFixture) -> None:
-    """To the callback and to the log, the end included. Fails when `await_closed` doesn't wait for the delivery, or
-    when the supervisor is finished before it has spoken."""
+    """To the callback and to the log, the end included. Fails when the supervisor is finished, so that `close` may
+    return, before it has spoken."""
     heard = Heard()
+    finished: list[bool] = []
+
+    class Looks(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            finished.append(b._source.peek().supervisor.finished)
+
+    looks = Looks()
+    logging.getLogger("bridge.supervisor").addHandler(looks)
     with caplog.at_level(logging.DEBUG, "bridge.supervisor"):
         b = connect(f"{handlers}:Echo", on_event=heard)
         b.call("echo", [1])
@@ -165,8 +175,38 @@ def test_when_close_returns_all_was_told(connect: Connect, handlers: str, caplog
         told = [*heard.events]
         logged = [record.__dict__["bridge_event"] for record in caplog.records]
 
+    logging.getLogger("bridge.supervisor").removeHandler(looks)
     assert told[-1].name == "bridge.closed"
+    assert set(finished) == {False}
     assert logged == [event.name for event in told]
+
+
+def test_a_log_handler_that_exits_does_not_hold_up_the_end(
+    connect: Connect, handlers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`close` returns when all are gone, not when its time is up. Fails when a step that raises leaves those who wait
+    for it asleep."""
+    monkeypatch.setattr("bridge.runtime.supervisor.AFTER_DEFECT", 0.01)
+    log = logging.getLogger("bridge.supervisor")
+
+    class Exits(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise SystemExit
+
+    b = connect(f"{handlers}:Echo", shutdown_timeout=60)
+    b.call("echo", [1])
+    handler, level = Exits(), log.level
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    try:
+        began = time.monotonic()
+        b.close()
+        took = time.monotonic() - began
+    finally:
+        log.setLevel(level)
+        log.removeHandler(handler)
+
+    assert took < 20
 
 
 FORK = """

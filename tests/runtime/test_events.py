@@ -169,6 +169,29 @@ def test_a_callback_that_blocks_blocks_nobody(
     assert dropped >= 4 * 4 - 4
 
 
+def test_closing_waits_for_a_callback_that_keeps_up(
+    make_runtime: MakeRuntime, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What still waits is delivered when `close` returns. Fails when `await_closed` doesn't wait for the delivery: the
+    gate opens in nothing but this wait."""
+    heard, wait = Heard(), courier.Courier.await_end
+
+    def blocked(event: Event) -> None:
+        gate.wait()
+        heard(event)
+
+    def open_and_wait(self: courier.Courier, seconds: float) -> None:
+        gate.open()
+        wait(self, PATIENCE)
+
+    monkeypatch.setattr(courier.Courier, "await_end", open_and_wait)
+    runtime = make_runtime(ScriptedAdapter([]), on_event=blocked)
+    runtime.start()
+    runtime.close()
+
+    assert len(heard.events) == 7
+
+
 def test_a_callback_can_close_its_own_bridge(make_runtime: MakeRuntime) -> None:
     """It doesn't wait for itself. Fails when `await_end` joins the thread that calls it."""
     heard = Heard()
