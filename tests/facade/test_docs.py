@@ -6,6 +6,7 @@ The blocks of one page share a namespace and a folder of their own. A block whos
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from dataclasses import dataclass, fields
@@ -88,6 +89,7 @@ def test_what_a_page_shows_is_what_happens(
     try:
         run(page, tmp_path, namespace, capsys)
     finally:
+        logging.getLogger("bridge.supervisor").setLevel(logging.NOTSET)  # a page shows how to hear it
         for name in set(sys.modules) - known:
             if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
                 del sys.modules[name]  # each page has a `shop` of its own
