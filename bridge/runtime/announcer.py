@@ -73,6 +73,11 @@ class Announcer:
         if self._courier is not None:
             self._courier.begin()
 
+    def __del__(self) -> None:
+        courier = getattr(self, "_courier", None)
+        if courier is not None:  # of a bridge that was dropped, and has no thread that would see to its end
+            courier.stop()
+
     def meet(self, worker: Worker) -> None:
         """Whose pid is to be told."""
         self._workers[worker.generation] = worker
@@ -114,6 +119,7 @@ class Announcer:
     def speak(self) -> None:
         """Log what wasn't logged yet."""
         self.collect()
+        fault: BaseException | None = None
         while self._unsaid:
             event = self._unsaid.popleft()
             if event.name == "worker.stopped":
@@ -122,9 +128,10 @@ class Announcer:
                 level = _level(event)
                 if log.isEnabledFor(level):
                     say(partial(log.log, level), "%s", said(event), extra=fields_of(event))
-            except BaseException:  # a handler that exits: the others count all the same
-                self.speak()
-                raise
+            except BaseException as error:  # a handler that exits: the other events count all the same
+                fault = error
+        if fault is not None:
+            raise fault
 
     def _completed(self, event: Event) -> Event:
         worker = self._workers.get(event.generation or 0)

@@ -62,7 +62,11 @@ class Courier:
             return
         self._queue.put(event)
         if last:
-            self._queue.put(None)
+            self.stop()
+
+    def stop(self) -> None:
+        """End the thread once it has delivered what waits."""
+        self._queue.put(None)
 
     def await_end(self, seconds: float) -> None:
         """Wait until all is delivered, for LAST_WORDS and for so many seconds at the most."""

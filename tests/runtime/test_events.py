@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from bridge import Event
 from bridge.errors import PoolOverloaded, WorkerStartError
 from bridge.runtime import calls, courier
+from bridge.runtime.announcer import Announcer
 from bridge.runtime.claims import Claim
 from bridge.runtime.supervisor import SupervisorPolicy
 from bridge.testing import FakeClock, Gate, ScriptedAdapter
@@ -228,6 +231,23 @@ def test_nobody_who_listens_no_thread(make_runtime: MakeRuntime) -> None:
 
     assert not thread.is_alive()
     assert thread.daemon
+
+
+def test_the_thread_of_a_bridge_that_was_dropped_ends(make_runtime: MakeRuntime) -> None:
+    """Also where nobody is left to see the bridge to its end. Fails when a dropped announcer leaves its courier waiting
+    for a last event."""
+    heard = Heard()
+    pool = make_runtime(ScriptedAdapter([])).pool
+    announcer = Announcer("dropped", "mock", deque([Event("bridge.open")]), pool, heard, clock=FakeClock())
+    announcer.begin()
+    announcer.collect()
+    (thread,) = couriers()
+    del announcer
+    gc.collect()
+    thread.join(PATIENCE)
+
+    assert not thread.is_alive()
+    assert [event.name for event in heard.events] == ["bridge.open"]
 
 
 def test_a_system_without_a_thread_to_give_costs_the_events_alone(
