@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         WorkerInfo,
         WorkerSpec,
     )
+    from bridge.core.events import Event
     from bridge.core.stats import Health, Stats, WorkerStats
     from bridge.errors import (
         BridgeError,
@@ -72,6 +73,7 @@ _HOMES = (
         "bridge.contract",
         ("Adapter", "Capability", "Channel", "ExitStatus", "Reply", "Request", "WorkerInfo", "WorkerSpec"),
     ),
+    ("bridge.core.events", ("Event",)),
     ("bridge.core.stats", ("Health", "Stats", "WorkerStats")),
     ("bridge.opening", ("connect",)),
     ("bridge.overrides", ("with_adapter", "with_settings", "with_test_mode")),
@@ -97,6 +99,7 @@ __all__ = [
     "Channel",
     "CircuitOpen",
     "ConfigurationError",
+    "Event",
     "ExitStatus",
     "Health",
     "Lease",

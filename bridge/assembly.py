@@ -21,6 +21,7 @@ from bridge.core.limits import fault_of
 from bridge.core.recycling import RecyclePolicy
 from bridge.errors import ConfigurationError
 from bridge.runtime import Runtime
+from bridge.runtime.courier import Listener
 from bridge.runtime.pool import PoolPolicy
 from bridge.runtime.supervisor import SupervisorPolicy
 from bridge.schema import BridgeSettings, closest
@@ -100,7 +101,21 @@ def capabilities_of(choice: Choice) -> frozenset[Capability]:
     return found if isinstance(found, frozenset) else source(**choice.options).capabilities
 
 
-def assemble(values: BridgeSettings, choice: Choice) -> Runtime:
+def listener_of(given: Any) -> Listener | None:
+    """What was handed in as `on_event`, checked.
+
+    Raises:
+        ConfigurationError: It can't be called, or only awaited.
+    """
+    if given is not None and (not callable(given) or inspect.iscoroutinefunction(given)):
+        raise ConfigurationError(
+            f"on_event takes a plain function of one bridge.Event, called in a thread of its own, not {given!r:.60}"
+        )
+    found: Listener | None = given
+    return found
+
+
+def assemble(values: BridgeSettings, choice: Choice, on_event: Listener | None = None) -> Runtime:
     """A runtime that isn't started yet.
 
     Raises:
@@ -129,6 +144,7 @@ def assemble(values: BridgeSettings, choice: Choice) -> Runtime:
         call_timeout=values.call.timeout,
         prewarm=pool.size if pool.prewarm is None else min(pool.size, pool.prewarm),
         test_mode=None if choice.test_mode is None else choice.test_mode.value,
+        on_event=on_event,
         pool_policy=PoolPolicy(
             size=pool.size,
             max_overflow=pool.max_overflow,

@@ -21,6 +21,7 @@ from bridge.errors import ConfigurationError, PoolClosed, ScopeClosedError, Scop
 from bridge.frames import CURRENT, Frame, Kind
 from bridge.plan import ScopePlan
 from bridge.runtime import Runtime, RuntimeState
+from bridge.runtime.courier import Listener
 from bridge.schema import BridgeSettings
 
 log = logging.getLogger("bridge.scope")
@@ -37,6 +38,7 @@ class Binding:
         scoped: Whether scopes count; not for `connect(adapter=...)`.
         reopens: Whether `start` opens it again after `close`.
         check: Called once, at first use; raises ConfigurationError.
+        listener: The callback for events, if there is one; called when a runtime is built.
     """
 
     def __init__(
@@ -47,10 +49,11 @@ class Binding:
         scoped: bool = True,
         reopens: bool = False,
         check: Callable[[], None] = bool,  # type: ignore[assignment]  # it does nothing
+        listener: Callable[[], Listener | None] = lambda: None,
     ) -> None:
         self.birth = CURRENT.get()
         self.everywhere: Frame | None = None
-        self._base, self._choice, self._check = base, choice, check
+        self._base, self._choice, self._check, self._listener = base, choice, check, listener
         self._scoped, self._reopens = scoped, reopens
         self._settings: BridgeSettings | None = None
         self._default: Runtime | None = None
@@ -162,7 +165,7 @@ class Binding:
         """What answers for the caller and for nobody else."""
         runtime = self._find(owner)
         if owner is not None and runtime is owner.shared:  # other containers go on with it
-            owner.runtimes[self] = runtime = assemble(*self._effective(owner))
+            owner.runtimes[self] = runtime = assemble(*self._effective(owner), self._listener())
         return runtime
 
     def drop_default(self) -> None:
@@ -228,7 +231,7 @@ class Binding:
             runtime = self._default
             if runtime is None:
                 values = self.base
-                runtime = assemble(values, self._choice() or self._configured(values))
+                runtime = assemble(values, self._choice() or self._configured(values), self._listener())
                 if runtime.test_mode is not None:
                     _warn_of_test_mode(runtime)
                 if self._shut:
@@ -247,7 +250,7 @@ class Binding:
                 values, choice = self._effective(owner)
                 found = owner.shared
                 if found is None:
-                    found = assemble(values, choice)
+                    found = assemble(values, choice, self._listener())
                     found.origin = owner
                     owner.own(found)
                 owner.runtimes[self] = found

@@ -6,12 +6,14 @@ dependency-injector.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from bridge.assembly import Choice, check_options, choice_of
+from bridge.assembly import Choice, check_options, choice_of, listener_of
 from bridge.binding import Binding
 from bridge.client import Bridge
 from bridge.contract import Adapter
+from bridge.core.events import Event
 from bridge.errors import ConfigurationError
 from bridge.plan import FOR_AN_INSTANCE
 from bridge.schema import BridgeSettings, sort_keywords
@@ -24,6 +26,7 @@ def connect(
     size: int | None = None,
     adapter: str | Adapter | type[Adapter] | None = None,
     python: str | None = None,
+    on_event: Callable[[Event], object] | None = None,
     **settings: Any,
 ) -> Bridge:
     """Open a bridge to a handler.
@@ -36,6 +39,9 @@ def connect(
         size: Workers; 4 if nothing says otherwise.
         adapter: A name, a class or factory, or an instance, which is not closed with the bridge.
         python: The workers' interpreter: a path or "venv:PATH"; the caller's own if not set.
+        on_event: Is called with each `Event` of the bridge, also of those that scopes put in its place, in a thread of
+            its own; it may block or raise without harm to the bridge. Each has its queue of 1,000; what doesn't fit is
+            dropped, and counted in `stats().events_dropped`.
         settings: Any other setting by its leaf name, or a group by a mapping; what is no setting goes to the
             constructor of a named adapter. Arguments win over the environment (BRIDGE_*), that over the defaults.
 
@@ -51,16 +57,18 @@ def connect(
     given = {"handler": handler} | {name: value for name, value in named.items() if value is not None} | settings
     tree, rest = sort_keywords(given)
     values = BridgeSettings.load().with_changes(tree)
+    listener = listener_of(on_event)
     if adapter is None:
         choice = Choice(values.adapter, rest)
         check_options(choice)
         # Options are for the adapter that is configured, not for one that a scope or TEST_MODE puts in its place.
-        binding = Binding(lambda: values, lambda: choice if rest and values.test_mode is None else None)
+        configured = choice if rest and values.test_mode is None else None
+        binding = Binding(lambda: values, lambda: configured, listener=lambda: listener)
     else:
         choice = choice_of(adapter, rest)
         beyond = sorted(tree.keys() - FOR_AN_INSTANCE - {"name", "worker"}) if choice.is_instance else []
         if beyond:
             raise ConfigurationError(f"{', '.join(beyond)} can't change for an adapter that exists already")
-        binding = Binding(lambda: values, lambda: choice, scoped=False)
+        binding = Binding(lambda: values, lambda: choice, scoped=False, listener=lambda: listener)
     binding.runtime()  # what can't be built is told now, not at the first call
     return Bridge(binding)

@@ -18,6 +18,7 @@ from bridge.container.providers import (
     AdapterProvider,
     BindingProvider,
     BridgeProvider,
+    ListenerProvider,
     PoolProvider,
     RuntimeResource,
     SettingsProvider,
@@ -90,6 +91,9 @@ class BridgeContainer(containers.DeclarativeContainer):
             once, at first use (`BridgeSettings.load()`).
         adapter: In place of the adapter that the settings name, outside all scopes: a name, an instance (not closed
             by us), a class, or a provider.
+        on_event: A function (or a provider of one) that is called with each `Event` of the bridge, also of those that
+            scopes put in its place, in a thread of its own. `providers.Container` copies what it is given, an object
+            with its methods too: there, give a function or a provider.
 
     Raises:
         TypeError: There is no such keyword.
@@ -100,6 +104,7 @@ class BridgeContainer(containers.DeclarativeContainer):
     binding = BindingProvider()
     settings = SettingsProvider(binding)
     adapter = AdapterProvider(binding)
+    on_event = ListenerProvider(binding)
     supervisor = SupervisorProvider(binding)
     pool = PoolProvider(binding)
     runtime = RuntimeResource(binding)

@@ -12,12 +12,13 @@ from typing import Any
 
 from dependency_injector import providers
 
-from bridge.assembly import Choice, choice_of
+from bridge.assembly import Choice, choice_of, listener_of
 from bridge.binding import Binding
 from bridge.client import Bridge
 from bridge.contract import Adapter
 from bridge.errors import ConfigurationError
 from bridge.runtime import Runtime
+from bridge.runtime.courier import Listener
 from bridge.runtime.pool import Pool
 from bridge.runtime.supervisor import Supervisor
 from bridge.schema import BridgeSettings
@@ -49,8 +50,11 @@ class BindingProvider(providers.Provider[Binding]):
         super().__init__()
         self.settings: ScopedProvider | None = None
         self.adapter: ScopedProvider | None = None
+        self.on_event: ScopedProvider | None = None
         self.first_use: Callable[[], None] = bool  # type: ignore[assignment]  # it does nothing
-        self.binding = Binding(self._base, self._choice, reopens=True, check=lambda: self.first_use())
+        self.binding = Binding(
+            self._base, self._choice, reopens=True, check=lambda: self.first_use(), listener=self._listener
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> BindingProvider:
         copied = memo[id(self)] = type(self)()  # before anything else: whoever is copied along finds this one
@@ -87,6 +91,9 @@ class BindingProvider(providers.Provider[Binding]):
         if isinstance(provider, providers.Factory):  # what it makes is ours to close
             return choice_of(provider, {})
         return choice_of(provider(), {})
+
+    def _listener(self) -> Listener | None:
+        return listener_of(None if self.on_event is None else self.on_event.default())
 
 
 class ScopedProvider(_Copied, providers.Provider[Any]):
@@ -158,6 +165,20 @@ class AdapterProvider(ScopedProvider):
     def __call__(self, *_args: Any, **_kwargs: Any) -> Adapter:
         """It is not started by this."""
         return self._binding.peek().adapter
+
+
+class ListenerProvider(ScopedProvider):
+    """The container's callback for events; the same in every scope."""
+
+    role = "on_event"
+
+    def __init__(self, binding: BindingProvider) -> None:
+        super().__init__(binding)
+        binding.on_event = self
+
+    def __call__(self, *_args: Any, **_kwargs: Any) -> Listener | None:
+        """None when there is none."""
+        return listener_of(self.default())
 
 
 class SupervisorProvider(ScopedProvider):

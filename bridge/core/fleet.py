@@ -8,20 +8,22 @@ start it until its death is known. Apart from runtime/supervisor.py so that ever
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from math import inf
 from types import MappingProxyType
 from typing import Final
 
+from bridge.core.events import Event, moved, of_worker
 from bridge.core.lifecycle import WorkerState, step
+from bridge.core.members import Asked, Member, View
 from bridge.core.policy import Breaker, RestartPolicy
 from bridge.core.recycling import Worn
 from bridge.errors import WorkerStartError
 
 
 class Why(str, Enum):
-    """Why a member is killed."""
+    """Why a member is ended."""
 
     STARTUP_TIMEOUT = "startup timeout"
     START_FAILED = "its start failed"
@@ -30,6 +32,7 @@ class Why(str, Enum):
     UNHEALTHY = "it did not answer in time when it was asked how it is"
     SHUTDOWN_TIMEOUT = "it did not stop in time"
     CLOSING = "the pool is closing"
+    MAX_IDLE = "it was idle for too long"
 
 
 TOO_LATE: Final = MappingProxyType(
@@ -103,43 +106,6 @@ class Refuse:
 Effect = Spawn | Admit | Cancel | Ping | Retire | Stop | Kill | Refuse
 
 
-@dataclass
-class Member:
-    """One start."""
-
-    started_at: float
-    deadline: float
-    """When its state has lasted too long; infinity for a ready one."""
-    state: WorkerState = WorkerState.STARTING
-    killed: bool = False
-    expires_at: float = inf
-    """When it has lived for long enough; infinity before it is ready."""
-    worn: Worn | None = None
-    """Why it is to be replaced."""
-    successor: int | None = None
-    """Generation of the start that replaces it."""
-
-
-@dataclass(frozen=True)
-class View:
-    """A fleet at one moment, for other threads."""
-
-    ready: int = 0
-    starting: int = 0
-    can_grow: bool = False
-    """A waiter should ask for one more worker."""
-    unavailable: bool = False
-    """Starts failed too often and nobody is alive: callers are to be refused at once."""
-    probe_at: float = 0.0
-    """When the next start is allowed, in monotonic seconds."""
-    breaker: Breaker = Breaker.CLOSED
-    last_error: WorkerStartError | None = None
-    """Why the last start failed; None once one succeeded."""
-    restarts: int = 0
-    failed_starts: int = 0
-    recycled: int = 0
-
-
 class Fleet:
     """Keeps `size` workers alive, and up to `max_overflow` more on demand.
 
@@ -163,6 +129,7 @@ class Fleet:
     ) -> None:
         self.size, self.ceiling = size, size + max_overflow
         self.policy = policy
+        self.events = policy.events  # one list: what the breaker does stands between the starts that made it do so
         self.members: dict[int, Member] = {}
         self.last_error: WorkerStartError | None = None
         self.restarts = self.failed_starts = self.recycled = 0
@@ -215,6 +182,8 @@ class Fleet:
 
     def open(self, now: float) -> list[Effect]:
         """Begin: from now on there shall be `size` workers."""
+        if not self._open:
+            self.events.append(Event("bridge.open", before="starting", after="open"))
         self._open = True
         return self._fill(now)
 
@@ -234,7 +203,7 @@ class Fleet:
         member = self.members.get(generation)
         if member is None or member.state is not WorkerState.STARTING or member.killed:
             return []
-        self._move(member, WorkerState.READY)
+        self._move(generation, member, WorkerState.READY)
         member.deadline, member.expires_at = inf, now + lifetime
         self.policy.became_ready()
         self.last_error = None
@@ -255,8 +224,8 @@ class Fleet:
         if member is None or member.state is not WorkerState.READY:
             return []
         if not softly or not self._cancel_grace:
-            return self.retire(generation, Why.DIRTY)
-        self._move(member, WorkerState.DRAINING)
+            return self.retire(generation, Why.DIRTY, lent=True)
+        self._move(generation, member, WorkerState.DRAINING, Asked.CANCEL, lent=True)
         member.deadline = min(now + self._cancel_grace, self._close_at)
         return [Cancel(generation)]
 
@@ -265,7 +234,7 @@ class Fleet:
         member = self.members.get(generation)
         if member is None or member.state is not WorkerState.DRAINING:
             return []
-        self._move(member, WorkerState.READY)
+        self._move(generation, member, WorkerState.READY)
         member.deadline = self._close_at
         heir = self.members.get(member.successor or 0)
         if heir is not None and heir.state is not WorkerState.STARTING:
@@ -277,7 +246,7 @@ class Fleet:
         member = self.members.get(generation)
         if member is None or member.state is not WorkerState.READY or self.closing:
             return []
-        self._move(member, WorkerState.DRAINING)
+        self._move(generation, member, WorkerState.DRAINING, Asked.HEALTH)
         member.deadline = now + timeout
         return [Ping(generation)]
 
@@ -286,25 +255,32 @@ class Fleet:
         member = self.members.get(generation)
         if member is None or member.worn is not None or member.state is WorkerState.RETIRING:
             return []
-        member.worn = why
+        self._wear(generation, member, why)
         return self._fill(now)
 
-    def exited(self, generation: int, error: WorkerStartError | None, *, served: bool, now: float) -> list[Effect]:
+    def exited(
+        self, generation: int, error: WorkerStartError | None, *, served: bool, now: float, lent: bool = False
+    ) -> list[Effect]:
         """A member is dead, or the system refused its very start.
 
         Args:
             error: Why its start is to be called a failure, if it is.
             served: It lived to see a call.
+            lent: Somebody held it when it died.
         """
-        member = self.members.pop(generation, None)
+        member = self.members.get(generation)
         if member is None:
             return []
+        reason = member.ending or ("died" if error is None else error.reason)
+        self.events.append(replace(moved(generation, member.shown, WorkerState.STOPPED, lent=lent), reason=reason))
+        del self.members[generation]
         effects: list[Effect] = []
         if served:
             self.policy.served()
         elif member.state is not WorkerState.RETIRING and error is not None and not self.closing:
             self.failed_starts += 1
             self.last_error = error
+            self.events.append(Event("worker.failed", generation=generation, reason=error.reason, detail=error.detail))
             self.policy.failed(member.started_at, now, self._chance())
             # One that was ready, and died before a call reached it, costs nobody an error: another one is tried first.
             tell = member.state is WorkerState.STARTING or self.policy.breaker is not Breaker.CLOSED
@@ -315,14 +291,21 @@ class Fleet:
             self.restarts += 1
         return effects + self._fill(now)
 
-    def retire(self, generation: int, why: Why) -> list[Effect]:
-        """A member can't be trusted again."""
+    def retire(self, generation: int, why: Why, *, lent: bool = False) -> list[Effect]:
+        """A member can't be trusted again.
+
+        Args:
+            lent: Somebody holds it.
+        """
         member = self.members.get(generation)
         if member is None or member.killed:
             return []
-        if member.state in (WorkerState.READY, WorkerState.DRAINING):  # a start that is ended is a failed start
-            self._move(member, WorkerState.RETIRING)
-        member.killed, member.deadline = True, inf
+        if member.state in (WorkerState.READY, WorkerState.DRAINING):
+            self._move(generation, member, WorkerState.RETIRING, why, lent=lent)
+        elif member.state is WorkerState.STARTING:  # a start that is ended is a failed start: it stays one to the end
+            self.events.append(moved(generation, member.state, WorkerState.RETIRING, why))
+        self.events.append(of_worker("worker.killed", generation, why))
+        member.killed, member.deadline, member.why = True, inf, why
         return [Kill(generation, why)]
 
     def stop(self, generation: int, now: float) -> list[Effect]:
@@ -330,12 +313,15 @@ class Fleet:
         member = self.members.get(generation)
         if member is None or member.state is not WorkerState.READY:
             return []
-        self._move(member, WorkerState.RETIRING)
+        why = Why.CLOSING if self.closing else member.worn or Why.MAX_IDLE
+        self._move(generation, member, WorkerState.RETIRING, why)
         member.deadline = min(now + self._shutdown_timeout, self._close_at)
         return [Stop(generation)]
 
     def close(self, until: float) -> list[Effect]:
         """End: nothing is started any more, and at `until` whoever is left is killed."""
+        if not self.closing:
+            self.events.append(Event("bridge.closing", before="open", after="closing"))
         self.closing = True
         self._close_at = min(self._close_at, until)
         effects: list[Effect] = []
@@ -346,14 +332,19 @@ class Fleet:
                 effects += self.retire(generation, Why.CLOSING)
         return effects
 
-    def tick(self, now: float) -> list[Effect]:
-        """Time has passed."""
+    def tick(self, now: float, lent: Callable[[int], bool] = lambda _: False) -> list[Effect]:
+        """Time has passed.
+
+        Args:
+            lent: Whether somebody holds that member.
+        """
         effects: list[Effect] = []
         for generation, member in self.members.items():
             if member.deadline <= now:
-                effects += self.retire(generation, TOO_LATE[member.state])
+                why = Why.UNHEALTHY if member.why is Asked.HEALTH else TOO_LATE[member.state]
+                effects += self.retire(generation, why, lent=lent(generation))
             elif member.expires_at <= now and member.worn is None:
-                member.worn = Worn.LIFETIME
+                self._wear(generation, member, Worn.LIFETIME)
         return effects + self._fill(now)
 
     def next_timer(self) -> float:
@@ -367,8 +358,16 @@ class Fleet:
 
     # -- Inside ------------------------------------------------------------------------------------------
 
-    def _move(self, member: Member, state: WorkerState) -> None:
+    def _move(
+        self, generation: int, member: Member, state: WorkerState, why: Enum | None = None, *, lent: bool = False
+    ) -> None:
+        self.events.append(moved(generation, member.state, state, why, lent=lent))
         member.state = step(member.state, state)
+        member.why = why
+
+    def _wear(self, generation: int, member: Member, why: Worn) -> None:
+        self.events.append(of_worker("worker.recycling", generation, why))
+        member.worn = why
 
     def _fill(self, now: float) -> list[Effect]:
         if not self._open or self.closing:
@@ -395,6 +394,7 @@ class Fleet:
         effects: list[Effect] = []
         for _ in range(min(wanted, self.policy.allows(now, self.count(WorkerState.STARTING)))):
             self._generation += 1
+            self.events.append(Event("worker.starting", generation=self._generation, after="starting"))
             self.members[self._generation] = Member(now, now + self._startup_timeout)
             effects.append(Spawn(self._generation))
         return effects

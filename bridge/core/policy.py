@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from bridge.core.events import Event
+
 MAX_BACKOFF: Final = 30.0
 """Seconds between two starts, at the most."""
 
@@ -41,6 +43,8 @@ class RestartPolicy:
         self._last_failure = self._resumed_at = float("-inf")
         self.breaker = Breaker.CLOSED
         self.not_before = float("-inf")
+        self.events: deque[Event] = deque()
+        """What the breaker did, until somebody takes it away."""
 
     def failed(self, started_at: float, now: float, chance: float) -> None:
         """A start failed. Starts that were under way together count once: they share their cause.
@@ -58,7 +62,7 @@ class RestartPolicy:
         self._failures.append(now)
         self._in_a_row += 1
         if len(self._failures) > self._max_restarts or self.breaker is not Breaker.CLOSED:
-            self.breaker = Breaker.OPEN
+            self._turn(Breaker.OPEN)
         pause = min(MAX_BACKOFF, self._backoff * 2 ** min(self._in_a_row - 1, 30))
         self.not_before = self._resumed_at = now + pause * (0.75 + chance / 2)
 
@@ -70,7 +74,7 @@ class RestartPolicy:
 
     def served(self) -> None:
         """A worker lived to see a call: whatever kills it then is not a failed start."""
-        self.breaker = Breaker.CLOSED
+        self._turn(Breaker.CLOSED)
         self.not_before = float("-inf")  # it is replaced at once, whatever became of other starts
         self._failures.clear()
         self._in_a_row = 0
@@ -80,10 +84,16 @@ class RestartPolicy:
         if now < self.not_before:
             return 0
         if self.breaker is Breaker.OPEN:
-            self.breaker = Breaker.HALF_OPEN
+            self._turn(Breaker.HALF_OPEN)
         if self.not_before > float("-inf"):
             return 0 if starting else 1
         return 1 << 30
+
+    def _turn(self, breaker: Breaker) -> None:
+        if breaker is not self.breaker:
+            before, after = self.breaker.value, breaker.value
+            self.events.append(Event(f"breaker.{after}", before=before, after=after))
+            self.breaker = breaker
 
 
 @dataclass(frozen=True)

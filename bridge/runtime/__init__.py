@@ -18,12 +18,13 @@ from weakref import WeakSet
 
 from bridge.channel import FdLink
 from bridge.contract import Adapter, Capability, FdChannel, ForkedAdapter, WorkerSpec
-from bridge.core.fleet import Member
 from bridge.core.lifecycle import WorkerState
+from bridge.core.members import Member
 from bridge.core.policy import Breaker
 from bridge.core.recycling import RecyclePolicy, Worn
 from bridge.core.stats import Health, Stats, WorkerStats
 from bridge.errors import ConfigurationError, PoolClosed, WorkerStartError
+from bridge.runtime.courier import Listener
 from bridge.runtime.journal import log, say
 from bridge.runtime.pool import Pool, PoolPolicy
 from bridge.runtime.supervisor import Supervisor, SupervisorPolicy
@@ -54,6 +55,7 @@ class Runtime:
         call_timeout: Seconds for a call that names none; None is no limit.
         prewarm: Workers that `warm` waits for; None is all.
         test_mode: The TEST_MODE that chose the adapter, to be shown.
+        on_event: Is told what happens, in a thread of its own.
         clock: Monotonic seconds.
     """
 
@@ -69,13 +71,14 @@ class Runtime:
         call_timeout: float | None = 60.0,
         prewarm: int | None = None,
         test_mode: str | None = None,
+        on_event: Listener | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.adapter, self.spec, self.name = adapter, spec, spec.name
         self.origin: object = None  # the frame that it was built in or for; opaque here
         self.call_timeout, self.test_mode = call_timeout, test_mode
         self._prewarm = pool_policy.size if prewarm is None else prewarm
-        self._owns_adapter = owns_adapter
+        self._owns_adapter, self._on_event = owns_adapter, on_event
         self.clock = clock
         self._pool_policy, self._supervisor_policy = pool_policy, supervisor_policy
         self._recycle_policy = recycle_policy or RecyclePolicy()
@@ -95,6 +98,7 @@ class Runtime:
             self._supervisor_policy,
             self._recycle_policy,
             owns_adapter=self._owns_adapter,
+            on_event=self._on_event,
             clock=self.clock,
         )
 
@@ -230,6 +234,7 @@ class Runtime:
                     told = True
                     supervisor.notice()  # where it has no thread, nobody else tells it that the time is up
             self.state = RuntimeState.CLOSED
+            supervisor.announcer.await_delivery(until + AFTER_KILL - self.clock())
 
     def request_close(self, timeout: float | None = None) -> float:
         """Begin to close without waiting or taking a lock: for finalisers and exit hooks. Answers until when."""
@@ -313,6 +318,7 @@ class Runtime:
             p50=tally.latencies.quantile(0.5),
             p99=tally.latencies.quantile(0.99),
             test_mode=self.test_mode,
+            events_dropped=self.supervisor.announcer.dropped,
         )
 
     @staticmethod
@@ -321,8 +327,8 @@ class Runtime:
         if member is None:
             return WorkerState.STOPPED.value
         # What the pool doesn't have, and the fleet calls ready, is about to be told to end.
-        over = member.killed or member.state is WorkerState.READY
-        return str(WorkerState.RETIRING.value if over else member.state.value)
+        over = member.state is WorkerState.READY
+        return str(WorkerState.RETIRING.value if over else member.shown.value)
 
     def health(self) -> Health:
         """Whether calls can be served."""

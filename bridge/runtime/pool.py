@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final, Protocol
 
-from bridge.core.fleet import View
+from bridge.core.members import View
 from bridge.core.poison import PoisonList
 from bridge.core.pool_state import PoolState, Waiter
 from bridge.core.recycling import Worn
@@ -239,6 +239,7 @@ class Pool:
             raise CircuitOpen(self._name, last_error=last, retry_in=max(0.0, self.fleet.probe_at - now)) from error
         limit, queued = self.policy.max_waiting, len(self._state.waiting)
         if limit is not None and queued >= limit:
+            self.tally.refused += 1
             raise PoolOverloaded(self._name, queued=queued, limit=limit)
 
     def _interrupted(self) -> PoolError:

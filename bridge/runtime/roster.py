@@ -18,9 +18,10 @@ from bridge.core.lifecycle import WorkerState
 from bridge.core.policy import SupervisorPolicy
 from bridge.core.recycling import RecyclePolicy, Worn
 from bridge.errors import WorkerStartError
+from bridge.runtime.announcer import Announcer
 from bridge.runtime.drains import Drain
 from bridge.runtime.guard import SETTLE_AFTER, Guard
-from bridge.runtime.journal import log, say, stderr_log
+from bridge.runtime.journal import say, stderr_log
 from bridge.runtime.poller import Lookout
 from bridge.runtime.pool import Pool
 from bridge.runtime.starting import Starting, discard, fault_of, start_error
@@ -43,6 +44,7 @@ class Roster:
         fleet: Fleet,
         policy: SupervisorPolicy,
         recycling: RecyclePolicy,
+        announcer: Announcer,
         *,
         clock: Callable[[], float],
     ) -> None:
@@ -57,6 +59,7 @@ class Roster:
         self._drains: dict[Worker, Drain] = {}
         self._adapter, self._spec, self._pool, self._fleet = adapter, spec, pool, fleet
         self._policy, self._recycling, self._clock = policy, recycling, clock
+        self._announcer = announcer
         self.limits_memory = recycling.max_rss is not None
         self._softly = Capability.SOFT_CANCEL in adapter.capabilities
 
@@ -64,6 +67,7 @@ class Roster:
 
     def perform(self, effects: list[Effect]) -> None:
         """Do what the fleet decided, in its order."""
+        self._announcer.collect()
         for number, effect in enumerate(effects):
             try:
                 self._do(effect)
@@ -99,7 +103,6 @@ class Roster:
         except Exception as error:  # an adapter may be anybody's; whatever it raises is a failed start
             fault = fault_of(error, self._adapter.name, spec.handler)
             self.perform(self._fleet.exited(generation, fault, served=False, now=now))
-            say(log.warning, "a worker of %s could not be started: %s", spec.name, fault.detail)
             return
         try:
             if self.lookout.poller is not None and isinstance(worker.link, FdLink):
@@ -116,6 +119,7 @@ class Roster:
         try:
             link = link_to(channel, self._spec.max_frame_bytes, self._clock)
             worker = Worker(channel, link, replace(channel.info, generation=generation), now)
+            self._announcer.meet(worker)
             if self.threaded:
                 assert isinstance(channel, ProcessChannel)
                 worker.process = channel
@@ -176,7 +180,6 @@ class Roster:
         worker.thresholds = self._recycling.draw(random)
         self.perform(self._fleet.became_ready(worker.generation, self._clock(), worker.thresholds.lifetime))
         self.guard.want(self._clock())
-        say(log.info, "worker %s of %s is ready", worker.info.pid, self._spec.name)
 
     def start_failed(self, worker: Worker, fault: WorkerStartError | None) -> None:
         """It must be ended; without a fault, its exit status says why."""
@@ -210,6 +213,7 @@ class Roster:
         self._pool.remove(worker)
         self.workers.pop(worker.generation, None)
         self.retiring.discard(worker)
+        lent = worker.lent  # before `exited` is set: its holder waits for that, and leaves it then
         worker.exited.set()
         self._pool.explain(worker)
         served = worker.calls > 0
@@ -220,9 +224,8 @@ class Roster:
                 worker.release()
         finally:
             error = None if served else start_error(worker, self._spec, self._policy.startup_timeout)
-            self.perform(self._fleet.exited(worker.generation, error, served=served, now=self._clock()))
-        if worker.killed is None:
-            say(log.warning, "worker %s of %s died: %s", worker.info.pid, self._spec.name, worker.how_it_ended())
+            now = self._clock()
+            self.perform(self._fleet.exited(worker.generation, error, served=served, now=now, lent=lent))
 
     def _drain_stderr(self, worker: Worker) -> None:
         process = worker.process
@@ -279,6 +282,11 @@ class Roster:
             drain.abandon()
 
     # -- What is looked for at each step -----------------------------------------------------------------
+
+    def lent(self, generation: int) -> bool:
+        """Whether somebody holds that worker."""
+        worker = self.workers.get(generation)
+        return worker is not None and worker.lent
 
     def let_go(self) -> None:
         """Release what is nobody's any longer: descriptors of dead workers, workers whose successor is ready."""

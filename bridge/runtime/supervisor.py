@@ -19,7 +19,9 @@ from bridge.contract import Adapter, Capability, WorkerSpec
 from bridge.core.fleet import Fleet, Why
 from bridge.core.policy import SupervisorPolicy
 from bridge.core.recycling import RecyclePolicy, Worn
+from bridge.runtime.announcer import Announcer
 from bridge.runtime.checkups import Checkups
+from bridge.runtime.courier import Listener
 from bridge.runtime.forking import ForkHold
 from bridge.runtime.inbox import Inbox
 from bridge.runtime.journal import log
@@ -42,6 +44,7 @@ class Supervisor:
     Args:
         spec: What each worker serves.
         owns_adapter: Whether the adapter is closed with the last worker.
+        on_event: Is told what happens, in a thread of its own.
         clock: Monotonic seconds.
     """
 
@@ -54,6 +57,7 @@ class Supervisor:
         recycling: RecyclePolicy,
         *,
         owns_adapter: bool,
+        on_event: Listener | None = None,
         clock: Callable[[], float],
     ) -> None:
         self.finished = False  # every worker is dead, and the adapter is closed
@@ -66,7 +70,8 @@ class Supervisor:
             cancel_grace=policy.cancel_grace,
             chance=random,
         )
-        self.roster = Roster(adapter, spec, pool, self.fleet, policy, recycling, clock=clock)
+        self.announcer = Announcer(spec.name, adapter.name, self.fleet.events, pool, on_event, clock=clock)
+        self.roster = Roster(adapter, spec, pool, self.fleet, policy, recycling, self.announcer, clock=clock)
         self._checkups = Checkups(self.roster, pool, self.fleet, policy.health_interval)
         self._adapter, self._spec, self._pool, self._policy, self._clock = adapter, spec, pool, policy, clock
         self._owns_adapter = owns_adapter
@@ -91,6 +96,7 @@ class Supervisor:
             threading.Thread(target=self._run, name=name, daemon=True).start()
         elif Capability.FDS in able:
             self.roster.lookout.open()
+        self.announcer.begin()
         self._post(lambda: self.roster.perform(self.fleet.open(self._clock())))
 
     @property
@@ -100,7 +106,8 @@ class Supervisor:
 
     def retire(self, worker: Worker) -> None:
         """A worker was left in the middle of a call: it must never be lent again."""
-        self._post(lambda: self.roster.perform(self.fleet.retire(worker.generation, Why.DIRTY)))
+        lent = worker.lent  # now: whoever says so may have given it back when the step is made
+        self._post(lambda: self.roster.perform(self.fleet.retire(worker.generation, Why.DIRTY, lent=lent)))
 
     def abandon(self, worker: Worker, call_id: int) -> None:
         """Whoever held a worker left in the middle of that call: it is asked to end it, or killed."""
@@ -200,6 +207,13 @@ class Supervisor:
             del poller
 
     def _step(self) -> None:
+        try:
+            self._work()
+        finally:  # also when a log handler exits: whoever waits looks again
+            while self._watchers:
+                self._watchers.popleft().set()
+
+    def _work(self) -> None:
         self._inbox.empty()  # first: once it is closing, what a signal cut short isn't replaced any more
         if not self.roster.threaded:
             self.roster.mend(self._clock())
@@ -207,7 +221,7 @@ class Supervisor:
                 self.poller.poll(0)
             self._inbox.empty()
         now = self._clock()
-        self.roster.perform(self.fleet.tick(now))
+        self.roster.perform(self.fleet.tick(now, self.roster.lent))
         if now >= self.roster.guard.at and self.poller is not None and not self.fleet.closing:
             self.roster.guard.settle()
         self._let_idle_go(now)
@@ -221,11 +235,14 @@ class Supervisor:
                 if self._owns_adapter:
                     self._adapter.close()
             finally:
-                self.finished = True
+                try:
+                    self.announcer.end()  # before it is finished: who closes finds all of it told
+                finally:
+                    self.finished = True
             if not self.roster.threaded:
                 self.roster.lookout.close()
-        while self._watchers:
-            self._watchers.popleft().set()
+        self.announcer.look(now)
+        self.announcer.speak()
 
     def _next_timer(self) -> float:
         times = [self.fleet.next_timer(), self.roster.guard.at, self._checkups.at]

@@ -15,10 +15,10 @@ from bridge.runtime.worker import Worker
 class Tally:
     """The counters of one pool."""
 
-    __slots__ = ("calls", "crashes", "latencies", "repeats", "retries", "sent_again", "shed", "timeouts")
+    __slots__ = ("calls", "crashes", "latencies", "refused", "repeats", "retries", "sent_again", "shed", "timeouts")
 
     def __init__(self) -> None:
-        self.calls = self.timeouts = self.crashes = self.retries = self.repeats = self.shed = 0
+        self.calls = self.timeouts = self.crashes = self.retries = self.repeats = self.shed = self.refused = 0
         self.latencies = Histogram()
         self.sent_again: Counter[str] = Counter()  # calls, by how their workers had ended
 

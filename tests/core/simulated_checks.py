@@ -9,8 +9,8 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-from bridge.core.fleet import Member
 from bridge.core.lifecycle import TRANSITIONS, WorkerState
+from bridge.core.members import Member
 from tests.core.simulated_callers import LAST_LOOK, Caller, SimWaiter
 from tests.core.simulated_shell import ANSWER_WITHIN, Shell
 from tests.core.simulated_workers import Worker

@@ -6,15 +6,17 @@ The blocks of one page share a namespace and a folder of their own. A block whos
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 import bridge
+from bridge.core.events import NAMES, fields_of
 from bridge.core.lifecycle import diagram
 from bridge.core.protocol import KINDS, RECEIVE, SEND, State
 from bridge.wire import HEADER
@@ -87,6 +89,7 @@ def test_what_a_page_shows_is_what_happens(
     try:
         run(page, tmp_path, namespace, capsys)
     finally:
+        logging.getLogger("bridge.supervisor").setLevel(logging.NOTSET)  # a page shows how to hear it
         for name in set(sys.modules) - known:
             if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
                 del sys.modules[name]  # each page has a `shop` of its own
@@ -188,6 +191,15 @@ def test_the_frame_layout_is_that_of_the_code() -> None:
 def test_the_diagram_of_a_workers_life_is_that_of_the_code() -> None:
     """The concepts page draws the table of transitions."""
     assert f"```text\n{diagram()}\n```" in (ROOT / "docs/concepts.md").read_text()
+
+
+def test_the_events_are_those_of_the_code() -> None:
+    """The guide has a row for each name and each field, and every attribute of a log record."""
+    page = (ROOT / "docs/guides/observing.md").read_text()
+    extra = fields_of(bridge.Event("worker.ready"))
+
+    assert [row[0] for row in rows("docs/guides/observing.md", "What is told") if "." in row[0]] == [*NAMES]
+    assert {field.name for field in fields(bridge.Event)} | set(extra) <= set(re.findall(r"`(\w+)`", page))
 
 
 def test_the_hooks_are_those_of_the_code() -> None:

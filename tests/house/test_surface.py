@@ -31,6 +31,7 @@ PUBLIC: Final = [
     "Channel",
     "CircuitOpen",
     "ConfigurationError",
+    "Event",
     "ExitStatus",
     "Health",
     "Lease",
