@@ -39,7 +39,7 @@ import pytest
 from tests.core.mutants import MUTATIONS, Mutation, mutant
 from tests.core.simulation import Failed, Simulation
 
-SAMPLE: Final = 80
+SAMPLE: Final = 60
 ALL: Final = 1000
 SEARCHED: Final = 200
 """Seeds that are tried behind the one that found a mutant, so that a change of the core needn't change this file."""

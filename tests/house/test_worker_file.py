@@ -76,7 +76,8 @@ def test_the_worker_serves_on_every_other_python(minor: int, visitor: str) -> No
     assert "bridge" not in loaded
 
 
-@pytest.mark.parametrize("minor", interpreters.EACH)
+@pytest.mark.deep
+@pytest.mark.parametrize("minor", interpreters.MINORS)
 def test_limits_are_set_by_every_other_python(minor: int) -> None:
     """The caller's numbers are theirs too. Fails, on 3.13, when nothing lets go of what the handler's frames hold
     before the report of a MemoryError is made: the worker dies of another one."""

@@ -92,9 +92,8 @@ def test_what_runs_needs_nothing_more(supply: str, adapter: str, stage: str) -> 
     assert outcomes(sweep(supply, adapter, stage, 0, 5)) == [True] * 6
 
 
-@pytest.mark.parametrize(
-    ("adapter", "stage"), [("python_port", "warm"), pytest.param("bridge_mock", "start", marks=pytest.mark.deep)]
-)
+@pytest.mark.deep
+@pytest.mark.parametrize(("adapter", "stage"), [("python_port", "warm"), ("bridge_mock", "start")])
 def test_without_processes_or_threads_a_start_is_a_typed_error_and_then_works(adapter: str, stage: str) -> None:
     """The supervisor's own thread, a worker's process, and a thread that serves. Fails when a closed runtime keeps the
     descriptors of a start that failed; when, without a thread, nobody makes the start whose time has come: then callers

@@ -69,7 +69,7 @@ def crash(b: Bridge, times: int) -> None:
         assert b.health().breaker == "closed"
 
 
-@pytest.mark.parametrize("times", [20, pytest.param(1_000, marks=pytest.mark.deep)])
+@pytest.mark.parametrize("times", [10, pytest.param(1_000, marks=pytest.mark.deep)])
 def test_crashes_in_a_row_leave_nothing_and_open_no_breaker(connect: Connect, rough: str, times: int) -> None:
     """As many descriptors, threads and children as before: after exits with 0 and 3 in the middle of a call, SIGKILL,
     SIGSEGV, and native code that finds no memory under RLIMIT_AS. Fails when `_release` forgets one, or when a worker

@@ -143,7 +143,9 @@ def test_a_handler_that_meets_its_address_space_gets_a_memory_error(limited: Any
     assert b.call("pid") == pid
 
 
-@pytest.mark.parametrize("space", [1, 2**25, SPACE])
+@pytest.mark.parametrize(
+    "space", [1, pytest.param(2**25, marks=pytest.mark.deep), pytest.param(SPACE, marks=pytest.mark.deep)]
+)
 def test_a_start_without_memory_says_which_limit_that_was(connect: Connect, space: int) -> None:
     """At once, and it isn't tried again and again. 1 is below what the interpreter has already. Fails when the error of
     the start doesn't look at the limits."""
@@ -182,6 +184,7 @@ def test_a_native_abort_names_the_address_space(limited: Any) -> None:
     assert "address_space" not in str(crash_of(limited(), "die", [signal.SIGABRT]))
 
 
+@pytest.mark.deep
 def test_a_worker_that_used_up_its_cpu_seconds_says_so(limited: Any) -> None:
     """SIGXCPU, and the setting. Fails when soft and hard limit are the same: the kernel then sends SIGKILL."""
     error = crash_of(limited(limits={"cpu_seconds": 1}), "spin")
@@ -280,6 +283,7 @@ def removed(folder: Path) -> bool:
     return True
 
 
+@pytest.mark.deep
 def test_a_worker_that_the_kernel_killed_for_memory_says_so_for_certain() -> None:
     """The counter of its cgroup tells, for each such death; a SIGKILL of somebody's that follows is no such one. Fails
     when no kill is counted before and after, or one kill explains two deaths."""
