@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -166,11 +167,13 @@ class PythonPortAdapter:
             return
         if process.stdin is not None:
             process.stdin.close()
-        try:
-            process.wait(2)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        # By its pidfd: where somebody else takes the status of our children, its number may be another child's of ours.
+        if not _ends_within(self._reaper_pidfd, 2000):
+            with contextlib.suppress(ProcessLookupError):
+                pidfd_send_signal(self._reaper_pidfd, SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PIDFD, self._reaper_pidfd, os.WEXITED)
+        process.returncode = 0  # Popen's own finaliser must not wait for this number again
         # Open until the next one goes: its number would be that of its successor, and another runtime that shares us
         # and has yet to hear of this death would take the two for one.
         _close(self._former_pidfd)
@@ -227,11 +230,19 @@ class PythonPort:
     def kill(self) -> None:
         """SIGKILL to the worker's whole process group. Idempotent; never blocks."""
         with self._guard:
-            if not self._reaped:
+            if self._pidfd >= 0 and self._is_ours():
                 with contextlib.suppress(ProcessLookupError, PermissionError):
-                    # Raises when somebody else took the status (SIGCHLD is ignored): its number may be another's.
-                    pidfd_send_signal(self._pidfd, 0)
                     os.killpg(self._process.pid, SIGKILL)
+
+    def _is_ours(self) -> bool:
+        """Whether its number is still its own, dead or alive."""
+        try:
+            pidfd_send_signal(self._pidfd, 0)
+        except ProcessLookupError:
+            return False  # also when somebody else took its status, as where SIGCHLD is ignored
+        except OSError:
+            return not self._reaped  # EBADF: the program closed what wasn't its own
+        return True
 
     def sentinel(self) -> int:
         """The pidfd: readable when the worker is dead."""
@@ -266,15 +277,14 @@ class PythonPort:
     def reap(self) -> ExitStatus:
         """Kill what is left of the group, then take the status. Only once the sentinel is readable."""
         with self._guard:
-            if self._reaped:
-                return ExitStatus()  # the number may be that of another child of ours by now
             pid = self._process.pid
             try:
                 # While the dead leader isn't reaped, its number can't be anybody else's group.
-                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)  # raises when it isn't ours any more
+                # This raises when somebody else took its status: then the number may be another child's of ours.
+                os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOWAIT | os.WNOHANG)
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(pid, SIGKILL)
-                status = os.waitid(os.P_PID, pid, os.WEXITED)
+                status = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
             except ChildProcessError:
                 status = None  # SIGCHLD is ignored, or somebody else waited for it
             self._reaped = True
@@ -334,6 +344,12 @@ def _is_dead(pidfd: int) -> bool:
         return os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
     except ChildProcessError:
         return True  # SIGCHLD is ignored, or somebody else waited for it
+
+
+def _ends_within(pidfd: int, milliseconds: int) -> bool:
+    death = select.poll()
+    death.register(pidfd, select.POLLIN)
+    return bool(death.poll(milliseconds))
 
 
 def _start_error(spec: WorkerSpec, error: OSError) -> WorkerStartError:
