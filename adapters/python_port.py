@@ -122,14 +122,15 @@ class PythonPortAdapter:
             if self._reaper is not None and not _is_dead(self._reaper_pidfd):
                 return self._reaper_pidfd
             self._bury_reaper()
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-S", reaper.__file__, str(os.getpid()), self._token],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                env=_variables(),  # None has exec read the C library's table while another thread changes it: EFAULT
-            )
+            with open(os.devnull, "wb") as null:  # by name, a Popen of Python 3.10 that can't open it keeps its pipe
+                process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", reaper.__file__, str(os.getpid()), self._token],
+                    stdin=subprocess.PIPE,
+                    stdout=null,
+                    stderr=null,
+                    start_new_session=True,
+                    env=_variables(),  # None: exec reads the C library's table while another thread changes it, EFAULT
+                )
             try:
                 self._reaper_pidfd = os.pidfd_open(process.pid)
             except OSError:

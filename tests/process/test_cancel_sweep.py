@@ -207,9 +207,9 @@ def test_a_cancel_before_any_line_ends_the_wait_for_a_late_answer(connect: Conne
     ("adapter", "scene", "step"),
     [
         pytest.param(adapter, scene, step, id=f"{adapter}-{scene.__name__}-{step}", marks=mark)
-        for adapter, full in (("bridge_mock", [a_call, a_queued_call, a_lease]), ("python_port", [a_call]))
+        for adapter in ("bridge_mock", "python_port")
         for scene in SCENES
-        for step, mark in ([(1, [])] if scene in full else [(1, [pytest.mark.deep]), (9, [])])
+        for step, mark in ([(1, [])] if scene is a_call else [(1, [pytest.mark.deep]), (20, [])])
         if step == 1 or scene in (a_queued_call, a_lease)
     ],
 )
@@ -222,7 +222,7 @@ def test_a_cancel_before_any_line_loses_no_worker(
     with connect(f"{HANDLERS}:Echo", adapter=adapter, cancel_grace=5) as b:
         found = sweep(b, scene, step)
 
-        assert found["cancelled"] > 10 // step
+        assert found["cancelled"] >= 20 // step
         if adapter == "python_port":
             # Half a request can't be followed by anything, and who wasn't reset can't be lent.
             assert b.stats().restarts == 0 or scene in (a_large_call, a_lease)
