@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -127,14 +128,15 @@ class PythonPortAdapter:
             if self._reaper is not None and not _is_dead(self._reaper_pidfd):
                 return self._reaper_pidfd
             self._bury_reaper()
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-S", reaper.__file__, str(os.getpid()), self._token],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                env=_variables(),  # None has exec read the C library's table while another thread changes it: EFAULT
-            )
+            with open(os.devnull, "wb") as null:  # by name, a Popen of Python 3.10 that can't open it keeps its pipe
+                process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", reaper.__file__, str(os.getpid()), self._token],
+                    stdin=subprocess.PIPE,
+                    stdout=null,
+                    stderr=null,
+                    start_new_session=True,
+                    env=_variables(),  # None: exec reads the C library's table while another thread changes it, EFAULT
+                )
             try:
                 self._reaper_pidfd = os.pidfd_open(process.pid)
             except OSError:
@@ -172,11 +174,13 @@ class PythonPortAdapter:
             return
         if process.stdin is not None:
             process.stdin.close()
-        try:
-            process.wait(2)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        # By its pidfd: where somebody else takes the status of our children, its number may be another child's of ours.
+        if not _ends_within(self._reaper_pidfd, 2000):
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._reaper_pidfd, SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PIDFD, self._reaper_pidfd, os.WEXITED)
+        process.returncode = 0  # Popen's own finaliser must not wait for this number again
         # Open until the next one goes: its number would be that of its successor, and another runtime that shares us
         # and has yet to hear of this death would take the two for one.
         _close(self._former_pidfd)
@@ -234,18 +238,22 @@ class PythonPort:
     def kill(self) -> None:
         """SIGKILL to the worker's whole process group. Idempotent; never blocks."""
         with self._guard:
-            if not self._reaped and self._pidfd >= 0:
+            if self._pidfd >= 0 and self._is_ours():
                 if not self._killed:
                     with contextlib.suppress(OSError):  # EBADF: the program closed what wasn't its own
                         self._killed = not _is_dead(self._pidfd)  # if it is, its status has a reason of its own
-                try:
-                    signal.pidfd_send_signal(self._pidfd, 0)
-                except ProcessLookupError:
-                    return  # somebody else took the status (SIGCHLD is ignored): its number may be another's
-                except OSError:
-                    pass  # EBADF, as above
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(self._process.pid, SIGKILL)
+
+    def _is_ours(self) -> bool:
+        """Whether its number is still its own, dead or alive."""
+        try:
+            signal.pidfd_send_signal(self._pidfd, 0)
+        except ProcessLookupError:
+            return False  # also when somebody else took its status, as where SIGCHLD is ignored
+        except OSError:
+            return not self._reaped  # EBADF: the program closed what wasn't its own
+        return True
 
     def sentinel(self) -> int:
         """The pidfd: readable when the worker is dead."""
@@ -280,16 +288,15 @@ class PythonPort:
     def reap(self) -> ExitStatus:
         """Kill what is left of the group, then take the status. Only once the sentinel is readable."""
         with self._guard:
-            if self._reaped:
-                return ExitStatus()  # the number may be that of another child of ours by now
             pid = self._process.pid
             cpu_used = _cpu_used(pid) if "cpu_seconds" in self._limits else None
             try:
                 # While the dead leader isn't reaped, its number can't be anybody else's group.
-                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)  # raises when it isn't ours any more
+                # This raises when somebody else took its status: then the number may be another child's of ours.
+                os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOWAIT | os.WNOHANG)
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(pid, SIGKILL)
-                status = os.waitid(os.P_PID, pid, os.WEXITED)
+                status = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
             except ChildProcessError:
                 status = None  # SIGCHLD is ignored, or somebody else waited for it
             self._reaped = True
@@ -370,6 +377,12 @@ def _is_dead(pidfd: int) -> bool:
         return os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
     except ChildProcessError:
         return True  # SIGCHLD is ignored, or somebody else waited for it
+
+
+def _ends_within(pidfd: int, milliseconds: int) -> bool:
+    death = select.poll()
+    death.register(pidfd, select.POLLIN)
+    return bool(death.poll(milliseconds))
 
 
 def _start_error(spec: WorkerSpec, error: OSError) -> WorkerStartError:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bridge.contract import Channel, Reply, Request, WorkerGone
-from bridge.link import ClaimRef, DeadlinePassed, Left
+from bridge.link import Cancellable, ClaimRef, DeadlinePassed, Left
 from bridge.wire import CALL, HOOK, decode_json
 
 
@@ -71,7 +71,7 @@ class SubmitLink:
         if (left := deadline - self._clock()) < 0 or not bell.acquire(timeout=_bounded(left)):
             raise DeadlinePassed(started=True)
         reply = self._reply
-        if reply is None or (reply.delay > 0 and self._is_cut_short(reply.delay, deadline)):
+        if reply is None or (reply.delay > 0 and self._is_cut_short(reply.delay, deadline, caller)):
             raise WorkerGone(started=True)
         if isinstance(reply.error, WorkerGone):
             raise reply.error
@@ -80,8 +80,10 @@ class SubmitLink:
             raise reply.error
         return reply.value
 
-    def _is_cut_short(self, delay: float, deadline: float) -> bool:
-        """Let a reply wait; whether its worker died meanwhile."""
+    def _is_cut_short(self, delay: float, deadline: float, caller: Cancellable | None) -> bool:
+        """Let a reply wait; whether its worker died, or its call was cancelled, meanwhile."""
+        if caller is not None and caller.cancelled:  # its ring was lost in that of the reply
+            return True
         left = deadline - self._clock()
         if self._bell.acquire(timeout=_bounded(min(delay, left))):
             return True

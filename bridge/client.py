@@ -14,7 +14,7 @@ from math import inf, isnan
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from bridge import bulk
-from bridge.errors import ConfigurationError, PoolClosed, WorkerError
+from bridge.errors import CallCancelled, ConfigurationError, PoolClosed, WorkerError
 from bridge.runtime import Runtime, RuntimeState, calls
 from bridge.runtime.claims import Claim
 
@@ -229,6 +229,7 @@ class Lease:
         Raises:
             WorkerError: The lease was given back, is spent (a call on it timed out, crashed or was cancelled), or is
                 being used by another thread.
+            CallCancelled: Another thread cancelled the lease, before the call was sent or while it ran.
         """
         seconds = self._runtime.call_timeout if timeout is DEFAULT else _checked(timeout)
         if self._pid != os.getpid():
@@ -241,10 +242,12 @@ class Lease:
             worker = self._claim.worker
             if self._returned:
                 raise WorkerError("this lease was given back; take another one with b.lease()")
-            if worker is None or not worker.link.clean or self._claim.cancelled:
+            if worker is None or not worker.link.clean:
                 raise WorkerError(
                     f"the worker of this lease (pid {self._info.pid}) was lost by an earlier call; take another lease"
                 )
+            if self._claim.cancelled:
+                raise CallCancelled(command, pid=None, why="its lease was; take another one with b.lease()")
             try:
                 return calls.call_on(self._runtime, self._claim, command, args, seconds)
             finally:

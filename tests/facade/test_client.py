@@ -312,6 +312,7 @@ def test_a_cancelled_lease_ends_with_its_call_and_no_earlier() -> None:
         with b.lease() as lease:
             assert lease.call("a") == 1
             lease.cancel()
-            with pytest.raises(bridge.WorkerError, match="was lost by an earlier call"):
+            with pytest.raises(bridge.CallCancelled, match="before it was sent: its lease was") as caught:
                 lease.call("a")
+            assert caught.value.retryable
         assert b.call("a") == 2

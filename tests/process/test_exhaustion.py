@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from bridge import RemoteError
+from tests.house.interpreters import MINORS, find
 from tests.process.conftest import Connect
 
 ROOT = Path(__file__).parents[2]
@@ -26,10 +27,16 @@ STARTING = ("warm", "start", "replace", "map")
 RUNNING = ("use", "close")
 
 
-def run(*arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None, via: tuple[str, ...] = ()) -> Any:
+def run(
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    via: tuple[str, ...] = (),
+    python: str = sys.executable,
+) -> Any:
     """What a program of ours prints; it must end well, and say nothing else."""
     environment = {"PYTHONPATH": str(ROOT), "PATH": os.defpath} | (env or {})
-    argv = [*via, sys.executable, "-W", "error", *arguments]
+    argv = [*via, python, "-W", "error", *arguments]
     done = subprocess.run(
         argv, env=environment, cwd=cwd, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
     )
@@ -61,7 +68,7 @@ def outcomes(found: dict[int, dict[str, Any]]) -> list[bool]:
 
 @pytest.mark.parametrize(
     ("adapter", "stage", "count"),
-    [("python_port", "warm", 3), ("bridge_mock", "warm", 2)],
+    [("python_port", "warm", 3), pytest.param("bridge_mock", "warm", 2, marks=pytest.mark.deep)],
 )
 def test_without_descriptors_a_start_is_a_typed_error_and_then_works(adapter: str, stage: str, count: int) -> None:
     """WorkerStartError says what to do; with the limit gone the same bridge serves, and its end leaves nothing. Fails
@@ -124,6 +131,63 @@ def test_a_handler_that_used_up_its_own_descriptors_is_told_so(connect: Connect,
         assert caught.value.type == "OSError"
         assert "Too many open files" in caught.value.remote_traceback
         assert b.call("pid") == pid
+
+
+STEP_BY_STEP = """
+import json, os, resource, time
+from bridge.adapters.python_port import PythonPortAdapter
+from bridge.contract import WorkerSpec
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+found = []
+for step in ("settle", "open"):
+    for left in range(14):
+        adapter = PythonPortAdapter()
+        before = sorted(os.listdir("/proc/self/fd"))
+        taken = []
+        try:
+            while True:
+                taken.append(os.dup(2))
+        except OSError:
+            pass
+        for _ in range(left):
+            os.close(taken.pop())
+        channel = error = None
+        try:
+            if step == "settle":
+                adapter.settle()
+            else:
+                channel = adapter.open(WorkerSpec("any:Handler"), deadline=time.monotonic() + 10)
+        except Exception as caught:
+            error = type(caught).__name__
+        for fd in taken:
+            os.close(fd)
+        if channel is not None:
+            channel.kill()
+            os.waitid(os.P_PIDFD, channel.sentinel(), os.WEXITED | os.WNOWAIT)
+            channel.reap()
+            channel.close()
+        adapter.close()
+        found.append([step, error, sorted(os.listdir("/proc/self/fd")) == before])
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("minor", [minor for minor in MINORS if minor >= 10])
+def test_a_refused_process_leaves_no_descriptor_whatever_python_it_is(minor: int) -> None:
+    """Worker or reaper, with 0 to 13 descriptors left, on each Python that may be the caller's. Fails, on 3.10 alone,
+    when the reaper's /dev/null is opened by Popen: there its pipe was lost, once a second."""
+    python = find(minor)
+    if python is None:
+        pytest.skip(f"there is no CPython 3.{minor} here")
+    found = run("-c", STEP_BY_STEP, python=python)
+
+    assert {kind: {error for step, error, _ in found if step == kind} for kind in ("settle", "open")} == {
+        "settle": {"OSError", None},
+        "open": {"WorkerStartError", None},
+    }
+    assert all(clean for _, _, clean in found)
 
 
 ON_A_FULL_DISK = """
