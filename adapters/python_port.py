@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from signal import SIGKILL, SIGURG
 from typing import Final
 
 from bridge import reaper, worker
+from bridge.adapters.children import cpu_used_by, ends_within, handle_of, is_dead
 from bridge.adapters.oom import OomKills
 from bridge.contract import Capability, ExitStatus, WorkerInfo, WorkerSpec
 from bridge.core.limits import cause_of
@@ -125,7 +125,7 @@ class PythonPortAdapter:
     def settle(self) -> int | None:
         """Start the reaper, or another one when it was killed. Answers its sentinel."""
         with self._lock:
-            if self._reaper is not None and not _is_dead(self._reaper_pidfd):
+            if self._reaper is not None and not is_dead(self._reaper_pidfd):
                 return self._reaper_pidfd
             self._bury_reaper()
             with open(os.devnull, "wb") as null:  # by name, a Popen of Python 3.10 that can't open it keeps its pipe
@@ -175,7 +175,7 @@ class PythonPortAdapter:
         if process.stdin is not None:
             process.stdin.close()
         # By its pidfd: where somebody else takes the status of our children, its number may be another child's of ours.
-        if not _ends_within(self._reaper_pidfd, 2000):
+        if not ends_within(self._reaper_pidfd, 2000):
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._reaper_pidfd, SIGKILL)
         with contextlib.suppress(ChildProcessError):
@@ -241,7 +241,7 @@ class PythonPort:
             if self._pidfd >= 0 and self._is_ours():
                 if not self._killed:
                     with contextlib.suppress(OSError):  # EBADF: the program closed what wasn't its own
-                        self._killed = not _is_dead(self._pidfd)  # if it is, its status has a reason of its own
+                        self._killed = not is_dead(self._pidfd)  # if it is, its status has a reason of its own
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(self._process.pid, SIGKILL)
 
@@ -289,14 +289,15 @@ class PythonPort:
         """Kill what is left of the group, then take the status. Only once the sentinel is readable."""
         with self._guard:
             pid = self._process.pid
-            cpu_used = _cpu_used(pid) if "cpu_seconds" in self._limits else None
+            cpu_used = cpu_used_by(pid) if "cpu_seconds" in self._limits else None
             try:
                 # While the dead leader isn't reaped, its number can't be anybody else's group.
                 # This raises when somebody else took its status: then the number may be another child's of ours.
-                os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+                whom = handle_of(self._pidfd, pid)
+                os.waitid(*whom, os.WEXITED | os.WNOWAIT | os.WNOHANG)
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(pid, SIGKILL)
-                status = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+                status = os.waitid(*whom, os.WEXITED)
             except ChildProcessError:
                 status = None  # SIGCHLD is ignored, or somebody else waited for it
             self._reaped = True
@@ -360,29 +361,6 @@ def _environment(spec: WorkerSpec, mark: str) -> dict[str, str]:
     outer = environment.get(reaper.VARIABLE, "")  # of the runtime whose worker we are
     environment[reaper.VARIABLE] = f"{outer} {mark}".lstrip()
     return environment
-
-
-def _cpu_used(pid: int) -> float | None:
-    """Seconds that a process which isn't reaped has computed, without its children; None when that isn't known."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    except (OSError, IndexError, ValueError):
-        return None
-
-
-def _is_dead(pidfd: int) -> bool:
-    try:
-        return os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
-    except ChildProcessError:
-        return True  # SIGCHLD is ignored, or somebody else waited for it
-
-
-def _ends_within(pidfd: int, milliseconds: int) -> bool:
-    death = select.poll()
-    death.register(pidfd, select.POLLIN)
-    return bool(death.poll(milliseconds))
 
 
 def _start_error(spec: WorkerSpec, error: OSError) -> WorkerStartError:

@@ -56,7 +56,7 @@ FLOORS: Final = (
         ),
         ("bridge.adapters.mock",),
         ("bridge.adapters.bridge_mock",),
-        ("bridge.adapters.oom", "bridge.adapters.python_port"),
+        ("bridge.adapters.oom", "bridge.adapters.children", "bridge.adapters.python_port"),
         ("bridge.adapters",),
     ),
     (("bridge.frames", "bridge.spawning", "bridge.scope"), ("bridge.bulk", "bridge.client")),
