@@ -275,6 +275,7 @@ class Lease:
             self._returned = True
             if self._claim.worker is None:
                 return
+            self._claim.cancelled = False  # that was for a call; who cancels from here on ends the `on_reset`
             done = False
             try:
                 calls.reset(self._runtime, self._claim, self._runtime.call_timeout)

@@ -222,7 +222,20 @@ def test_a_cancel_before_any_line_loses_no_worker(
     with connect(f"{HANDLERS}:Echo", adapter=adapter, cancel_grace=5) as b:
         found = sweep(b, scene, step)
 
-        assert found["cancelled"] >= 20 // step
+        assert found["cancelled"] > 0  # before it was sent for certain; later it may be answered first
         if adapter == "python_port":
             # Half a request can't be followed by anything, and who wasn't reset can't be lent.
             assert b.stats().restarts == 0 or scene in (a_large_call, a_lease)
+
+
+@pytest.mark.parametrize("adapter", ["mock", "bridge_mock", "python_port"])
+def test_a_cancel_that_comes_too_late_for_the_call_is_not_for_the_reset(connect: Connect, adapter: str) -> None:
+    """The call was answered: its worker is reset, and lent again. Fails when `close` leaves the lease cancelled: it
+    raised CallCancelled in place of the answer, and cost the worker."""
+    with connect(f"{HANDLERS}:Echo", adapter=adapter, fake=f"{HANDLERS}:Echo") as b:
+        with b.lease() as lease:
+            assert lease.call("counted") == 1
+            lease.cancel()
+
+        assert b.call("counted") == 1
+        assert b.stats().restarts == 0
