@@ -22,8 +22,8 @@ class TestMock(AdapterContract):
 class TestBridgeMock(AdapterContract):
     """The handler on threads of this process, which have to be awaited."""
 
-    nap = 0.5
-    slack = 0.4
+    nap = 0.35
+    slack = 0.3
 
     def make_adapter(self) -> Adapter:
         """As it comes."""

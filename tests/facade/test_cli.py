@@ -198,7 +198,7 @@ def test_a_reader_that_went_away_causes_no_traceback(words: list[str]) -> None:
     assert (done.returncode, done.stderr) == (exits.UNREAD, b"")
 
 
-@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("unbuffered", ["", pytest.param("1", marks=pytest.mark.deep)])
 @pytest.mark.parametrize("words", [["--help"], ["call", "--help"], ["call", "json", "dumps", "[1]"]])
 def test_an_output_that_cannot_be_written_is_one_line_and_a_code_of_its_own(words: list[str], unbuffered: str) -> None:
     """A full disk, for instance; help is no exception. Fails when only BrokenPipeError is expected of a stream."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,11 +49,14 @@ def said(program: str, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
+deep = partial(pytest.param, marks=pytest.mark.deep)
+
+
 @pytest.mark.parametrize(
     ("lacking", "use", "answer"),
     [
         (WITHOUT_PIDFDS, PORT, "ConfigurationError: python_port needs Linux 5.4"),
-        (WITHOUT_EPOLL, PORT, "ConfigurationError: python_port needs Linux: it waits by epoll"),
+        deep(WITHOUT_EPOLL, PORT, "ConfigurationError: python_port needs Linux: it waits by epoll"),
         (WITHOUT_EPOLL, THREADS, "ConfigurationError: bridge_mock needs Linux: it waits by epoll"),
         (WITHOUT_EPOLL, "bridge.connect('x', adapter=bridge.MockAdapter({'a': 1})).call('a')", "it works"),
         (ON_WINDOWS, "bridge.connect('math')", "ConfigurationError: scoped-bridge runs on Linux, not on win32: use a"),

@@ -98,7 +98,8 @@ def test_limits_are_set_by_every_other_python(minor: int) -> None:
     assert caught.value.reason == "handler"
 
 
-@pytest.mark.parametrize("minor", interpreters.EACH)
+@pytest.mark.deep
+@pytest.mark.parametrize("minor", interpreters.MINORS)
 def test_the_contracts_handler_is_served_by_every_other_python(minor: int) -> None:
     """An adapter for another interpreter can be held to the contract."""
     python = interpreters.find(minor)

@@ -58,8 +58,8 @@ def descriptors(left: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def tasks(left: int) -> Iterator[None]:
-    """So many processes and threads can be made still, if nobody else is this user."""
-    resource.setrlimit(resource.RLIMIT_NPROC, (own_tasks() + left, NPROC_HARD))
+    """So many processes and threads can be made still; about so many, if others run as this user too, but for none."""
+    resource.setrlimit(resource.RLIMIT_NPROC, (own_tasks() + left if left else 0, NPROC_HARD))
     try:
         yield
     finally:

@@ -157,7 +157,7 @@ def test_nobody_outlives_a_parent_that_was_killed(connect: Connect, rough: str, 
     assert stranger.stats().retries == 0
 
 
-@pytest.mark.parametrize("fork", ["python", "C"])
+@pytest.mark.parametrize("fork", ["C", pytest.param("python", marks=pytest.mark.deep)])
 def test_a_fork_of_the_parent_keeps_nobody_alive(tmp_path: Path, fork: str) -> None:
     """A child of the parent that inherited its descriptors, by os.fork or behind Python's back, lives on and keeps
     neither workers nor reaper. Fails when the reaper watches its pipe alone."""

@@ -218,15 +218,14 @@ def test_a_worker_whose_pidfd_the_program_closed_is_killed_all_the_same(
 
 def test_a_reaper_whose_status_somebody_else_took_costs_nobody_his_life(start: Start) -> None:
     """Closing the adapter neither waits for nor kills whoever has its number. Fails when it is buried by number."""
-    adapter = PythonPortAdapter()
-    pidfd = adapter.settle()
-    assert pidfd is not None
-    pid = adapter._reaper.pid  # type: ignore[union-attr]
-    os.kill(pid, signal.SIGKILL)
-    os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-    stranger = start(pid=pid)
-    began = time.monotonic()
-    adapter.close()
+    with contextlib.closing(PythonPortAdapter()) as adapter:
+        pidfd = adapter.settle()
+        assert pidfd is not None
+        pid = adapter._reaper.pid  # type: ignore[union-attr]
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+        stranger = start(pid=pid)
+        began = time.monotonic()
 
     assert time.monotonic() - began < 1
     assert lives(stranger)
