@@ -123,9 +123,12 @@ def test_the_reaper_kills_no_process_that_got_the_number_in_the_middle(
             wait_until(lambda: Path(f"/proc/{ours.pid}/cmdline").read_text().startswith(SLEEP[0]), what="its exec")
 
     def open_it(pid: int) -> int:
-        pidfd = pidfd_open(pid)
-        replace()
-        return pidfd
+        with contextlib.ExitStack() as unless_skipped:
+            pidfd = pidfd_open(pid)
+            unless_skipped.callback(os.close, pidfd)
+            replace()
+            unless_skipped.pop_all()
+            return pidfd
 
     @contextlib.contextmanager
     def read(path: str, mode: str) -> Iterator[Any]:
