@@ -131,7 +131,10 @@ class Announcer:
             except BaseException as error:  # a handler that exits: the other events count all the same
                 fault = error
         if fault is not None:
-            raise fault
+            try:
+                raise fault
+            finally:
+                del fault  # else it and this frame keep each other, and the bridge, until a garbage collection
 
     def _completed(self, event: Event) -> Event:
         worker = self._workers.get(event.generation or 0)

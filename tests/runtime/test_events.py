@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 
@@ -311,6 +313,34 @@ def test_a_log_handler_that_exits_keeps_no_event_from_the_callback_nor_from_the_
 
     assert len(heard.names()) == 7
     assert handler.seen == 7
+
+
+def test_a_log_handler_that_exits_leaves_no_cycle(
+    make_runtime: MakeRuntime, loud: Callable[[logging.Handler], None]
+) -> None:
+    """The error goes with whoever caught it, and with it all that its frames hold: at a garbage collection the
+    runtime's weak references would be called back anywhere. Fails when `speak` keeps what it raises in a variable."""
+
+    class Leaves(BaseException):
+        def __init__(self) -> None:
+            refs.append(weakref.ref(self))
+
+    class Exits(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise Leaves
+
+    refs: list[weakref.ref[Leaves]] = []
+    loud(Exits())
+    runtime = make_runtime(ScriptedAdapter([]))
+    gc.disable()
+    try:
+        with contextlib.suppress(Leaves):
+            runtime.start()
+
+        assert [ref() for ref in refs] == [None] * len(refs) != []
+    finally:
+        gc.enable()
+        logging.getLogger("bridge.supervisor").handlers.clear()
 
 
 @pytest.fixture
