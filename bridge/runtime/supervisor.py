@@ -221,6 +221,7 @@ class Supervisor:
                 self.poller.poll(0)
             self._inbox.empty()
         now = self._clock()
+        self._let_old_overflow_go(now)
         self.roster.perform(self.fleet.tick(now, self.roster.lent))
         if now >= self.roster.guard.at and self.poller is not None and not self.fleet.closing:
             self.roster.guard.settle()
@@ -252,6 +253,16 @@ class Supervisor:
             since = self._pool.idle_since()
             times.append((self._clock() if since is None else since) + self._policy.max_idle)
         return 0.0 if self._inbox else min(times)
+
+    def _let_old_overflow_go(self, now: float) -> None:
+        """Idle ones above `size` whose time is over: a successor would idle in their place, and for as long."""
+        if self._pool.strength <= self.fleet.size or self.fleet.closing:
+            return
+        for worker, _ in self._pool.idle_workers():
+            member = self.fleet.members.get(worker.generation)
+            over = member is not None and member.expires_at <= now
+            if over and self._pool.strength > self.fleet.size and self._pool.take(worker):
+                self.roster.perform(self.fleet.stop(worker.generation, now))
 
     def _let_idle_go(self, now: float) -> None:
         """Above `size` after `max_idle`; all of them while closing."""

@@ -7,10 +7,11 @@ import threading
 
 import pytest
 
+from bridge.core.recycling import RecyclePolicy
 from bridge.errors import PoolError, PoolTimeout
 from bridge.runtime import Runtime, calls
 from bridge.runtime.claims import Claim
-from bridge.testing import Gate, ScriptedAdapter
+from bridge.testing import FakeClock, Gate, ScriptedAdapter
 from tests.fakes import AnnouncedClaim
 from tests.runtime.conftest import MakeRuntime
 
@@ -68,6 +69,26 @@ def test_overflow_workers_come_while_callers_wait_and_go_when_idle(make_runtime:
         thread.join(10)
 
     assert results == ["x"] * 4
+
+
+def test_an_idle_overflow_worker_whose_lifetime_is_over_has_no_successor(make_runtime: MakeRuntime) -> None:
+    """Else it would be replaced for ever where `max_lifetime` is shorter than `max_idle`. Fails without
+    `_let_old_overflow_go`."""
+    clock, adapter = FakeClock(), ScriptedAdapter([])
+    runtime = make_runtime(adapter, size=1, max_overflow=1, clock=clock, recycle_policy=RecyclePolicy(max_lifetime=10))
+    runtime.start()
+    claims = [Claim(), Claim()]
+    for claim in claims:
+        runtime.pool.checkout(claim, FOREVER)
+    for claim in claims:
+        runtime.pool.checkin(claim)
+    assert adapter.opened == 2
+
+    clock.advance(11)
+    runtime.supervisor.notice()
+
+    assert [worker.state for worker in runtime.stats().workers] == ["ready"]
+    assert (adapter.opened, runtime.stats().recycled) == (3, 1)  # the one that is always kept was replaced
 
 
 def test_a_claim_that_was_dropped_gives_its_worker_up(make_runtime: MakeRuntime) -> None:
