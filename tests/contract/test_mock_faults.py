@@ -88,7 +88,7 @@ def test_delay_holds_the_answer_back(open_bridge: OpenBridge) -> None:
     with pytest.raises(RemoteError, match="late"):
         b.call("no")
     assert time.monotonic() - began >= 0.06
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # one of the test before may end meanwhile
 
 
 def test_a_delay_beyond_the_deadline_is_a_timeout_at_the_deadline(open_bridge: OpenBridge) -> None:

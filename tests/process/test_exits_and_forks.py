@@ -224,6 +224,7 @@ b.close()
 """
 
 
+@pytest.mark.deep
 def test_a_fork_in_the_middle_of_traffic_leaves_no_lock_held(handlers: str, rough: str) -> None:
     """Forks at arbitrary moments of other threads: each child calls, the parent's calls go on. Fails when `forget`
     keeps a lock of the parent's."""

@@ -148,9 +148,9 @@ def run_hammer(mode: str, signals: int, *, limit: float) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("mode", "signals"),
     [
-        ("inline", 1000),
-        ("contended", 100),
-        ("process", 10),
+        ("inline", 500),
+        ("contended", 50),
+        ("process", 5),
         pytest.param("inline", 50_000, marks=pytest.mark.deep),
         pytest.param("lease", 50_000, marks=pytest.mark.deep),
         pytest.param("contended", 20_000, marks=pytest.mark.deep),
@@ -180,7 +180,7 @@ def test_an_exception_between_any_two_bytecodes_loses_no_worker(mode: str, signa
 @pytest.mark.parametrize(
     ("mode", "signals"),
     [
-        ("calling", 100),
+        ("calling", 50),
         pytest.param("calling", 20_000, marks=pytest.mark.deep),
         pytest.param("calling-threads", 1000, marks=pytest.mark.deep),
         pytest.param("calling-process", 600, marks=pytest.mark.deep),

@@ -135,10 +135,12 @@ def test_a_bridge_dropped_unclosed_warns_and_its_workers_go(rough: str) -> None:
 
 def test_a_bridge_that_was_never_used_has_nothing_to_close(rough: str) -> None:
     """No thread, no process, no warning. Fails when `connect` starts something."""
-    before = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    threads, descriptors = set(threading.enumerate()), len(os.listdir("/proc/self/fd"))
     b = bridge.connect(f"{rough}:Rough", adapter="python_port")
 
-    assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == before
+    # No more than before: a thread of the test before this one may end meanwhile.
+    assert set(threading.enumerate()) <= threads
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
     assert not offspring()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -223,7 +225,7 @@ def test_closing_sleeps_while_a_worker_takes_its_leave(connect: Connect, tmp_pat
     source = "import select\nclass Slow:\n    def on_close(self): select.select([], [], [], 0.15)\n"
     (tmp_path / "slow.py").write_text(source)
     spent = 0.0
-    for _ in range(3):  # whether they did depended on who was first
+    for _ in range(2):  # whether they did depended on who was first
         with connect(f"{tmp_path / 'slow.py'}:Slow") as b:
             spent -= time.process_time()
             timed_close(b, 20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,17 @@ def outcomes(bridge: Any, calls: int) -> list[BridgeError]:
     return found
 
 
+deep = partial(pytest.param, marks=pytest.mark.deep)
+
+
 @pytest.mark.parametrize(
     ("handler", "says", "where"),
     [
         ("no_such_module_anywhere:Handler", "No module named 'no_such_module_anywhere'", "ModuleNotFoundError"),
-        ("math:NoSuchClass", "no attribute 'NoSuchClass'", "AttributeError"),
-        ("{rough}:NoSuchClass", "no attribute 'NoSuchClass'", "AttributeError"),
+        deep("math:NoSuchClass", "no attribute 'NoSuchClass'", "AttributeError"),
+        deep("{rough}:NoSuchClass", "no attribute 'NoSuchClass'", "AttributeError"),
         ("{rough}:Refuses", "LookupError: no model at this address", "in __init__"),
-        ("{rough}:Exits", "SystemExit: not today", "in __init__"),
+        deep("{rough}:Exits", "SystemExit: not today", "in __init__"),
         ("{rough}:StartHookFails", "LookupError: no warm-up data", "in on_start"),
     ],
 )
