@@ -1,9 +1,9 @@
 """Kill a worker that is really at work.
 
-Rules: the victim is a pid that b.stats() shows as busy, if possible with the same call as at the look before, since a
-worker that hasn't read its call yet costs nobody anything: that call is sent to another one. It counts as hit only when
-a call raised WorkerCrashed with that pid. Apart from demo.py because a kill can miss: between look and signal the
-worker may have answered.
+Rules: the victim is a pid that b.stats() shows as busy and that has computed since, for one that hasn't read its call
+yet costs nobody anything: that call is sent to another one. It is frozen first, and killed if its call is still out a
+moment later; else it may have answered between look and signal. It counts as hit only when a call raised WorkerCrashed
+with that pid. Apart from demo.py because a kill can miss all the same.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ from bridge.errors import WorkerCrashed
 
 MAX_KILLS: Final = 20
 """After so many misses something is wrong."""
+AT_WORK: Final = 0.001
+"""Seconds of processor time after which a worker has certainly read its call."""
+MOMENT: Final = 0.02
+"""Seconds for a worker to get to work, and for an answer that it gave just before it was frozen to be read."""
 SETTLE: Final = 5.0
 """Seconds for the dead workers' places to be filled; it takes some milliseconds."""
 
@@ -39,27 +43,38 @@ class Accident:
         self._bridge, self._due, self._window = bridge, at, window
         self._results = 0
         self._killed: set[int] = set()
-        self._busy: dict[int, int] = {}  # pids at the last look, each with the number of its call
 
     def look(self) -> None:
         """After each result: kill, if it is due and a worker is in the middle of a call."""
         self._results += 1
-        if self.hit is not None or self._results < self._due - 1 or self.kills == MAX_KILLS:
+        if self.hit is not None or self._results < self._due or self.kills == MAX_KILLS:
             return
-        before, workers = self._busy, self._bridge.stats().workers
-        self._busy = {worker.pid: worker.calls for worker in workers if worker.pid and worker.state == "busy"}
-        if self._results >= self._due:
-            self._kill_one_of(sorted(self._busy, key=lambda pid: before.get(pid) != self._busy[pid]))
-
-    def _kill_one_of(self, pids: list[int]) -> None:
-        for pid in pids:
-            if pid not in self._killed:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        for pid, number in self._calls().items():
+            if pid not in self._killed and self._kill(pid, number):
                 self._killed.add(pid)
                 self.kills += 1
                 self._due = self._results + self._window + 1
                 return
+
+    def _calls(self) -> dict[int, int]:
+        """The busy workers, each with the number of its call."""
+        workers = self._bridge.stats().workers
+        return {worker.pid: worker.calls for worker in workers if worker.pid and worker.state == "busy"}
+
+    def _kill(self, pid: int, number: int) -> bool:
+        """Whether it was killed, in that call."""
+        before, until = computed(pid), time.monotonic() + MOMENT
+        while computed(pid) < before + AT_WORK:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(AT_WORK)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(MOMENT)
+            caught = self._calls().get(pid) == number
+            os.kill(pid, signal.SIGKILL if caught else signal.SIGCONT)
+            return caught
+        return False
 
     def saw(self, error: WorkerCrashed) -> None:
         """A call reports that its worker died."""
@@ -71,3 +86,11 @@ class Accident:
         until = time.monotonic() + SETTLE
         while self._bridge.stats().restarts < self.kills and time.monotonic() < until:
             time.sleep(0.01)
+
+
+def computed(pid: int) -> float:
+    """Seconds of processor time that a process has had; 0 when it is gone."""
+    try:
+        return time.clock_gettime(~pid << 3 | 2)  # as clock_getcpuclockid(3) makes it
+    except OSError:
+        return 0.0

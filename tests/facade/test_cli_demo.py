@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -39,9 +40,17 @@ class Pool:
 
 @pytest.fixture
 def killed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """Nobody is killed; the attempts are listed."""
+    """Nobody is sent a signal, nobody waits for it; those that kill are listed."""
     kills: list[tuple[int, int]] = []
-    monkeypatch.setattr("bridge.cli.accident.os.kill", lambda pid, number: kills.append((pid, number)))
+
+    def note(pid: int, number: int) -> None:
+        if number == signal.SIGKILL:
+            kills.append((pid, number))
+
+    monkeypatch.setattr("bridge.cli.accident.os.kill", note)
+    monkeypatch.setattr(accident, "MOMENT", 0)
+    clock = count()
+    monkeypatch.setattr(accident, "computed", lambda _: next(clock))
     return kills
 
 
@@ -135,16 +144,31 @@ def test_the_victim_is_a_worker_that_is_busy(killed: list[tuple[int, int]]) -> N
     assert killed == [(7, signal.SIGKILL)]
 
 
-def test_the_victim_is_one_in_the_middle_of_its_call_if_there_is_one(killed: list[tuple[int, int]]) -> None:
-    """Another may not have read its call yet, and that costs nobody anything. Fails when the first that is busy is
-    taken."""
-    pool = Pool(busy=(7, 8))
-    victim = accident.Accident(cast(Bridge, pool), at=2, window=2)
-    victim.look()
-    pool.calls_of[7] = 2  # its call has just begun
+def test_the_victim_is_one_that_computes(killed: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another may not have read its call yet, and that costs nobody anything. Fails when `computed` isn't asked."""
+    clock = count()
+    monkeypatch.setattr(accident, "computed", lambda pid: next(clock) if pid == 8 else 0)
+    victim = accident.Accident(cast(Bridge, Pool(busy=(7, 8))), at=1, window=2)
     victim.look()
 
     assert killed == [(8, signal.SIGKILL)]
+
+
+def test_one_that_answers_while_it_is_being_frozen_is_let_go(
+    killed: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its call is over by the second look. Fails when there is none."""
+    pool = Pool(busy=(7,))
+    clock = count()
+
+    def answer(pid: int) -> int:
+        pool.calls_of[pid] = 2
+        return next(clock)
+
+    monkeypatch.setattr(accident, "computed", answer)
+    accident.Accident(cast(Bridge, pool), at=1, window=2).look()
+
+    assert killed == []
 
 
 def test_a_kill_that_met_no_call_is_followed_by_another_until_one_did(killed: list[tuple[int, int]]) -> None:

@@ -77,21 +77,21 @@ def on_a_terminal(*words: str) -> Iterator[tuple[subprocess.Popen[bytes], Screen
 
 
 def test_the_demo_loses_nothing_though_a_busy_worker_is_killed(tmp_path: Path) -> None:
-    """A call is really hit, is sent again, the worker is replaced; every file is accounted for. There are enough of
-    them that one of the kills meets a call, on a busy machine too. The bar is on the terminal alone."""
-    with on_a_terminal("demo", "--json", "--path", plant(tmp_path, 40), "--size", "2") as (process, screen):
+    """A call is really hit, is sent again, the worker is replaced; every file is accounted for. The bar is on the
+    terminal alone."""
+    with on_a_terminal("demo", "--json", "--path", plant(tmp_path, 20), "--size", "2") as (process, screen):
         drawn = screen.read()
         assert process.stdout is not None
         found = json.loads(process.stdout.read())
         code = process.wait(5)
 
     assert (code, found["ok"], found["faults"]) == (0, True, [])
-    assert (found["files"], found["unparsable"], found["lost"], found["sample_agrees"]) == (41, 1, 0, True)
-    assert (found["functions"], found["branches"]) == (40 * 400, 40 * 800)
+    assert (found["files"], found["unparsable"], found["lost"], found["sample_agrees"]) == (21, 1, 0, True)
+    assert (found["functions"], found["branches"]) == (20 * 400, 20 * 800)
     assert found["crashes"] == found["repeated"] == 1
     assert found["restarts"] == found["kills"]
     assert "which is sent again" in drawn
-    assert "[" + "#" * 30 + "] 100%  41 of 41 files\r\n" in drawn
+    assert "[" + "#" * 30 + "] 100%  21 of 21 files\r\n" in drawn
 
 
 def test_ctrl_c_ends_the_demo_in_one_line_and_leaves_no_worker() -> None:
