@@ -62,7 +62,7 @@ class Pipes:
     """
 
     def __init__(self, request: int, reply: int, put: "Callable[[int, Any], int]" = os.write) -> None:
-        self.request, self.reply, self._put, self._pending = request, reply, put, b""
+        self.request, self.reply, self._put, self._pending, self.spare = request, reply, put, b"", b""
         self._armed = self._nudged = False
         self._current = 0
         self.limit = START_LIMIT
@@ -335,6 +335,7 @@ def _answer(pipes: Pipes, commands: "Dict[str, Callable[..., Any]]", call_id: in
         try:
             fault, body = result_of(pipes.run(call_id, function, args), limit)
         except BaseException as error:  # sys.exit() in a handler is an answer like any other
+            pipes.spare = b"" if isinstance(error, MemoryError) else pipes.spare
             let_go(error)
             fault = fault_of(error, function, args)
     else:
@@ -352,8 +353,7 @@ def fault_frame(frame: int, call_id: int, limit: int, **fields: str) -> bytes:
 
 
 def converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> bool:
-    """The worker's side of one conversation, from HELLO to the end; `make` turns the fields of START into a handler.
-    Answers whether the caller knows of the end."""
+    """One conversation; `make` turns START's fields into a handler. Answers whether the caller knows of the end."""
     hello = {"protocol": PROTOCOL, "pid": os.getpid(), "executable": sys.executable}
     hello["python"] = "%d.%d.%d" % sys.version_info[:3]
     tables: "Dict[int, Dict[str, Callable[..., Any]]]" = {HOOK: {}}
@@ -385,6 +385,7 @@ def converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> bool:
 def main(argv: "List[str]") -> None:
     """Entry: argv[1:4] are the request, reply and lifeline descriptors (lifeline -1: there is none)."""
     pipes = Pipes(take(int(argv[1])), take(int(argv[2])))
+    pipes.spare = bytes(2**22)  # untouched, so of addresses only: given up for the report of a MemoryError
     silence()
     if int(argv[3]) >= 0:
         arm_lifeline(int(argv[3]))
