@@ -153,11 +153,11 @@ def run_hammer(mode: str, signals: int, *, limit: float) -> dict[str, Any]:
         ("process", 5),
         pytest.param("inline", 50_000, marks=pytest.mark.deep),
         pytest.param("lease", 50_000, marks=pytest.mark.deep),
-        pytest.param("contended", 20_000, marks=pytest.mark.deep),
-        pytest.param("mock", 20_000, marks=pytest.mark.deep),
-        pytest.param("threads", 10_000, marks=pytest.mark.deep),
-        pytest.param("process", 2000, marks=pytest.mark.deep),
-        pytest.param("opening", 20_000, marks=pytest.mark.deep),
+        pytest.param("contended", 8_000, marks=pytest.mark.deep),
+        pytest.param("mock", 8_000, marks=pytest.mark.deep),
+        pytest.param("threads", 5_000, marks=pytest.mark.deep),
+        pytest.param("process", 1000, marks=pytest.mark.deep),
+        pytest.param("opening", 8_000, marks=pytest.mark.deep),
     ],
 )
 def test_an_exception_between_any_two_bytecodes_loses_no_worker(mode: str, signals: int) -> None:
@@ -181,7 +181,7 @@ def test_an_exception_between_any_two_bytecodes_loses_no_worker(mode: str, signa
     ("mode", "signals"),
     [
         ("calling", 50),
-        pytest.param("calling", 20_000, marks=pytest.mark.deep),
+        pytest.param("calling", 8_000, marks=pytest.mark.deep),
         pytest.param("calling-threads", 1000, marks=pytest.mark.deep),
         pytest.param("calling-process", 600, marks=pytest.mark.deep),
     ],
