@@ -22,8 +22,8 @@ from signal import SIGKILL, SIGURG
 from typing import Final
 
 from bridge import reaper, worker
-from bridge.adapters.children import cpu_used_by, ends_within, handle_of, is_dead
 from bridge.adapters.oom import OomKills
+from bridge.children import cpu_used_by, ends_within, handle_of, is_dead
 from bridge.contract import Capability, ExitStatus, WorkerInfo, WorkerSpec
 from bridge.core.limits import cause_of
 from bridge.errors import CapabilityError, ConfigurationError, WorkerStartError
@@ -175,10 +175,9 @@ class PythonPortAdapter:
         if process.stdin is not None:
             process.stdin.close()
         # By its pidfd: where somebody else takes the status of our children, its number may be another child's of ours.
-        if not ends_within(self._reaper_pidfd, 2000):
-            with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(OSError):  # somebody took its status; or EBADF: the program closed what wasn't its own
+            if not ends_within(self._reaper_pidfd, 2000):
                 signal.pidfd_send_signal(self._reaper_pidfd, SIGKILL)
-        with contextlib.suppress(ChildProcessError):
             os.waitid(os.P_PIDFD, self._reaper_pidfd, os.WEXITED)
         process.returncode = 0  # Popen's own finaliser must not wait for this number again
         # Open until the next one goes: its number would be that of its successor, and another runtime that shares us
@@ -308,12 +307,12 @@ class PythonPort:
             return ExitStatus(code=status.si_status)
         return self._explained(status.si_status, cpu_used)
 
-    def _explained(self, signal: int, cpu_used: float | None) -> ExitStatus:
+    def _explained(self, number: int, cpu_used: float | None) -> ExitStatus:
         if self._killed:
-            return ExitStatus(signal=signal)
-        if signal == SIGKILL and self._was_oom_kill():
-            return ExitStatus(signal=signal, out_of_memory=True)
-        return ExitStatus(signal=signal, why=cause_of(signal, self._limits, cpu_used))
+            return ExitStatus(signal=number)
+        if number == SIGKILL and self._was_oom_kill():
+            return ExitStatus(signal=number, out_of_memory=True)
+        return ExitStatus(signal=number, why=cause_of(number, self._limits, cpu_used))
 
     def forget(self) -> None:
         """In a forked child: close what it inherited."""

@@ -12,13 +12,14 @@ import select
 import signal
 import sys
 from contextlib import suppress
+from typing import Final
 
 from bridge.errors import ConfigurationError
 
-INTERPRETERS = ("_interpreters", "_xxsubinterpreters")
+INTERPRETERS: Final = ("_interpreters", "_xxsubinterpreters")
 """The private module that numbers interpreters, by version; the public one came with 3.14."""
 
-IN_A_SUBINTERPRETER = (
+IN_A_SUBINTERPRETER: Final = (
     "can't be used in a subinterpreter, which has neither daemon threads nor pydantic: call it from the main "
     "interpreter (mod_wsgi: WSGIApplicationGroup %{GLOBAL})"
 )

@@ -14,6 +14,7 @@ import signal
 import time
 from typing import Final
 
+from bridge.children import cpu_used_by
 from bridge.client import Bridge
 from bridge.errors import WorkerCrashed
 
@@ -63,8 +64,8 @@ class Accident:
 
     def _kill(self, pid: int, number: int) -> bool:
         """Whether it was killed, in that call."""
-        before, until = computed(pid), time.monotonic() + MOMENT
-        while computed(pid) < before + AT_WORK:
+        before, until = cpu_used_by(pid) or 0.0, time.monotonic() + MOMENT
+        while (cpu_used_by(pid) or 0.0) < before + AT_WORK:
             if time.monotonic() >= until:
                 return False
             time.sleep(AT_WORK)
@@ -86,11 +87,3 @@ class Accident:
         until = time.monotonic() + SETTLE
         while self._bridge.stats().restarts < self.kills and time.monotonic() < until:
             time.sleep(0.01)
-
-
-def computed(pid: int) -> float:
-    """Seconds of processor time that a process has had; 0 when it is gone."""
-    try:
-        return time.clock_gettime(~pid << 3 | 2)  # as clock_getcpuclockid(3) makes it
-    except OSError:
-        return 0.0

@@ -308,12 +308,12 @@ class Fleet:
         member.killed, member.deadline, member.why = True, inf, why
         return [Kill(generation, why)]
 
-    def stop(self, generation: int, now: float) -> list[Effect]:
+    def stop(self, generation: int, now: float, why: Enum = Why.MAX_IDLE) -> list[Effect]:
         """An idle member isn't needed any more; it was taken out of the pool."""
         member = self.members.get(generation)
         if member is None or member.state is not WorkerState.READY:
             return []
-        why = Why.CLOSING if self.closing else member.worn or Why.MAX_IDLE
+        why = Why.CLOSING if self.closing else member.worn or why
         self._move(generation, member, WorkerState.RETIRING, why)
         member.deadline = min(now + self._shutdown_timeout, self._close_at)
         return [Stop(generation)]

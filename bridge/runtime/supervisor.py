@@ -262,7 +262,7 @@ class Supervisor:
             member = self.fleet.members.get(worker.generation)
             over = member is not None and member.expires_at <= now
             if over and self._pool.strength > self.fleet.size and self._pool.take(worker):
-                self.roster.perform(self.fleet.stop(worker.generation, now))
+                self.roster.perform(self.fleet.stop(worker.generation, now, Worn.LIFETIME))
 
     def _let_idle_go(self, now: float) -> None:
         """Above `size` after `max_idle`; all of them while closing."""

@@ -266,6 +266,22 @@ def test_what_the_handler_held_is_let_go_before_its_memory_error_is_told() -> No
     let_go(MemoryError())
 
 
+def test_the_reserve_is_given_up_for_a_memory_error_and_for_nothing_else() -> None:
+    """Before anything is called, since that may fail for want of memory too. Fails when `_answer` keeps it, or gives it
+    up for any error. (That a process has one: tests/house/test_worker_file.py.)"""
+
+    def fail(kind: str) -> None:
+        raise MemoryError if kind == "memory" else LookupError
+
+    pipes = Pipes(-1, -1)
+    pipes.spare = b"addresses"
+    _answer(pipes, {"fail": fail}, 7, b'["fail",["lookup"]]', 2**20)
+    assert pipes.spare == b"addresses"
+
+    _answer(pipes, {"fail": fail}, 8, b'["fail",["memory"]]', 2**20)
+    assert pipes.spare == b""
+
+
 def test_a_frame_that_still_runs_is_no_second_error() -> None:
     """A MemoryError can come from another thread, which goes on. Fails when `let_go` lets that out."""
     try:

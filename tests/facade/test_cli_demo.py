@@ -50,7 +50,7 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     monkeypatch.setattr("bridge.cli.accident.os.kill", note)
     monkeypatch.setattr(accident, "MOMENT", 0)
     clock = count()
-    monkeypatch.setattr(accident, "computed", lambda _: next(clock))
+    monkeypatch.setattr(accident, "cpu_used_by", lambda _: next(clock))
     return kills
 
 
@@ -145,9 +145,9 @@ def test_the_victim_is_a_worker_that_is_busy(killed: list[tuple[int, int]]) -> N
 
 
 def test_the_victim_is_one_that_computes(killed: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another may not have read its call yet, and that costs nobody anything. Fails when `computed` isn't asked."""
+    """Another may not have read its call yet, and that costs nobody anything. Fails when `cpu_used_by` isn't asked."""
     clock = count()
-    monkeypatch.setattr(accident, "computed", lambda pid: next(clock) if pid == 8 else 0)
+    monkeypatch.setattr(accident, "cpu_used_by", lambda pid: next(clock) if pid == 8 else 0)
     victim = accident.Accident(cast(Bridge, Pool(busy=(7, 8))), at=1, window=2)
     victim.look()
 
@@ -165,7 +165,7 @@ def test_one_that_answers_while_it_is_being_frozen_is_let_go(
         pool.calls_of[pid] = 2
         return next(clock)
 
-    monkeypatch.setattr(accident, "computed", answer)
+    monkeypatch.setattr(accident, "cpu_used_by", answer)
     accident.Accident(cast(Bridge, pool), at=1, window=2).look()
 
     assert killed == []

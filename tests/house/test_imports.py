@@ -15,7 +15,13 @@ import pytest
 from tests.house.sources import OURS, TESTS, Import, Source, imports
 
 FLOORS: Final = (
-    (("bridge.errors", "bridge.platforms"), ("bridge.wire", "bridge.worker"), ("bridge.reaper",), ("bridge.pipes",)),
+    (
+        ("bridge.errors", "bridge.platforms"),
+        ("bridge.wire", "bridge.worker"),
+        ("bridge.reaper",),
+        ("bridge.pipes",),
+        ("bridge.children",),
+    ),
     (
         ("bridge.core.limits", "bridge.core.protocol", "bridge.core.messages"),
         (
@@ -56,7 +62,7 @@ FLOORS: Final = (
         ),
         ("bridge.adapters.mock",),
         ("bridge.adapters.bridge_mock",),
-        ("bridge.adapters.oom", "bridge.adapters.children", "bridge.adapters.python_port"),
+        ("bridge.adapters.oom", "bridge.adapters.python_port"),
         ("bridge.adapters",),
     ),
     (("bridge.frames", "bridge.spawning", "bridge.scope"), ("bridge.bulk", "bridge.client")),

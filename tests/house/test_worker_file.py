@@ -31,6 +31,10 @@ class Visitor:
 
     def double(self, value):
         return value * 2
+
+    def spare(self):
+        import gc
+        return [len(each.spare) for each in gc.get_objects() if type(each).__name__ == "Pipes"]
 """
 
 SPACE: Final = 128 * 1024 * 1024
@@ -60,6 +64,12 @@ def test_a_started_worker_has_imported_next_to_nothing(visitor: str) -> None:
         loaded = set(b.call("modules"))
 
     assert loaded - bare_modules(sys.executable) <= AT_START | {"bridge_handler_visitor"}
+
+
+def test_a_worker_has_addresses_in_reserve(visitor: str) -> None:
+    """For the report of a MemoryError. Fails when `main` makes none."""
+    with bridge.connect(visitor, adapter="python_port", size=1) as b:
+        assert b.call("spare") == [2**22]
 
 
 @pytest.mark.parametrize("minor", interpreters.EACH)

@@ -15,6 +15,7 @@ import pytest
 import bridge
 from bridge import Bridge
 from tests.conftest import HANDLERS
+from tests.process.endings import offspring
 from tests.process.rogue import Rogue
 from tests.process.waiting import children_of, wait_until
 
@@ -32,6 +33,12 @@ def _ctrl_c_is_heard() -> Iterator[None]:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def note_children() -> None:
+    """What was there before the test isn't the test's (endings.py)."""
+    offspring.before = children_of(os.getpid())  # type: ignore[attr-defined]
 
 
 @pytest.fixture

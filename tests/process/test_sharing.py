@@ -70,3 +70,13 @@ def test_a_shared_guard_that_was_killed_is_replaced_once_and_watched_by_all(shar
 
     for b in bridges:
         b.close()
+
+
+def test_a_guard_whose_descriptor_the_program_closed_ends_without_an_error() -> None:
+    """Closing goes on with the rest. Fails when `_bury_reaper` lets EBADF out."""
+    adapter, before = PythonPortAdapter(), children_of(os.getpid())
+    os.close(adapter.settle() or -1)
+    (reaper,) = children_of(os.getpid()) - before
+    adapter.close()
+
+    os.waitpid(reaper, 0)  # nobody else can, without its descriptor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import threading
 
 import pytest
@@ -71,7 +72,9 @@ def test_overflow_workers_come_while_callers_wait_and_go_when_idle(make_runtime:
     assert results == ["x"] * 4
 
 
-def test_an_idle_overflow_worker_whose_lifetime_is_over_has_no_successor(make_runtime: MakeRuntime) -> None:
+def test_an_idle_overflow_worker_whose_lifetime_is_over_has_no_successor(
+    make_runtime: MakeRuntime, caplog: pytest.LogCaptureFixture
+) -> None:
     """Else it would be replaced for ever where `max_lifetime` is shorter than `max_idle`. Fails without
     `_let_old_overflow_go`."""
     clock, adapter = FakeClock(), ScriptedAdapter([])
@@ -85,8 +88,14 @@ def test_an_idle_overflow_worker_whose_lifetime_is_over_has_no_successor(make_ru
     assert adapter.opened == 2
 
     clock.advance(11)
-    runtime.supervisor.notice()
+    with caplog.at_level(logging.DEBUG, "bridge.supervisor"):
+        runtime.supervisor.notice()
 
+    told = [vars(record) for record in caplog.records if vars(record)["bridge_event"] == "worker.retiring"]
+    assert [(event["bridge_generation"], event["bridge_reason"]) for event in told] == [
+        (1, "lifetime"),
+        (2, "lifetime"),
+    ]
     assert [worker.state for worker in runtime.stats().workers] == ["ready"]
     assert (adapter.opened, runtime.stats().recycled) == (3, 1)  # the one that is always kept was replaced
 
