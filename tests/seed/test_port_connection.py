@@ -91,10 +91,12 @@ def the_client_timed_out_and_the_next_one_got_its_reply() -> None:
     """A worker with an outstanding reply is never lent: it is killed, or ends the call first (if that hadn't come to
     the blocking read yet). Fails when `Pool.checkin` takes a link that isn't clean."""
     with fifo() as waits, real(cancel_grace=BRIEFLY):
+        (first,) = pids()
         with pytest.raises(CallTimeout):
             BRIDGE.call("read", [str(waits)], timeout=BRIEFLY)
 
-        assert BRIDGE.call("pid") in pids()
+        assert {BRIDGE.call("pid")} == pids()
+        assert (pids() == {first}) == (BRIDGE.stats().restarts == 0)
         assert BRIDGE.call("echo", ["mine"]) == "mine"
 
 
