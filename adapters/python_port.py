@@ -41,9 +41,10 @@ def load(name, file):
     exec(e.SourceFileLoader(name, file).get_code(name), module.__dict__)
     return module
 folder, _, file = sys.argv[1].rpartition('/')
-load('bridge.wire', folder + '/wire.py')
+for name in 'wire', 'handler':
+    load('bridge.' + name, folder + '/' + name + '.py')
 worker = load('_scoped_bridge_worker', sys.argv[1])
-del sys.modules['bridge.wire'], load
+del sys.modules['bridge.wire'], sys.modules['bridge.handler'], load
 worker.main(sys.argv[1:])
 """
 """What an interpreter is told to run. A module loaded so is compiled once and cached beside its source; a script is

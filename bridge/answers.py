@@ -17,8 +17,8 @@ from typing import Any, Final
 from bridge.contract import Reply, Request
 from bridge.core.messages import error_of
 from bridge.errors import BridgeError, CallError, ConfigurationError
+from bridge.handler import NO_COMMAND, arguments_fault, commands_of, describe, fault_of, invoke, result_of
 from bridge.wire import decode_json
-from bridge.worker import NO_COMMAND, arguments_fault, commands_of, describe, fault_of, invoke, result_of
 
 __scoped_bridge__: Final = True
 

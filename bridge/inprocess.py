@@ -2,7 +2,7 @@
 
 Rules: as the worker does it, but nothing stays in sys.path: what is imported only when a command runs has to be
 importable in this process anyway. Two threads never run a handler's file at the same time; the lock for that is the
-import system's own, so that no module of ours holds one. Apart from worker.py, which has a process to itself.
+import system's own, so that no module of ours holds one. Apart from handler.py, which has a process to itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib import _bootstrap
 from inspect import signature
 from typing import Any, Final
 
-from bridge.worker import find
+from bridge.handler import find
 
 __scoped_bridge__: Final = True
 

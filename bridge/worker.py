@@ -1,15 +1,27 @@
 """Serve one handler, in whatever interpreter this file is run by.
 
-Rules: standard library only, Python 3.8 syntax; at start it and wire.py import os, sys, struct, fcntl and json's C
-accelerator (docs/design/benchmarks.md says why), all else on first need. In a worker, the program that starts it
-(adapters/python_port.py) has put wire.py beside it, and nothing else of this package is there. Apart from the rest
-because these two files are all that the other interpreter ever sees.
+Rules: standard library only, Python 3.8 syntax; at start it, wire.py and handler.py import os, sys, struct, fcntl and
+json's C accelerator (docs/design/benchmarks.md says why), all else on first need. In a worker, the program that starts
+it (adapters/python_port.py) has put those two beside it, and nothing else of this package is there. Apart from the rest
+because these three files are all that the other interpreter ever sees.
 """
 
 import fcntl
 import os
 import sys
 
+from bridge.handler import (
+    NO_COMMAND,
+    Cancelled,
+    commands_of,
+    describe,
+    fault_frame,
+    fault_of,
+    hooks_of,
+    invoke,
+    load,
+    result_of,
+)
 from bridge.wire import (
     CALL,
     CANCEL,
@@ -19,22 +31,19 @@ from bridge.wire import (
     HEADER,
     HELLO,
     HOOK,
-    MAX_TEXT,
     PROTOCOL,
     READ_SIZE,
     READY,
     RESULT,
-    NotEncodable,
     decode_json,
     encode_json,
     let_go,
     pack,
-    type_name,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Tuple
+    from typing import Any, Callable, Dict, List, Tuple
 
 __scoped_bridge__ = True  # frames of modules that have this are left out of a handler's traceback, as in unittest
 
@@ -46,12 +55,6 @@ START_LIMIT = 2**24  # bytes of START, which says what the limit is for the othe
 
 class HungUp(Exception):
     """The caller is gone, or what comes can't be its."""
-
-
-class Cancelled(BaseException):
-    """The caller has left this call: raised inside the handler. Not an Exception, so that `except Exception` lets it
-    through; a handler may tidy up (`finally`, `except BaseException`) and should then let it go on.
-    """
 
 
 class Pipes:
@@ -179,141 +182,7 @@ def arm_lifeline(fd: int) -> None:
         pass  # it is there
 
 
-# -- The handler, and how it is served ---------------------------------------------------------------------
-
-HOOKS = frozenset(("on_start", "on_session_start", "on_session_end", "on_health", "on_reset", "on_close"))
-TOO_LONG = "the result has %d bytes, over max_frame_bytes=%d; return less, or raise the limit"
-NO_COMMAND = "the handler has no such command; it has: %s"
-
-
-def load(start: "Dict[str, Any]") -> "Any":
-    """The handler that START asks for, in a process that is there for nothing else: it keeps limits and sys.path."""
-    if start["umask"] is not None:
-        os.umask(start["umask"])
-    os.nice(start["niceness"])
-    for number, soft, hard in start["rlimits"]:
-        import traceback  # noqa: F401  while there is memory: with it a MemoryError is reported
-        from resource import setrlimit
-
-        setrlimit(number, (soft, hard))
-    target, options = start["handler"], start["options"]
-    file = target.partition(":")[0]
-    sys.path[:] = start["path"] + ([] if start["replace_path"] else [entry for entry in sys.path if entry])
-    if file.endswith(".py"):
-        sys.path.insert(0, os.path.dirname(file))  # as for a script: its neighbours can be imported
-    found = find(target)
-    if options and not callable(found):
-        raise TypeError("worker.options %s were given, but %s can't be called" % (sorted(options), target))
-    return found(**options) if callable(found) else found
-
-
-def find(target: str) -> "Any":
-    """What `pkg.mod:Class`, `pkg.mod` or `path/file.py:Class` names. A file is run anew each time."""
-    name, _, attribute = target.partition(":")
-    if name.endswith(".py"):
-        from _frozen_importlib_external import SourceFileLoader
-
-        path, name = name, "bridge_handler_" + os.path.basename(name)[:-3]
-        found = sys.modules[name] = type(sys)(name)
-        found.__file__ = path
-        SourceFileLoader(name, path).exec_module(found)
-    else:
-        __import__(name)
-        found = sys.modules[name]
-    for part in attribute.split(".") if attribute else ():
-        found = getattr(found, part)
-    return found
-
-
-def commands_of(handler: "Any") -> "Dict[str, Callable[..., Any]]":
-    """Its public methods; of a module `__all__`, else its own public functions. Hooks are never commands."""
-    module = isinstance(handler, type(sys))
-    owner = handler if module else type(handler)
-    listed = getattr(handler, "__all__", None) if module else None
-    found = {}
-    for name in dir(owner) if listed is None else listed:
-        member = getattr(owner, name, None)
-        own = owner is not handler or getattr(member, "__module__", None) == owner.__name__
-        offered = listed is not None or (own and not isinstance(member, type) and name not in HOOKS)
-        if offered and callable(member) and not name.startswith("_"):
-            found[name] = getattr(handler, name)
-    return found
-
-
-def hooks_of(handler: "Any") -> "Dict[str, Callable[[], Any]]":
-    """Those of HOOKS that it has."""
-    module = isinstance(handler, type(sys))
-    return {} if module else {name: getattr(handler, name) for name in HOOKS if callable(getattr(handler, name, None))}
-
-
-def invoke(function: "Callable[..., Any]", args: "Any") -> "Any":
-    """Call with a mapping by keyword, with a list by position, with None without arguments."""
-    return function(**args) if type(args) is dict else function(*args or ())
-
-
-def result_of(value: "Any", limit: int, survive: "Any" = BaseException) -> "Tuple[Optional[Dict[str, str]], bytes]":
-    """The fields of an ERROR frame if the value can't travel, and the body of a RESULT frame if it can."""
-    try:
-        body = encode_json(value, "result")
-        if len(body) <= limit:
-            return None, body
-        refused = TOO_LONG % (len(body), limit)
-    except NotEncodable as error:
-        if type(value).__name__ == "coroutine":
-            value.close()  # an un-awaited one would be warned about in the handler's name
-        refused = str(error)
-    except survive as error:  # whatever a class of the handler's does when it is looked at
-        refused = "encoding it raised %(type)s: %(message)s" % describe(error, survive)
-    return {"kind": "result", "message": refused}, b""
-
-
-def fault_of(error: BaseException, function: "Any", args: "Any", survive: "Any" = BaseException) -> "Dict[str, str]":
-    """What `invoke` raised, as the fields of an ERROR frame."""
-    if isinstance(error, Cancelled):
-        return {"kind": "cancelled", "message": ""}
-    try:
-        fault = arguments_fault(error, function, args) if isinstance(error, TypeError) else None
-    except survive:
-        fault = None
-    return dict(describe(error, survive), kind="raised") if fault is None else {"kind": "arguments", "message": fault}
-
-
-def arguments_fault(error: TypeError, function: "Callable[..., Any]", args: "Any") -> "Optional[str]":
-    """What is wrong with the arguments, or None when the handler itself raised this TypeError."""
-    from contextlib import suppress
-    from inspect import signature, unwrap
-    from traceback import walk_tb
-
-    ran = [frame.f_code for frame, _line in walk_tb(error.__traceback__)]
-    if any(code is getattr(unwrap(function), "__code__", None) for code in ran):
-        return None  # its own lines ran: what a decorator passed on to them isn't the caller's
-    with suppress(Exception):  # many C functions have no signature, and anybody may define an odd one
-        takes = signature(function)
-        try:
-            takes.bind(**args) if isinstance(args, dict) else takes.bind(*args or ())
-        except TypeError as fault:
-            return "%s; it takes %s" % (fault, takes)
-    return str(error) if ran and ran[-1] is invoke.__code__ else None
-
-
-def describe(error: BaseException, survive: "Any" = BaseException) -> "Dict[str, str]":
-    """An exception as data, whatever it raises of `survive` when it is looked at. Our own frames are left out."""
-    trace, kind = error.__traceback__, type_name(type(error))
-    while trace is not None and "__scoped_bridge__" in trace.tb_frame.f_globals:
-        trace = trace.tb_next
-    try:
-        message = str(error)
-    except survive as broken:
-        message = "(its __str__ raised %s)" % type(broken).__name__
-    text = "%s: %s\n" % (kind, message)
-    try:
-        from traceback import format_exception, format_tb
-
-        text = "Traceback:\n%s%s" % ("".join(format_tb(trace)), text)
-        text = "".join(format_exception(type(error), error, trace))
-    except survive:  # a SyntaxError with odd fields, a class without a module; or no descriptor is left to import with
-        pass
-    return {"type": kind, "message": message, "traceback": text}
+# -- How a handler is served ---------------------------------------------------------------------------------
 
 
 def serve(pipes: Pipes, tables: "Dict[int, Dict[str, Callable[..., Any]]]", limit: int) -> None:
@@ -343,13 +212,6 @@ def _answer(pipes: Pipes, commands: "Dict[str, Callable[..., Any]]", call_id: in
     if fault is not None:
         return fault_frame(ERROR, call_id, limit, **fault)
     return HEADER.pack(RESULT, CODEC_JSON, 0, len(body), call_id) + body
-
-
-def fault_frame(frame: int, call_id: int, limit: int, **fields: str) -> bytes:
-    """An ERROR or FAILED frame whose texts are cut until it fits, however small the limit is."""
-    room = min(MAX_TEXT, limit // 40)  # three texts, of characters that JSON writes as twelve
-    fields = {name: text[-room:] if name == "traceback" else text[:room] for name, text in fields.items()}
-    return pack(frame, call_id, encode_json(fields, "error"), CODEC_JSON)
 
 
 def converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> bool:

@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 
 import pytest
 
+from bridge.handler import arguments_fault, describe, fault_frame, invoke, result_of
 from bridge.wire import ERROR, HEADER, MAX_TEXT, decode_json, let_go
-from bridge.worker import Pipes, _answer, arguments_fault, describe, fault_frame, invoke, result_of
+from bridge.worker import Pipes, _answer
 
 # -- Exceptions as data ------------------------------------------------------------------------------------
 
@@ -148,6 +149,7 @@ def test_a_described_exception_shows_the_handlers_lines_alone() -> None:
     assert fields["kind"] == "raised"
     assert "in fail" in fields["traceback"]
     assert "worker.py" not in fields["traceback"]
+    assert "handler.py" not in fields["traceback"]
 
 
 def test_a_long_text_is_cut() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from bridge.core.messages import encode_start
+from bridge.handler import commands_of, hooks_of, load
 from bridge.wire import decode_json
-from bridge.worker import commands_of, hooks_of, load
 
 
 class Handler:

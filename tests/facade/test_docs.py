@@ -19,8 +19,8 @@ import bridge
 from bridge.core.events import NAMES, fields_of
 from bridge.core.lifecycle import diagram
 from bridge.core.protocol import KINDS, RECEIVE, SEND, State
+from bridge.handler import HOOKS
 from bridge.wire import HEADER
-from bridge.worker import HOOKS
 
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))

@@ -17,7 +17,7 @@ from tests.house.sources import OURS, TESTS, Import, Source, imports
 FLOORS: Final = (
     (
         ("bridge.errors", "bridge.platforms"),
-        ("bridge.wire", "bridge.worker"),
+        ("bridge.wire", "bridge.handler", "bridge.worker"),
         ("bridge.reaper",),
         ("bridge.pipes",),
         ("bridge.children",),
@@ -215,7 +215,7 @@ def test_runtime_and_adapters_meet_only_in_the_contract() -> None:
     assert not any(target.startswith("bridge.adapters") for target in reached["bridge.runtime"])
     assert not any(target.startswith("bridge.runtime") for target in reached["bridge.adapters"])
     assert "bridge.contract" in shared
-    assert shared <= {"bridge.contract", "bridge.errors", "bridge.wire", "bridge.worker"}
+    assert shared <= {"bridge.contract", "bridge.errors", "bridge.wire", "bridge.handler", "bridge.worker"}
 
 
 def test_the_house_needs_the_standard_library_and_three_packages() -> None:
