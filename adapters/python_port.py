@@ -44,8 +44,11 @@ folder, _, file = sys.argv[1].rpartition('/')
 for name in 'wire', 'handler':
     load('bridge.' + name, folder + '/' + name + '.py')
 worker = load('_scoped_bridge_worker', sys.argv[1])
-del sys.modules['bridge.wire'], sys.modules['bridge.handler'], load
-worker.main(sys.argv[1:])
+del sys.modules['bridge.wire'], sys.modules['bridge.handler']
+def beside(name, load=load, folder=folder):
+    return load('_scoped_bridge_' + name, folder + '/' + name + '.py')
+del load
+worker.main(sys.argv[1:], beside)
 """
 """What an interpreter is told to run. A module loaded so is compiled once and cached beside its source; a script is
 compiled at each start. It must not import from the current directory; and a handler that imports `bridge` gets that."""

@@ -99,7 +99,7 @@ _CURES = (
     ("decode", "send text, for instance base64.b64encode(...).decode()"),
     ("isoformat", "use .isoformat()"),
     ("tolist", "use .tolist()"),
-    ("cr_frame", "an async def can't be a command yet; return a plain value"),
+    ("cr_frame", "await it, and return what it gives"),
     ("__next__", "an iterator can't travel; use list(...)"),
 )
 

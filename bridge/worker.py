@@ -43,7 +43,7 @@ from bridge.wire import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Tuple
+    from typing import Any, Callable, Dict, List, Optional, Tuple
 
 __scoped_bridge__ = True  # frames of modules that have this are left out of a handler's traceback, as in unittest
 
@@ -51,6 +51,20 @@ __scoped_bridge__ = True  # frames of modules that have this are left out of a h
 
 
 START_LIMIT = 2**24  # bytes of START, which says what the limit is for the others
+
+
+async def _nothing() -> None: ...
+
+
+def _import(name: str) -> "Any":
+    return getattr(__import__("bridge." + name), name)
+
+
+_coroutine = _nothing()
+_coroutine.close()
+Coroutine = type(_coroutine)
+"""What an `async def` returns. Found so, since `types` would have to be imported for it."""
+del _coroutine
 
 
 class HungUp(Exception):
@@ -66,22 +80,44 @@ class Pipes:
 
     def __init__(self, request: int, reply: int, put: "Callable[[int, Any], int]" = os.write) -> None:
         self.request, self.reply, self._put, self._pending, self.spare = request, reply, put, b"", b""
-        self._armed = self._nudged = False
+        self._armed = self._nudged = self._heard_cancel = False
         self._current = 0
+        self._loop: "Any" = None
+        self.beside: "Callable[[str], Any]" = _import
+        """Loads another file of ours by its name."""
         self.limit = START_LIMIT
         """Bytes that the body of a frame may have: no more is kept of what isn't our caller's."""
 
     def run(self, call_id: int, function: "Callable[..., Any]", args: "Any") -> "Any":
         """Call the handler's own code; a cancel of this call raises there."""
-        self._current = call_id
+        self._current, self._heard_cancel = call_id, False
         try:
             self._armed = True
             if self._nudged:  # while we were reading or decoding
                 self._nudged = False
                 self._look()
-            return invoke(function, args)
+            value = invoke(function, args)
         finally:
             self._armed = False
+        return self.settle(value) if type(value) is Coroutine else value
+
+    def settle(self, value: "Any") -> "Any":
+        """What a handler returned; a coroutine is run to its end, where a cancel of the call cancels its task."""
+        if type(value) is not Coroutine:
+            return value
+        if self._loop is None:
+            self._loop = self.beside("coroutines").Loop()
+        try:
+            return self._loop.run(value, self.request, self._hear)
+        except BaseException as error:
+            if self._heard_cancel and type(error).__name__ == "CancelledError":
+                raise Cancelled from None
+            raise
+
+    def end_loop(self) -> None:
+        """At the end of the conversation."""
+        if self._loop is not None:
+            self._loop.close()
 
     def nudge(self, _number: int, _frame: "Any") -> None:
         """The signal handler."""
@@ -92,18 +128,27 @@ class Pipes:
 
     def _look(self) -> None:
         """Read what is there, and raise if it is a cancel of the call that runs."""
+        if self._hear():
+            self._armed = False
+            raise Cancelled
+
+    def _hear(self) -> "Optional[bool]":
+        """Read what is there: whether it is a cancel of the call that runs. None at the end of the stream."""
         from select import POLLIN, poll
 
-        there = poll()
+        there, ended = poll(), False
         there.register(self.request, POLLIN)
         if there.poll(0):
-            self._pending += os.read(self.request, READ_SIZE)  # nothing at the end: the next read sees that too
+            data = os.read(self.request, READ_SIZE)  # nothing at the end: the next read sees that too
+            ended = not data
+            self._pending += data
         while len(self._pending) >= 16 and self._pending[0] == CANCEL:
             call_id = HEADER.unpack_from(self._pending)[4]
             self._pending = self._pending[16:]
             if call_id == self._current:
-                self._armed = False
-                raise Cancelled
+                self._heard_cancel = True
+                return True
+        return None if ended else False
 
     def read(self) -> "Tuple[int, int, Any]":
         """Wait for one whole frame: kind, call id, body. Cancels of calls that are over are passed by."""
@@ -216,6 +261,13 @@ def _answer(pipes: Pipes, commands: "Dict[str, Callable[..., Any]]", call_id: in
 
 def converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> bool:
     """One conversation; `make` turns START's fields into a handler. Answers whether the caller knows of the end."""
+    try:
+        return _converse(pipes, make)
+    finally:
+        pipes.end_loop()
+
+
+def _converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> bool:
     hello = {"protocol": PROTOCOL, "pid": os.getpid(), "executable": sys.executable}
     hello["python"] = "%d.%d.%d" % sys.version_info[:3]
     tables: "Dict[int, Dict[str, Callable[..., Any]]]" = {HOOK: {}}
@@ -227,7 +279,7 @@ def converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> bool:
             start = decode_json(body)
             limit = int(start["max_frame_bytes"])
             handler = make(start)
-            hooks_of(handler).get("on_start", bool)()
+            pipes.settle(hooks_of(handler).get("on_start", bool)())
             tables = {CALL: commands_of(handler), HOOK: hooks_of(handler)}
         except BaseException as error:  # whatever it is, the caller shall read it
             let_go(error)
@@ -240,13 +292,18 @@ def converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> bool:
         told = True
     except HungUp:  # if before it was ready, nobody is left to tell
         told = False
-    tables[HOOK].get("on_close", bool)()
+    pipes.settle(tables[HOOK].get("on_close", bool)())
     return told
 
 
-def main(argv: "List[str]") -> None:
-    """Entry: argv[1:4] are the request, reply and lifeline descriptors (lifeline -1: there is none)."""
+def main(argv: "List[str]", beside: "Callable[[str], Any]") -> None:
+    """Entry: argv[1:4] are the request, reply and lifeline descriptors (lifeline -1: there is none).
+
+    Args:
+        beside: Loads another file of ours by its name.
+    """
     pipes = Pipes(take(int(argv[1])), take(int(argv[2])))
+    pipes.beside = beside
     pipes.spare = bytes(2**22)  # untouched, so of addresses only: given up for the report of a MemoryError
     silence()
     if int(argv[3]) >= 0:

@@ -7,6 +7,7 @@ because this one needs the whole house, and they only the contract.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import tempfile
@@ -110,6 +111,16 @@ class AdapterContract:
                 assert bridge.call("echo", [value]) == value
             assert bridge.call("echo", {"value": (1, (2,))}) == [1, [2]]
             assert isnan(bridge.call("echo", [float("nan")]))
+
+    def test_an_async_command_is_awaited(self) -> None:
+        """Its caller gets what it returns, also one who is in an event loop."""
+
+        async def call() -> Any:
+            return bridge.call("later", [2])
+
+        with self.opened() as (bridge, _):
+            assert bridge.call("later", [1]) == 1
+            assert asyncio.run(call()) == 2
 
     def test_a_result_is_the_callers_own(self) -> None:
         """Changing it changes nothing that the handler keeps."""

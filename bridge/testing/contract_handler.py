@@ -37,6 +37,13 @@ class ContractHandler:
         """The sum of two."""
         return a + b
 
+    async def later(self, value: "Any") -> "Any":
+        """Its argument, when other tasks have had their turn."""
+        import asyncio
+
+        await asyncio.sleep(0)
+        return value
+
     def keep(self, value: "Any") -> "List[Any]":
         """All that was kept since the last reset, this one last."""
         self._kept.append(value)

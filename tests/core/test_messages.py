@@ -133,7 +133,7 @@ def test_a_coroutine_is_refused_with_its_cure() -> None:
         return 1
 
     coroutine = answer()
-    assert "async def" in refusal([coroutine])
+    assert "await it" in refusal([coroutine])
     coroutine.close()
 
 

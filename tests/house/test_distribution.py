@@ -67,7 +67,14 @@ def check_wheel(wheel: Path, unpacked: Path) -> None:
     assert adapter.is_file()
     assert not (unpacked / "bridge/adapters").is_symlink()
     assert Path(found).samefile(adapter)
-    assert {"bridge/py.typed", "bridge/wire.py", "bridge/handler.py", "bridge/worker.py", "bridge/reaper.py"} <= names
+    assert {
+        "bridge/py.typed",
+        "bridge/wire.py",
+        "bridge/handler.py",
+        "bridge/coroutines.py",
+        "bridge/worker.py",
+        "bridge/reaper.py",
+    } <= names
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"bridge"}
     assert {name for name in names if "/tests/" in name} == set()
 

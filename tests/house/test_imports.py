@@ -18,6 +18,7 @@ FLOORS: Final = (
     (
         ("bridge.errors", "bridge.platforms"),
         ("bridge.wire", "bridge.handler", "bridge.worker"),
+        ("bridge.coroutines",),
         ("bridge.reaper",),
         ("bridge.pipes",),
         ("bridge.children",),
