@@ -13,7 +13,7 @@ from itertools import count
 from math import isfinite
 from typing import Any, Final
 
-from bridge.answers import RAISED, Shape, check_answer, reply_of, reply_with
+from bridge.answers import RAISED, Shape, check_answer, reply_of, reply_with, settled
 from bridge.contract import Capability, Reply, Request, WorkerGone, WorkerInfo, WorkerSpec
 from bridge.errors import CapabilityError, ConfigurationError, UnexpectedCall, WorkerStartError
 from bridge.handler import commands_of, describe, hooks_of
@@ -138,7 +138,7 @@ class MockAdapter:
             if target is not None:
                 named = isinstance(target, str)
                 fake = make_here(find_here(target, spec.path), spec.options, fake=True, named=named)
-                hooks_of(fake).get("on_start", bool)()
+                settled(hooks_of(fake).get("on_start", bool)())
         except RAISED as error:
             fields = describe(error, RAISED)
             raise WorkerStartError(

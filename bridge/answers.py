@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from contextvars import copy_context
 from copy import copy
 from difflib import get_close_matches
 from inspect import Signature, signature
@@ -76,7 +76,7 @@ def reply_with(answer: Any, request: Request, limit: int) -> Reply | None:
     if not callable(answer):
         return _returned(answer, request, limit)
     try:
-        value = _settled(invoke(answer, request.args))
+        value = settled(invoke(answer, request.args))
     except BridgeError as error:
         return Reply(request.call_id, error=copy(error))
     except RAISED as error:
@@ -87,35 +87,39 @@ def reply_with(answer: Any, request: Request, limit: int) -> Reply | None:
 def reply_of(function: Callable[..., Any], request: Request, limit: int) -> Reply:
     """The reply of a handler's command or hook, as a worker would give it."""
     try:
-        value = _settled(invoke(function, request.args))
+        value = settled(invoke(function, request.args))
     except RAISED as error:
         return _failed(fault_of(error, function, request.args, RAISED), request)
     return _returned(value, request, limit)
 
 
-def _settled(value: Any) -> Any:
-    """What a function returned; a coroutine is run to its end, in a loop of its own."""
+def settled(value: Any) -> Any:
+    """What a function returned; a coroutine is run to its end, in a loop of its own and the caller's context."""
     if type(value) is not CoroutineType:
         return value
-    import asyncio  # not above: it costs 50 ms
+    from bridge.coroutines import Loop, is_running  # not above: asyncio costs 50 ms
 
-    outcome: Future[Any] = Future()
+    ended: list[tuple[Any, BaseException | None]] = []
 
     def run() -> None:
+        loop = Loop()
         try:
-            outcome.set_result(asyncio.run(value))
+            ended.append((loop.run(value), None))
         except BaseException as error:
-            outcome.set_exception(error)
+            ended.append((None, error))
+        finally:
+            loop.close()
 
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        run()
-    else:  # a thread has one loop at a time
-        thread = Thread(target=run, name="bridge-mock-async")
+    if is_running():  # a thread has one loop at a time
+        thread = Thread(target=copy_context().run, args=(run,), name="bridge-mock-async")
         thread.start()
         thread.join()
-    return outcome.result()
+    else:
+        run()
+    result, error = ended[0]
+    if error is not None:
+        raise error
+    return result
 
 
 def _returned(value: Any, request: Request, limit: int) -> Reply:

@@ -328,11 +328,11 @@ def start(runtime: Runtime) -> None:
 
 
 def _in_event_loop() -> bool:
-    asyncio = sys.modules.get("asyncio")  # not imported for this: it costs 50 ms
-    try:
-        return asyncio is not None and asyncio.get_running_loop() is not None
-    except RuntimeError:
+    if "asyncio" not in sys.modules:  # not imported for this: it costs 50 ms
         return False
+    from bridge.coroutines import is_running
+
+    return is_running()
 
 
 def claim_everywhere(binding: Binding, frame: Frame) -> None:

@@ -53,11 +53,11 @@ __scoped_bridge__ = True  # frames of modules that have this are left out of a h
 START_LIMIT = 2**24  # bytes of START, which says what the limit is for the others
 
 
+class HungUp(Exception):
+    """The caller is gone, or what comes can't be its."""
+
+
 async def _nothing() -> None: ...
-
-
-def _import(name: str) -> "Any":
-    return getattr(__import__("bridge." + name), name)
 
 
 _coroutine = _nothing()
@@ -67,8 +67,9 @@ Coroutine = type(_coroutine)
 del _coroutine
 
 
-class HungUp(Exception):
-    """The caller is gone, or what comes can't be its."""
+def _beside(name: str) -> "Any":
+    """Another file of ours, where this package can be imported."""
+    return getattr(__import__("bridge." + name), name)
 
 
 class Pipes:
@@ -76,21 +77,30 @@ class Pipes:
 
     A cancel is a frame; the signal that comes with it only has it looked for. It is raised only while `armed`, which is
     only around the handler's own code: no frame is ever cut, and a cancel that comes late meets nobody.
+
+    Args:
+        put: Writes, as os.write does.
+        beside: Loads another file of ours by its name.
     """
 
-    def __init__(self, request: int, reply: int, put: "Callable[[int, Any], int]" = os.write) -> None:
+    def __init__(
+        self,
+        request: int,
+        reply: int,
+        put: "Callable[[int, Any], int]" = os.write,
+        beside: "Callable[[str], Any]" = _beside,
+    ) -> None:
         self.request, self.reply, self._put, self._pending, self.spare = request, reply, put, b"", b""
-        self._armed = self._nudged = self._heard_cancel = False
+        self._armed = self._nudged = False
         self._current = 0
-        self._loop: "Any" = None
-        self.beside: "Callable[[str], Any]" = _import
-        """Loads another file of ours by its name."""
+        self._beside = beside
+        self._loop: "Any" = None  # made for the first coroutine
         self.limit = START_LIMIT
         """Bytes that the body of a frame may have: no more is kept of what isn't our caller's."""
 
     def run(self, call_id: int, function: "Callable[..., Any]", args: "Any") -> "Any":
-        """Call the handler's own code; a cancel of this call raises there."""
-        self._current, self._heard_cancel = call_id, False
+        """Call the handler's own code; a cancel of this call raises there. A coroutine is run to its end."""
+        self._current = call_id
         try:
             self._armed = True
             if self._nudged:  # while we were reading or decoding
@@ -99,20 +109,12 @@ class Pipes:
             value = invoke(function, args)
         finally:
             self._armed = False
-        return self.settle(value) if type(value) is Coroutine else value
+        return value if type(value) is not Coroutine else self._run_on_loop(value)
 
-    def settle(self, value: "Any") -> "Any":
-        """What a handler returned; a coroutine is run to its end, where a cancel of the call cancels its task."""
-        if type(value) is not Coroutine:
-            return value
+    def _run_on_loop(self, coroutine: "Any") -> "Any":
         if self._loop is None:
-            self._loop = self.beside("coroutines").Loop()
-        try:
-            return self._loop.run(value, self.request, self._hear)
-        except BaseException as error:
-            if self._heard_cancel and type(error).__name__ == "CancelledError":
-                raise Cancelled from None
-            raise
+            self._loop = self._beside("coroutines").Loop(self.request, self._hear, Cancelled)
+        return self._loop.run(coroutine)
 
     def end_loop(self) -> None:
         """At the end of the conversation."""
@@ -146,7 +148,6 @@ class Pipes:
             call_id = HEADER.unpack_from(self._pending)[4]
             self._pending = self._pending[16:]
             if call_id == self._current:
-                self._heard_cancel = True
                 return True
         return None if ended else False
 
@@ -279,7 +280,7 @@ def _converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> bool:
             start = decode_json(body)
             limit = int(start["max_frame_bytes"])
             handler = make(start)
-            pipes.settle(hooks_of(handler).get("on_start", bool)())
+            pipes.run(0, hooks_of(handler).get("on_start", bool), None)
             tables = {CALL: commands_of(handler), HOOK: hooks_of(handler)}
         except BaseException as error:  # whatever it is, the caller shall read it
             let_go(error)
@@ -292,7 +293,7 @@ def _converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> bool:
         told = True
     except HungUp:  # if before it was ready, nobody is left to tell
         told = False
-    pipes.settle(tables[HOOK].get("on_close", bool)())
+    pipes.run(0, tables[HOOK].get("on_close", bool), None)
     return told
 
 
@@ -302,8 +303,7 @@ def main(argv: "List[str]", beside: "Callable[[str], Any]") -> None:
     Args:
         beside: Loads another file of ours by its name.
     """
-    pipes = Pipes(take(int(argv[1])), take(int(argv[2])))
-    pipes.beside = beside
+    pipes = Pipes(take(int(argv[1])), take(int(argv[2])), beside=beside)
     pipes.spare = bytes(2**22)  # untouched, so of addresses only: given up for the report of a MemoryError
     silence()
     if int(argv[3]) >= 0:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import abc
+import asyncio
 import json
 import logging
 import threading
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 import pytest
@@ -217,6 +219,41 @@ def test_a_goodbye_of_a_fake_handler_that_fails_is_logged(
         open_bridge(MockAdapter(Rude), size=2).close()
 
     assert caplog.text.count("LookupError: never") >= 2
+
+
+@pytest.mark.parametrize("looping", [False, True])
+def test_an_async_fake_answers_in_its_callers_context(open_bridge: OpenBridge, looping: bool) -> None:
+    """Also where the caller is in an event loop; its hooks may be `async def` too, an error has its own lines alone.
+    Fails when `on_start` isn't awaited, when the thread of the second case has a context of its own, and by asyncio's
+    lines when the loop is asyncio.run's."""
+    place: ContextVar[str] = ContextVar("place", default="nowhere")
+    seen = []
+
+    class Fake:
+        async def on_start(self) -> None:
+            seen.append("started")
+
+        async def where(self) -> str:
+            return place.get()
+
+        async def fail(self) -> None:
+            raise LookupError("no")
+
+    def call() -> RemoteError:
+        place.set("here")
+        assert b.call("where") == "here"
+        with pytest.raises(RemoteError, match="LookupError: no") as caught:
+            b.call("fail")
+        return caught.value
+
+    async def call_in_loop() -> RemoteError:
+        return call()
+
+    b = open_bridge(MockAdapter(Fake))
+    error = asyncio.run(call_in_loop()) if looping else copy_context().run(call)
+
+    assert error.remote_traceback.count("  File ") == 1
+    assert seen == ["started"]
 
 
 # -- spec --------------------------------------------------------------------------------------------------

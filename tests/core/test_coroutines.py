@@ -66,7 +66,8 @@ def test_a_cancel_of_an_earlier_call_meets_nobody(ends: tuple[Pipes, int]) -> No
 
 
 def test_the_end_of_the_stream_lets_a_call_end(ends: tuple[Pipes, int]) -> None:
-    """A caller that is gone doesn't make the loop spin: it stops listening, and the next read says so."""
+    """A caller that is gone doesn't make the loop spin: it stops listening, and the next read says so.
+    Fails when the end of the stream counts as nothing heard."""
     pipes, caller = ends
     looks = []
     hear = pipes._hear

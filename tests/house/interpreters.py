@@ -44,6 +44,14 @@ def find(minor: int) -> str | None:
     return None
 
 
+def need(minor: int) -> str:
+    """Path of a CPython 3.`minor`; the test is skipped when there is none."""
+    python = find(minor)
+    if python is None:
+        pytest.skip(f"no python3.{minor} is installed")
+    return python
+
+
 def others() -> list[str]:
     """All of them but the version that runs this."""
     found = (find(minor) for minor in MINORS if minor != sys.version_info[1])

@@ -75,9 +75,7 @@ def test_a_worker_has_addresses_in_reserve(visitor: str) -> None:
 @pytest.mark.parametrize("minor", interpreters.EACH)
 def test_the_worker_serves_on_every_other_python(minor: int, visitor: str) -> None:
     """A handler can live in any CPython from 3.8 on, with nothing installed there."""
-    python = interpreters.find(minor)
-    if python is None:
-        pytest.skip(f"no python3.{minor} is installed")
+    python = interpreters.need(minor)
     with bridge.connect(visitor, adapter="python_port", size=1, python=python) as b:
         version, doubled, loaded = b.call("version"), b.call("double", ["ab"]), b.call("modules")
 
@@ -91,9 +89,7 @@ def test_the_worker_serves_on_every_other_python(minor: int, visitor: str) -> No
 def test_limits_are_set_by_every_other_python(minor: int) -> None:
     """The caller's numbers are theirs too. Fails, on 3.13, when nothing lets go of what the handler's frames hold
     before the report of a MemoryError is made: the worker dies of another one."""
-    python = interpreters.find(minor)
-    if python is None:
-        pytest.skip(f"no python3.{minor} is installed")
+    python = interpreters.need(minor)
     limits = {"open_files": 99, "address_space": SPACE, "core": False, "niceness": 1, "cpu_seconds": 50}
     handler = f"{LIMITED}:Limited"
     with bridge.connect(handler, adapter="python_port", size=1, python=python, limits=limits, umask="077") as b:
@@ -112,9 +108,7 @@ def test_limits_are_set_by_every_other_python(minor: int) -> None:
 @pytest.mark.parametrize("minor", interpreters.MINORS)
 def test_the_contracts_handler_is_served_by_every_other_python(minor: int) -> None:
     """An adapter for another interpreter can be held to the contract."""
-    python = interpreters.find(minor)
-    if python is None:
-        pytest.skip(f"no python3.{minor} is installed")
+    python = interpreters.need(minor)
     handler = f"{contract_handler.__file__}:ContractHandler"
     with bridge.connect(handler, adapter="python_port", size=1, python=python) as b:
         assert b.call("keep", [1]) == [1]

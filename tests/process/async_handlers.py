@@ -3,6 +3,9 @@
 import asyncio
 import os
 
+KEPT: "list[object]" = []
+"""Generators that outlive their handler, so that nothing but the end of the loop ends them."""
+
 
 async def turn():
     """Let the loop go round once."""
@@ -72,5 +75,14 @@ class Async:
             finally:
                 print("left behind: ended", flush=True)
 
+        async def count():
+            try:
+                yield 1
+            finally:
+                await turn()
+                print("generator: ended", flush=True)
+
         self.background = asyncio.ensure_future(wait())
-        await turn()
+        counter = count()
+        KEPT.append(counter)
+        await counter.__anext__()

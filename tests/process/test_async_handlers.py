@@ -78,13 +78,14 @@ def test_a_coroutine_that_ends_in_spite_of_its_cancel_ends_the_call(patient: Bri
 def test_tasks_that_calls_leave_behind_are_cancelled_at_the_end(
     connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After `on_close`, which runs on the same loop. Fails when the loop isn't closed with the conversation."""
+    """After `on_close`, which runs on the same loop; async generators too. Fails when the loop isn't closed with the
+    conversation, and when either of the two is left out there."""
     caplog.set_level(logging.INFO, "bridge.worker")
     with connect(HANDLER) as b:
         b.call("leave_behind")
 
     said = [record.getMessage() for record in caplog.records if record.name == "bridge.worker"]
-    assert said == ["closed on the same loop: True", "left behind: ended"]
+    assert said == ["closed on the same loop: True", "left behind: ended", "generator: ended"]
 
 
 def test_a_handler_without_coroutines_does_not_pay_for_asyncio(connect: Connect, tmp_path: Path) -> None:
@@ -98,9 +99,7 @@ def test_a_handler_without_coroutines_does_not_pay_for_asyncio(connect: Connect,
 @pytest.mark.parametrize("minor", interpreters.EACH)
 def test_every_other_python_runs_and_cancels_coroutines(minor: int) -> None:
     """The loop's file is loaded beside the worker's wherever that runs."""
-    python = interpreters.find(minor)
-    if python is None:
-        pytest.skip(f"no python3.{minor} is installed")
+    python = interpreters.need(minor)
     with bridge.connect(HANDLER, adapter="python_port", size=1, python=python, cancel_grace=30) as b:
         pid = b.call("pid")
         assert b.call("both", [[1, 2]]) == [2, 4]
