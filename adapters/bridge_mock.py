@@ -51,7 +51,7 @@ class ThreadEnds(Pipes):
     def __del__(self) -> None:
         self.forget()  # only if its thread never ran
 
-    def read(self) -> tuple[int, int, Any]:
+    def read(self) -> tuple[int, int, int, Any]:
         """Wait for one whole frame."""
         self.busy = False
         try:
@@ -106,7 +106,7 @@ class BridgeMockAdapter:
     """
 
     name = "bridge_mock"
-    capabilities = frozenset({Capability.FDS})
+    capabilities = frozenset({Capability.FDS, Capability.STREAMS, Capability.CALLBACKS})
 
     def __init__(self, handler: Any = None) -> None:
         need_descriptors(self.name)

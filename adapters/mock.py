@@ -59,7 +59,7 @@ class MockAdapter:
     """
 
     name = "mock"
-    capabilities: frozenset[Capability] = frozenset()
+    capabilities = frozenset({Capability.STREAMS, Capability.CALLBACKS})
 
     def __init__(self, answers: Any = None, *, spec: Any = None) -> None:
         self.calls: list[MockCall] = []

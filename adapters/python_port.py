@@ -41,13 +41,20 @@ def load(name, file):
     exec(e.SourceFileLoader(name, file).get_code(name), module.__dict__)
     return module
 folder, _, file = sys.argv[1].rpartition('/')
-for name in 'wire', 'handler':
-    load('bridge.' + name, folder + '/' + name + '.py')
+ours = {'bridge.' + name: load('bridge.' + name, folder + '/' + name + '.py') for name in ('wire', 'handler')}
 worker = load('_scoped_bridge_worker', sys.argv[1])
-del sys.modules['bridge.wire'], sys.modules['bridge.handler']
-def beside(name, load=load, folder=folder):
-    return load('_scoped_bridge_' + name, folder + '/' + name + '.py')
-del load
+def beside(name, load=load, folder=folder, ours=ours, modules=sys.modules):
+    theirs = {each: modules.get(each) for each in ours}
+    modules.update(ours)
+    try:
+        return load('_scoped_bridge_' + name, folder + '/' + name + '.py')
+    finally:
+        modules.update((each, module) for each, module in theirs.items() if module)
+        for each in [each for each, module in theirs.items() if not module]:
+            del modules[each]
+for name in ours:
+    del sys.modules[name]
+del load, ours
 worker.main(sys.argv[1:], beside)
 """
 """What an interpreter is told to run. A module loaded so is compiled once and cached beside its source; a script is
@@ -66,7 +73,16 @@ class PythonPortAdapter:
     """
 
     name = "python_port"
-    capabilities = frozenset({Capability.PROCESSES, Capability.KILL, Capability.SOFT_CANCEL, Capability.FDS})
+    capabilities = frozenset(
+        {
+            Capability.PROCESSES,
+            Capability.KILL,
+            Capability.SOFT_CANCEL,
+            Capability.FDS,
+            Capability.STREAMS,
+            Capability.CALLBACKS,
+        }
+    )
 
     def __init__(self, spec: WorkerSpec | None = None) -> None:
         need_processes(self.name)

@@ -8,7 +8,7 @@ lock: what counts is a deque or an itertools.count. Apart from adapters/mock.py,
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextvars import copy_context
 from copy import copy
 from difflib import get_close_matches
@@ -19,8 +19,19 @@ from typing import Any, Final
 
 from bridge.contract import Reply, Request
 from bridge.core.messages import error_of
+from bridge.dialogue import Context, encode_question, fill, nothing_exposed, steps_of, value_of
 from bridge.errors import BridgeError, CallError, ConfigurationError
-from bridge.handler import NO_COMMAND, arguments_fault, commands_of, describe, fault_of, invoke, result_of
+from bridge.handler import (
+    NO_COMMAND,
+    Misused,
+    arguments_fault,
+    commands_of,
+    describe,
+    fault_of,
+    invoke,
+    result_of,
+    wanted_of,
+)
 from bridge.wire import decode_json
 
 __scoped_bridge__: Final = True
@@ -74,9 +85,11 @@ def reply_with(answer: Any, request: Request, limit: int) -> Reply | None:
     if isinstance(answer, BaseException):
         return _failed({"kind": "raised", **describe(answer, RAISED)}, request)
     if not callable(answer):
+        if request.streams and isinstance(answer, (list, tuple)):
+            answer = iter(answer)
         return _returned(answer, request, limit)
     try:
-        value = settled(invoke(answer, request.args))
+        value = settled(invoke(filled(answer, request, limit), request.args))
     except BridgeError as error:
         return Reply(request.call_id, error=copy(error))
     except RAISED as error:
@@ -87,28 +100,34 @@ def reply_with(answer: Any, request: Request, limit: int) -> Reply | None:
 def reply_of(function: Callable[..., Any], request: Request, limit: int) -> Reply:
     """The reply of a handler's command or hook, as a worker would give it."""
     try:
-        value = settled(invoke(function, request.args))
+        value = settled(invoke(filled(function, request, limit), request.args))
     except RAISED as error:
         return _failed(fault_of(error, function, request.args, RAISED), request)
     return _returned(value, request, limit)
 
 
-def settled(value: Any) -> Any:
-    """What a function returned; a coroutine is run to its end, in a loop of its own and the caller's context."""
+def settled(value: Any, own: list[Any] | None = None) -> Any:
+    """What a function returned; a coroutine is run to its end, in a loop of its own and the caller's context.
+
+    Args:
+        own: Where the loop is kept for the next one; whoever keeps it closes it.
+    """
     if type(value) is not CoroutineType:
         return value
     from bridge.coroutines import Loop, is_running  # not above: asyncio costs 50 ms
 
     ended: list[tuple[Any, BaseException | None]] = []
+    loops = [] if own is None else own
+    loops += [] if loops else [Loop()]
 
     def run() -> None:
-        loop = Loop()
         try:
-            ended.append((loop.run(value), None))
+            ended.append((loops[0].run(value), None))
         except BaseException as error:
             ended.append((None, error))
         finally:
-            loop.close()
+            if own is None:
+                loops[0].close()
 
     if is_running():  # a thread has one loop at a time
         thread = Thread(target=copy_context().run, args=(run,), name="bridge-mock-async")
@@ -122,7 +141,66 @@ def settled(value: Any) -> Any:
     return result
 
 
+def filled(function: Callable[..., Any], request: Request, limit: int) -> Callable[..., Any]:
+    """The function with those of its parameters filled that a worker fills."""
+    names = wanted_of(function)
+    return fill(function, names, request.args, _Caller(request, limit)) if names else function
+
+
+class _Caller:
+    """Whom a handler reports to and asks, without a wire between them."""
+
+    def __init__(self, request: Request, limit: int) -> None:
+        self._request, self._limit = request, limit
+        self.context = Context(request.context)
+        self.context.deadline = request.deadline
+
+    def report(self, value: Any = None) -> None:
+        """`progress(value)`."""
+        if self._request.progress is not None:
+            self._request.progress(_carried(value, self._limit))
+
+    def ask(self, name: str, args: Any) -> Any:
+        """`parent.call`."""
+        asked = decode_json(encode_question(name, args))
+        return value_of(nothing_exposed(name) if self._request.ask is None else self._request.ask(asked))
+
+
+def _carried(value: Any, limit: int) -> Any:
+    """A value as it is at the other end of a wire."""
+    fault, body = result_of(value, limit, RAISED)
+    if fault is not None:
+        raise Misused("result", fault["message"])
+    return decode_json(body)
+
+
+def _items(items: Any, request: Request, limit: int) -> Generator[Any, None, None]:
+    step, close = steps_of(items)
+    loop: list[Any] = []  # an async generator lives in one
+    try:
+        while True:
+            try:
+                value = _carried(settled(step(), loop), limit)
+            except (StopIteration, StopAsyncIteration):
+                return
+            except BridgeError:
+                raise
+            except RAISED as error:
+                raise error_of(fault_of(error, step, None, RAISED), request.command, None) from None
+            yield value
+    finally:
+        settled(close(), loop)
+        for each in loop:
+            each.close()
+
+
 def _returned(value: Any, request: Request, limit: int) -> Reply:
+    if request.streams:
+        try:
+            steps_of(value)
+        except Misused as error:
+            return _failed(fault_of(error, None, None), request)
+        return Reply(request.call_id, items=_items(value, request, limit))
     fault, body = result_of(value, limit, RAISED)
     return Reply(request.call_id, decode_json(body)) if fault is None else _failed(fault, request)
 

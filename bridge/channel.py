@@ -21,12 +21,12 @@ from typing import Any
 
 from bridge.channel_submit import SubmitLink
 from bridge.contract import Channel, WorkerGone
-from bridge.core.messages import decode_reply
+from bridge.core.messages import decode_item, decode_reply
 from bridge.core.protocol import Connection, Frame, State
 from bridge.errors import ProtocolError
-from bridge.link import ClaimRef, DeadlinePassed, Left
+from bridge.link import ClaimRef, DeadlinePassed, Following, Left
 from bridge.pipes import write_quietly
-from bridge.wire import CALL, READ_SIZE
+from bridge.wire import ANSWER, CALL, CREDIT, EXTRAS, READ_SIZE
 
 MAX_POLL = 86_400.0
 """Seconds; a longer wait is made of several."""
@@ -82,7 +82,7 @@ class FdLink:
     @property
     def cancellable(self) -> bool:
         """Whether a cancel can follow the request that is out. Half a request can't be followed by anything."""
-        return self._whole and not self._dead and self.connection.state is State.BUSY
+        return self._whole and not self._dead and self.connection.state in (State.BUSY, State.FOLLOWED)
 
     def call(
         self,
@@ -103,34 +103,83 @@ class FdLink:
             WorkerGone, ProtocolError: The link isn't clean, and never will be.
         """
         connection = self.connection
-        self._claim, self._whole = claim, False
-        frame = connection.send(kind, body)
+        self._claim = claim
+        self._send(connection.send(kind, body, 0, deadline - self._clock()), deadline)
+        try:
+            reply = self._receive(None, deadline)
+            return decode_reply(reply[0], reply[1], command, self.pid)
+        except ProtocolError as error:
+            connection.state = State.CLOSED
+            raise ProtocolError(error.detail, pid=self.pid) from None
+
+    def _send(self, frame: bytes, deadline: float) -> None:
+        self._whole = False
         try:
             written = self._write(self._write_fd, frame)
         except BlockingIOError:
             written = 0
         except OSError:
             raise WorkerGone(started=False) from None
+        if written < len(frame):
+            self._write_rest(frame, written, deadline)
+        self._whole = True
+
+    def _receive(self, frame: Frame | None, deadline: float) -> Frame:
+        """The next frame, if none has come yet."""
+        while frame is None:
+            try:
+                data: bytes | None = read(self._read_fd, READ_SIZE)
+            except BlockingIOError:
+                data = None
+            if data is None:  # waited for out here: a Ctrl-C in there would print this error as its context
+                self._wait(deadline)
+                continue
+            if not data:
+                raise WorkerGone(started=self._was_read())
+            frame = self.connection.receive(data)
+            if frame is None:
+                frame = self._read_rest(deadline)
+        return frame
+
+    # -- A call that more than one frame comes for -------------------------------------------------------
+
+    def open(
+        self, command: str, body: bytes, deadline: float, seconds: float, claim: ClaimRef | None, follow: Following
+    ) -> None:
+        """Send it; `hear` has what comes. Raises as `call`.
+
+        Args:
+            seconds: That it has left, as the handler is told.
+        """
+        del command
+        self._claim = claim
+        self._send(self.connection.send(CALL, follow.head + body, EXTRAS, seconds), deadline)
+
+    def hear(self, command: str, deadline: float) -> tuple[int, Any]:
+        """The next frame of it, as its kind and value: ITEM, ASK, and at the end RESULT. Raises as `call`."""
         try:
-            reply = self._write_rest(frame, written, deadline) if written < len(frame) else None
-            self._whole = True
-            while reply is None:
-                try:
-                    data: bytes | None = read(self._read_fd, READ_SIZE)
-                except BlockingIOError:
-                    data = None
-                if data is None:  # waited for out here: a Ctrl-C in there would print this error as its context
-                    self._wait(deadline)
-                    continue
-                if not data:
-                    raise WorkerGone(started=self._was_read())
-                reply = connection.receive(data)
-                if reply is None:
-                    reply = self._read_rest(deadline)
-            return decode_reply(reply[0], reply[1], command, self.pid)
+            kind, body = self._receive(self.connection.receive(b""), deadline)
+            return kind, decode_item(body, self.pid) if kind > ANSWER else decode_reply(kind, body, command, self.pid)
         except ProtocolError as error:
-            connection.state = State.CLOSED
+            self.connection.state = State.CLOSED
             raise ProtocolError(error.detail, pid=self.pid) from None
+
+    def answer(self, body: bytes, deadline: float) -> None:
+        """Answer an ASK."""
+        self._send(self.connection.send(ANSWER, body), deadline)
+
+    def credit(self, items: int) -> bool:
+        """Ask for more items. False: not now, since the worker hasn't taken what it was told before."""
+        try:
+            self._write(self._write_fd, self.connection.send(CREDIT, flags=items))
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass  # its death is seen where it is read from
+        return True
+
+    def leave(self) -> None:
+        """Nothing to do: the supervisor ends what was left."""
 
     # -- What isn't the common case ----------------------------------------------------------------------
 
@@ -176,7 +225,7 @@ class FdLink:
         unread = fcntl.ioctl(self._write_fd, FIONREAD, b"\0" * 4)
         return int.from_bytes(unread, "little") == 0
 
-    def _write_rest(self, frame: bytes, written: int, deadline: float) -> Frame | None:
+    def _write_rest(self, frame: bytes, written: int, deadline: float) -> None:
         """Write a frame larger than the pipe, reading meanwhile what comes back."""
         both = self._watch()
         both.register(self._write_fd, select.POLLOUT)
@@ -202,7 +251,6 @@ class FdLink:
                     pass  # the pipe has room, but less than the kernel writes at once
                 except OSError:
                     raise WorkerGone(started=False) from None
-        return None
 
     def _read_rest(self, deadline: float) -> Frame | None:
         """Read the rest of a large frame straight into its place."""
@@ -257,14 +305,18 @@ class FdLink:
             return b""
 
     def pull(self) -> list[Frame] | None:
-        """The whole frames that have come; None at the end of the stream."""
+        """The whole frames that have come, those first that its holder had read and not looked at; None at the end of
+        the stream."""
         frames = []
+        data = b""
         try:
-            while data := read(self._read_fd, READ_SIZE):
+            while True:
                 frame = self.connection.receive(data)
                 while frame is not None:
                     frames.append(frame)
                     frame = self.connection.receive(b"")
+                if not (data := read(self._read_fd, READ_SIZE)):
+                    break
         except BlockingIOError:
             return frames
         return frames or None

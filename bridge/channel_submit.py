@@ -7,18 +7,19 @@ when its call is cancelled. Apart from channel.py, which drives descriptors.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from math import inf
 from typing import Any
 
 from bridge.contract import Channel, Reply, Request, WorkerGone
-from bridge.link import Cancellable, ClaimRef, DeadlinePassed, Left
-from bridge.wire import CALL, HOOK, decode_json
+from bridge.link import ClaimRef, DeadlinePassed, Following, Left
+from bridge.wire import CALL, HOOK, ITEM, RESULT, decode_json
 
 
 class SubmitLink:
     """A link to a channel without descriptors."""
 
-    __slots__ = ("_bell", "_call_id", "_channel", "_clock", "_dead", "_outstanding", "_reply")
+    __slots__ = ("_bell", "_call_id", "_caller", "_channel", "_clock", "_dead", "_items", "_outstanding", "_reply")
 
     def __init__(self, channel: Channel, clock: Callable[[], float]) -> None:
         self._channel = channel
@@ -26,6 +27,8 @@ class SubmitLink:
         self._call_id = 0
         self._dead = self._outstanding = False
         self._reply: Reply | None = None
+        self._items: Generator[Any, None, None] | None = None
+        self._caller: ClaimRef | None = None
         # A bare lock, not an Event: a signal inside Event.wait can leave its condition broken.
         self._bell = threading.Lock()
 
@@ -53,36 +56,106 @@ class SubmitLink:
         claim: ClaimRef | None = None,
     ) -> Any:
         """One request and its one reply. Raises as FdLink.call, and whatever error the reply carries."""
-        self._call_id += 1
-        self._reply = None
+        self._submit(Request(self._call_id + 1, command, decode_json(body)[1], deadline, kind == HOOK), claim)
+        reply = self._await(deadline)
+        self._outstanding = False
+        if reply.error is not None:
+            raise reply.error
+        return reply.value
+
+    def _submit(self, request: Request, claim: ClaimRef | None) -> None:
+        self._call_id = request.call_id
+        self._reply = self._items = None
         self._bell = bell = threading.Lock()
         bell.acquire()
         self._outstanding = True
         # Looked at only now: `abort` and `interrupt` may have rung the bell before.
         if self._dead:
             raise WorkerGone(started=False)
-        caller = None if claim is None else claim()
-        if caller is not None and caller.cancelled:
+        self._caller = claim
+        if self._is_left():
             self._outstanding = False
             raise Left
-        request = Request(self._call_id, command, decode_json(body)[1], deadline, kind == HOOK)
         self._channel.submit(request, self._done)
+
+    def _is_left(self) -> bool:
+        caller = None if self._caller is None else self._caller()
+        return caller is not None and caller.cancelled
+
+    def _await(self, deadline: float) -> Reply:
+        bell = self._bell
         # An answer that a slow `submit` gives behind the deadline comes too late as well.
         if (left := deadline - self._clock()) < 0 or not bell.acquire(timeout=_bounded(left)):
             raise DeadlinePassed(started=True)
         reply = self._reply
-        if reply is None or (reply.delay > 0 and self._is_cut_short(reply.delay, deadline, caller)):
+        if reply is None or (reply.delay > 0 and self._is_cut_short(reply.delay, deadline)):
             raise WorkerGone(started=True)
         if isinstance(reply.error, WorkerGone):
             raise reply.error
-        self._outstanding = False
-        if reply.error is not None:
-            raise reply.error
-        return reply.value
+        return reply
 
-    def _is_cut_short(self, delay: float, deadline: float, caller: Cancellable | None) -> bool:
+    # -- A call that more than its result comes of -------------------------------------------------------
+
+    def open(
+        self, command: str, body: bytes, deadline: float, seconds: float, claim: ClaimRef | None, follow: Following
+    ) -> None:
+        """Begin it. What it reports and asks is answered at once, in whatever thread its channel does that."""
+        until = inf if seconds == inf else deadline
+        args = decode_json(body)[1]
+        request = Request(
+            self._call_id + 1,
+            command,
+            args,
+            until,
+            streams=follow.streams,
+            progress=follow.progress,
+            ask=follow.answer,
+            context=follow.context,
+        )
+        self._submit(request, claim)
+
+    def hear(self, command: str, deadline: float) -> tuple[int, Any]:
+        """The next item, or the result. Raises as `call`."""
+        del command
+        if self._items is None:
+            reply = self._await(deadline)
+            self._items = reply.items
+            if self._items is None:
+                self._outstanding = False
+                if reply.error is not None:
+                    raise reply.error
+                return RESULT, reply.value
+        if self._dead:
+            raise WorkerGone(started=True)
+        if self._is_left():
+            raise Left
+        try:
+            return ITEM, next(self._items)
+        except StopIteration:
+            self._outstanding = False
+            return RESULT, None
+        except Exception:
+            self._outstanding = False
+            raise
+
+    def answer(self, body: bytes, deadline: float) -> None:
+        """Never: what is asked is answered where it is asked."""
+
+    def credit(self, items: int) -> bool:
+        """Nothing to do: each item is made when it is wanted."""
+        del items
+        return True
+
+    def leave(self) -> None:
+        """End what makes the items."""
+        items, self._items = self._items, None
+        if items is not None and not self._dead:
+            items.close()
+            self._outstanding = False
+
+    def _is_cut_short(self, delay: float, deadline: float) -> bool:
         """Let a reply wait; whether its worker died, or its call was cancelled, meanwhile."""
-        if caller is not None and caller.cancelled:  # its ring was lost in that of the reply
+        if self._is_left():  # its ring was lost in that of the reply
             return True
         left = deadline - self._clock()
         if self._bell.acquire(timeout=_bounded(min(delay, left))):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from enum import Enum
 from math import inf, isnan
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -17,6 +17,8 @@ from bridge import bulk
 from bridge.errors import CallCancelled, ConfigurationError, PoolClosed, WorkerError
 from bridge.runtime import Runtime, RuntimeState, calls
 from bridge.runtime.claims import Claim
+from bridge.runtime.follow import DEFAULT_AHEAD, check_ahead, follow_call, follow_stream
+from bridge.runtime.streams import Stream
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -86,16 +88,28 @@ class Bridge:
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self._functions: dict[str, Callable[..., Any]] = {}
 
     # -- Calls -------------------------------------------------------------------------------------------
 
-    def call(self, command: str, args: Any = None, /, *, timeout: Timeout = DEFAULT, idempotent: bool = False) -> Any:
+    def call(
+        self,
+        command: str,
+        args: Any = None,
+        /,
+        *,
+        timeout: Timeout = DEFAULT,
+        idempotent: bool = False,
+        on_progress: Callable[[Any], object] | None = None,
+    ) -> Any:
         """Call a command, and wait for its result.
 
         Args:
             args: A mapping is passed by keyword, a list or tuple by position, None is no argument.
             timeout: Seconds for all of it.
             idempotent: Running it twice does no harm: after a crash it is sent to another worker, inside its deadline.
+            on_progress: Called in this thread with what the handler reports by its `progress` parameter; what it
+                raises ends the call.
 
         Raises:
             RemoteError: The handler raised; its traceback is in the message.
@@ -108,7 +122,42 @@ class Bridge:
         if runtime.state is not RuntimeState.OPEN:
             runtime.start()
         seconds = runtime.call_timeout if timeout is DEFAULT else _checked(timeout)
-        return calls.call(runtime, command, args, seconds, idempotent=idempotent)
+        follow = follow_call(runtime, self._functions, on_progress)
+        return calls.call(runtime, command, args, seconds, idempotent=idempotent, follow=follow)
+
+    def stream(
+        self, command: str, args: Any = None, /, *, timeout: Timeout = DEFAULT, ahead: int = DEFAULT_AHEAD
+    ) -> Stream:
+        """Call a generator method, and iterate over its items as they come.
+
+        It runs ahead of its consumer by so many items and then waits. Closing the stream early (`close()`, `with`, or
+        dropping it) closes the generator. A worker is lent from the first item to the last.
+
+        Args:
+            timeout: Seconds for each item; what the consumer does between two doesn't count.
+            ahead: Items that may be made before they are wanted.
+
+        Raises:
+            CapabilityError: The adapter can't stream.
+            CallError: Arguments that can't travel. The rest is raised by the items, as by `call`; an error of the
+                handler's comes after the items that it had yielded.
+        """
+        runtime = self._source.runtime()
+        seconds = runtime.call_timeout if timeout is DEFAULT else _checked(timeout)
+        follow = follow_stream(runtime, self._functions, check_ahead(ahead, command))
+        runtime.start()
+        return Stream(runtime, command, args, seconds, follow, ahead, self)
+
+    def expose(self, name: str, function: Callable[..., Any]) -> None:
+        """Let handlers ask for a function here: `parent.call(name, args)`, with `parent` a parameter of theirs.
+
+        It runs in the thread, the scope and the context of whoever made the call that asks; errors cross both ways.
+        It may call the same bridge, on another worker, up to 8 calls deep. Every call of this bridge costs some
+        microseconds more once anything is exposed.
+        """
+        if not isinstance(name, str) or not callable(function):
+            raise ConfigurationError(f"expose(name, function) takes a str and a function, not {name!r}, {function!r}")
+        self._functions[name] = function
 
     def map(
         self,
@@ -151,7 +200,8 @@ class Bridge:
         """
         runtime = self._source.runtime()
         runtime.start()
-        return Lease(self, runtime, runtime.call_timeout if timeout is DEFAULT else _checked(timeout))
+        seconds = runtime.call_timeout if timeout is DEFAULT else _checked(timeout)
+        return Lease(self, runtime, self._functions, seconds)
 
     # -- Life --------------------------------------------------------------------------------------------
 
@@ -208,8 +258,11 @@ class Bridge:
 class Lease:
     """One worker, lent exclusively. `Bridge.lease` makes it."""
 
-    def __init__(self, owner: Bridge, runtime: Runtime, timeout: float | None) -> None:
+    def __init__(
+        self, owner: Bridge, runtime: Runtime, functions: Mapping[str, Callable[..., Any]], timeout: float | None
+    ) -> None:
         self._owner = owner  # kept alive: a bridge that nobody holds closes
+        self._functions = functions
         self._runtime = runtime
         self._pid = os.getpid()
         self._claim = Claim()
@@ -223,7 +276,15 @@ class Lease:
         """Who the worker is."""
         return self._info
 
-    def call(self, command: str, args: Any = None, /, *, timeout: Timeout = DEFAULT) -> Any:
+    def call(
+        self,
+        command: str,
+        args: Any = None,
+        /,
+        *,
+        timeout: Timeout = DEFAULT,
+        on_progress: Callable[[Any], object] | None = None,
+    ) -> Any:
         """Call a command on this worker. Arguments and errors as for `Bridge.call`.
 
         Raises:
@@ -249,7 +310,8 @@ class Lease:
             if self._claim.cancelled:
                 raise CallCancelled(command, pid=None, why="its lease was; take another one with b.lease()")
             try:
-                return calls.call_on(self._runtime, self._claim, command, args, seconds)
+                follow = follow_call(self._runtime, self._functions, on_progress)
+                return calls.call_on(self._runtime, self._claim, command, args, seconds, follow)
             finally:
                 if not worker.link.clean:  # at once: it is told to stop now, not when the lease is given back
                     self._runtime.pool.checkin(self._claim)

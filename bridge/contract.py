@@ -7,7 +7,7 @@ without answers `submit`. Apart from both runtime and adapters because it is the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from math import inf
@@ -93,6 +93,14 @@ class Request:
     """Monotonic seconds, after which nobody waits for the answer."""
     hook: bool = False
     """`command` names a hook of the handler."""
+    streams: bool = False
+    """The caller takes items: the reply is to have `items`."""
+    progress: Callable[[Any], object] | None = None
+    """To be called with what the handler reports; None: nobody listens."""
+    ask: Callable[[Any], bytes] | None = None
+    """Answers what the handler asks of its caller: [name, args] to the body of an ANSWER frame."""
+    context: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    """What came with the call."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,8 @@ class Reply:
     """WorkerGone means that the worker died."""
     delay: float = 0.0
     """Seconds after which the caller is to have it. The driver waits, so that the channel needs no thread for that."""
+    items: Generator[Any, None, None] | None = None
+    """Of a stream, in place of a value: taken as they are wanted, in the caller's thread; closed if not to the end."""
 
 
 class WorkerGone(Exception):

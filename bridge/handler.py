@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __scoped_bridge__ = True  # frames of modules that have this are left out of a handler's traceback, as in unittest
 
 HOOKS = frozenset(("on_start", "on_session_start", "on_session_end", "on_health", "on_reset", "on_close"))
+FILLED = frozenset(("context", "parent", "progress"))
+"""Keyword-only parameters of commands that are given what is named so here."""
 TOO_LONG = "the result has %d bytes, over max_frame_bytes=%d; return less, or raise the limit"
 NO_COMMAND = "the handler has no such command; it has: %s"
 
@@ -25,6 +27,18 @@ class Cancelled(BaseException):
     """The caller has left this call: raised inside the handler. Not an Exception, so that `except Exception` lets it
     through; a handler may tidy up (`finally`, `except BaseException`) and should then let it go on.
     """
+
+
+class Misused(TypeError):
+    """A call that a handler can't be called by, or an item of it that can't travel.
+
+    Args:
+        kind: Of the fault, as in an ERROR frame.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 def load(start: "Dict[str, Any]") -> "Any":
@@ -87,6 +101,17 @@ def hooks_of(handler: "Any") -> "Dict[str, Callable[[], Any]]":
     return {} if module else {name: getattr(handler, name) for name in HOOKS if callable(getattr(handler, name, None))}
 
 
+def wanted_of(function: "Any") -> "Tuple[str, ...]":
+    """Those of its keyword-only parameters that are filled here, not by the caller."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    code = getattr(function, "__code__", None)
+    if code is None or not code.co_kwonlyargcount:
+        return ()
+    first = code.co_argcount
+    return tuple(name for name in code.co_varnames[first : first + code.co_kwonlyargcount] if name in FILLED)
+
+
 def invoke(function: "Callable[..., Any]", args: "Any") -> "Any":
     """Call with a mapping by keyword, with a list by position, with None without arguments."""
     return function(**args) if type(args) is dict else function(*args or ())
@@ -112,6 +137,8 @@ def fault_of(error: BaseException, function: "Any", args: "Any", survive: "Any" 
     """What `invoke` raised, as the fields of an ERROR frame."""
     if isinstance(error, Cancelled):
         return {"kind": "cancelled", "message": ""}
+    if isinstance(error, Misused):
+        return {"kind": error.kind, "message": str(error)}
     try:
         fault = arguments_fault(error, function, args) if isinstance(error, TypeError) else None
     except survive:

@@ -6,7 +6,7 @@ outstanding on it. Apart from the drivers because there are several.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from bridge.wire import CALL
@@ -33,6 +33,29 @@ ClaimRef = Callable[[], Cancellable | None]
 """A weak reference to one: what an interruption left must not seem to be held."""
 
 
+class Following(Protocol):
+    """What a caller wants to hear of its call before it ends, and what goes with it."""
+
+    @property
+    def head(self) -> bytes:
+        """What stands before the call in its frame."""
+
+    @property
+    def streams(self) -> bool:
+        """It takes items, one after the other."""
+
+    @property
+    def progress(self) -> Callable[[Any], object] | None:
+        """Called with what the handler reports."""
+
+    @property
+    def context(self) -> Mapping[str, Any]:
+        """What the handler's `context` has."""
+
+    def answer(self, asked: Any) -> bytes:
+        """The body of ANSWER to what came in an ASK."""
+
+
 class Link(Protocol):
     """How the holder of a lease talks to its worker."""
 
@@ -57,6 +80,23 @@ class Link(Protocol):
         claim: ClaimRef | None = None,
     ) -> Any:
         """One request and its one reply."""
+
+    def open(
+        self, command: str, body: bytes, deadline: float, seconds: float, claim: ClaimRef | None, follow: Following
+    ) -> None:
+        """Send a call that more than one frame may come for."""
+
+    def hear(self, command: str, deadline: float) -> tuple[int, Any]:
+        """The next of them."""
+
+    def answer(self, body: bytes, deadline: float) -> None:
+        """Answer an ASK."""
+
+    def credit(self, items: int) -> bool:
+        """Ask for more items; False when that has to be said again later."""
+
+    def leave(self) -> None:
+        """The caller wants no more items. Afterwards the link may be clean."""
 
     def interrupt(self) -> None:
         """The call was cancelled, by another thread than its own."""

@@ -13,11 +13,16 @@ if TYPE_CHECKING:
 
 __scoped_bridge__ = True  # frames of modules that have this are left out of a handler's traceback, as in unittest
 
-PROTOCOL = 1
+PROTOCOL = 2
 HEADER = struct.Struct("<BBHIQ")
 """kind, codec, flags, length of the body in bytes, call id: 16 bytes, little-endian."""
-HELLO, START, READY, FAILED, CALL, HOOK, RESULT, ERROR, STOP, CANCEL = range(0xB1, 0xBB)
+TIMED_HEADER = struct.Struct("<BBHIQd")
+"""The same and, with the flag TIMED, the first of the body: seconds that the call has left."""
+HELLO, START, READY, FAILED, CALL, HOOK, RESULT, ERROR, STOP, CANCEL, CREDIT, ANSWER, ITEM, ASK = range(0xB1, 0xBF)
 """Kinds. They begin where no ASCII text can, so that a stray print is seen for what it is at its first byte."""
+TIMED, EXTRAS = 1, 2
+"""Flags of CALL: what stands before the command in its body, in this order. EXTRAS: 4 bytes of length, an object."""
+SECONDS = struct.Struct("<d")
 CODEC_NONE, CODEC_JSON = 0, 1
 READ_SIZE = MAX_TEXT = 65536  # bytes; characters of a message or a traceback: more would only fill the caller's log
 
@@ -100,7 +105,7 @@ _CURES = (
     ("isoformat", "use .isoformat()"),
     ("tolist", "use .tolist()"),
     ("cr_frame", "await it, and return what it gives"),
-    ("__next__", "an iterator can't travel; use list(...)"),
+    ("__next__", "an iterator can't travel: call it by stream(...), or return list(...)"),
 )
 
 

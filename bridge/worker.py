@@ -21,12 +21,16 @@ from bridge.handler import (
     invoke,
     load,
     result_of,
+    wanted_of,
 )
 from bridge.wire import (
+    ANSWER,
     CALL,
     CANCEL,
     CODEC_JSON,
+    CREDIT,
     ERROR,
+    EXTRAS,
     FAILED,
     HEADER,
     HELLO,
@@ -35,6 +39,8 @@ from bridge.wire import (
     READ_SIZE,
     READY,
     RESULT,
+    SECONDS,
+    TIMED,
     decode_json,
     encode_json,
     let_go,
@@ -50,6 +56,7 @@ __scoped_bridge__ = True  # frames of modules that have this are left out of a h
 # -- Reading and writing -----------------------------------------------------------------------------------
 
 
+FOREVER = SECONDS.pack(float("inf"))
 START_LIMIT = 2**24  # bytes of START, which says what the limit is for the others
 
 
@@ -95,6 +102,13 @@ class Pipes:
         self._current = 0
         self._beside = beside
         self._loop: "Any" = None  # made for the first coroutine
+        self.wants: "Dict[str, Tuple[str, ...]]" = {}
+        """Commands that have parameters which are filled here."""
+        self._dialogue: "Any" = None  # loaded for the first call that needs it
+        self.left = False
+        """The caller has left the call of the dialogue, whatever its handler made of that."""
+        self.credit = 0
+        """Items that the caller of a stream has asked for and not been sent."""
         self.limit = START_LIMIT
         """Bytes that the body of a frame may have: no more is kept of what isn't our caller's."""
 
@@ -144,38 +158,83 @@ class Pipes:
             data = os.read(self.request, READ_SIZE)  # nothing at the end: the next read sees that too
             ended = not data
             self._pending += data
-        while len(self._pending) >= 16 and self._pending[0] == CANCEL:
-            call_id = HEADER.unpack_from(self._pending)[4]
+        return True if self._sort() else None if ended else False
+
+    def _sort(self) -> bool:
+        """Take the frames in front that follow a call: whether one is a cancel of the call that runs."""
+        while len(self._pending) >= 16 and self._pending[0] in (CANCEL, CREDIT):
+            kind, _codec, number, _length, call_id = HEADER.unpack_from(self._pending)
             self._pending = self._pending[16:]
             if call_id == self._current:
-                return True
-        return None if ended else False
+                if kind == CANCEL:
+                    self.left = True
+                    return True
+                self.credit += number
+        return False
 
-    def read(self) -> "Tuple[int, int, Any]":
-        """Wait for one whole frame: kind, call id, body. Cancels of calls that are over are passed by."""
+    def listen(self) -> None:
+        """Wait for what follows the call that runs. Raises Cancelled when it was left."""
+        if not (data := os.read(self.request, READ_SIZE)):
+            raise HungUp
+        self._pending += data
+        if self._sort():
+            raise Cancelled
+
+    def hear_answer(self) -> "Any":
+        """Wait for the body of an ANSWER. Raises Cancelled when the call was left."""
+        if self._sort():
+            raise Cancelled
+        while len(self._pending) < 16:
+            self.listen()
+        kind, _flags, _call_id, body = self.read()
+        if kind != ANSWER:
+            raise HungUp
+        return body
+
+    def disarm(self) -> bool:
+        """The handler's own code calls ours: a cancel waits until `rearm`. Answers what that is to be given."""
+        was, self._armed = self._armed, False
+        return was
+
+    def rearm(self, was: bool) -> None:
+        """Back to the handler's own code; raises a cancel that came meanwhile."""
+        self._armed = was
+        if was and self._nudged:
+            self._nudged = False
+            self._look()
+
+    def talk(self, call_id: int, extras: "Dict[str, Any]", seconds: float, limit: int) -> "Any":
+        """For a call that may say more than its result."""
+        if self._dialogue is None:
+            self._dialogue = self._beside("dialogue").Dialogue
+        self.left = False
+        return self._dialogue(self, call_id, extras, seconds, limit)
+
+    def read(self) -> "Tuple[int, int, int, Any]":
+        """Wait for one whole frame: kind, flags, call id, body. What follows calls that are over is passed by."""
         data, self._pending = self._pending, b""
         while True:
             while len(data) < 16:
                 if not (more := os.read(self.request, READ_SIZE)):
                     raise HungUp
                 data += more
-            kind, _codec, _flags, length, call_id = HEADER.unpack_from(data)
-            if length > self.limit:
+            kind, _codec, flags, length, call_id = HEADER.unpack_from(data)
+            if length > self.limit + 8 * (flags & TIMED):
                 raise HungUp
-            if kind != CANCEL:
+            if kind != CANCEL and kind != CREDIT:
                 break
             data = data[16:]
         end = 16 + length
         self._pending = data[end:]
         if len(data) >= end:
-            return kind, call_id, data[16:end]
+            return kind, flags, call_id, data[16:end]
         body, filled = bytearray(length), len(data) - 16
         body[:filled] = data[16:]
         while filled < length:
             if not (count := os.readv(self.request, [memoryview(body)[filled:]])):
                 raise HungUp
             filled += count
-        return kind, call_id, body
+        return kind, flags, call_id, body
 
     def write(self, frame: bytes) -> None:
         """Write one whole frame; the pipe is blocking."""
@@ -234,30 +293,44 @@ def arm_lifeline(fd: int) -> None:
 def serve(pipes: Pipes, tables: "Dict[int, Dict[str, Callable[..., Any]]]", limit: int) -> None:
     """Answer calls until STOP. Each call gets exactly one terminal frame with its id."""
     while True:
-        kind, call_id, body = pipes.read()
+        kind, flags, call_id, body = pipes.read()
         if kind not in tables:
             return
-        pipes.write(_answer(pipes, tables[kind], call_id, body, limit))
+        pipes.write(_answer(pipes, tables[kind], flags, call_id, body, limit))
 
 
-def _answer(pipes: Pipes, commands: "Dict[str, Callable[..., Any]]", call_id: int, body: bytes, limit: int) -> bytes:
+def _answer(
+    pipes: Pipes, commands: "Dict[str, Callable[..., Any]]", flags: int, call_id: int, body: "Any", limit: int
+) -> bytes:
+    extras, start, seconds = None, 0, FOREVER
     try:
-        command, args = decode_json(body)
+        if flags & TIMED:
+            start, seconds = 8, body[:8]
+        if flags & EXTRAS:
+            end = start + 4 + int.from_bytes(body[start : start + 4], "little")
+            extras, start = decode_json(body[start + 4 : end]), end
+        command, args = decode_json(memoryview(body)[start:] if start else body)
         function = commands.get(command)
     except (ValueError, TypeError, RecursionError) as error:  # what one Python can write another can fail to read
         return fault_frame(ERROR, call_id, limit, kind="arguments", message="the worker can't read them: %s" % error)
     if function is not None:
         try:
-            fault, body = result_of(pipes.run(call_id, function, args), limit)
+            if extras is None and command not in pipes.wants:
+                value = pipes.run(call_id, function, args)
+            else:
+                talk = pipes.talk(call_id, extras or {}, SECONDS.unpack(seconds)[0], limit)
+                function = talk.given(function, pipes.wants.get(command, ()), args)
+                value = talk.run(function, args)
+            fault, result = result_of(value, limit)
         except BaseException as error:  # sys.exit() in a handler is an answer like any other
             pipes.spare = b"" if isinstance(error, MemoryError) else pipes.spare
             let_go(error)
-            fault = fault_of(error, function, args)
+            fault, result = fault_of(error, function, args), b""
     else:
-        fault = {"kind": "command", "message": NO_COMMAND % (", ".join(sorted(commands)) or "none")}
+        fault, result = {"kind": "command", "message": NO_COMMAND % (", ".join(sorted(commands)) or "none")}, b""
     if fault is not None:
         return fault_frame(ERROR, call_id, limit, **fault)
-    return HEADER.pack(RESULT, CODEC_JSON, 0, len(body), call_id) + body
+    return HEADER.pack(RESULT, CODEC_JSON, 0, len(result), call_id) + result
 
 
 def converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> bool:
@@ -275,13 +348,14 @@ def _converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> bool:
     limit = START_LIMIT
     try:
         pipes.write(pack(HELLO, 0, encode_json(hello, "hello"), CODEC_JSON))
-        _kind, _call_id, body = pipes.read()
+        body = pipes.read()[3]
         try:
             start = decode_json(body)
             limit = int(start["max_frame_bytes"])
             handler = make(start)
             pipes.run(0, hooks_of(handler).get("on_start", bool), None)
             tables = {CALL: commands_of(handler), HOOK: hooks_of(handler)}
+            pipes.wants = {name: wanted for name, each in tables[CALL].items() if (wanted := wanted_of(each))}
         except BaseException as error:  # whatever it is, the caller shall read it
             let_go(error)
             pipes.write(fault_frame(FAILED, 0, limit, **describe(error)))

@@ -51,6 +51,19 @@ def encode_call(command: str, args: Any, limit: int) -> bytes:
     return body
 
 
+def encode_extras(extras: Mapping[str, Any]) -> bytes:
+    """What stands before a call in its frame: its length, then an object.
+
+    Raises:
+        CallError: The context can't travel.
+    """
+    try:
+        body = encode_json(dict(extras), "propagated")
+    except NotEncodable as fault:
+        _refuse("call", str(fault).replace("propagated.", "propagated ", 1))
+    return len(body).to_bytes(4, "little") + body
+
+
 def _refuse(command: str, detail: str) -> NoReturn:
     raise CallError("arguments", detail, command=command, side="caller") from None
 
@@ -80,6 +93,11 @@ def decode_reply(kind: int, body: Body, command: str, pid: int | None) -> Any:
         raise CallError("result", detail, command=command, side="handler") from None
     value = _decode(body, pid)
     raise error_of(value, command, pid)
+
+
+def decode_item(body: Body, pid: int | None) -> Any:
+    """The value of an ITEM or ASK frame."""
+    return _decode(body, pid)
 
 
 def error_of(value: Any, command: str, pid: int | None) -> BridgeError:

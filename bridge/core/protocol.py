@@ -8,24 +8,32 @@ drivers so that every split of the byte stream can be tested as data (the sans-I
 from __future__ import annotations
 
 from enum import IntEnum
+from math import inf
 from types import MappingProxyType
 from typing import Final
 
 from bridge.errors import ProtocolError
 from bridge.wire import (
+    ANSWER,
+    ASK,
     CALL,
     CANCEL,
     CODEC_JSON,
     CODEC_NONE,
+    CREDIT,
     ERROR,
+    EXTRAS,
     FAILED,
     HEADER,
     HELLO,
     HOOK,
+    ITEM,
     READY,
     RESULT,
     START,
     STOP,
+    TIMED,
+    TIMED_HEADER,
     pack,
 )
 
@@ -43,6 +51,8 @@ class State(IntEnum):
     IDLE = 2
     BUSY = 3
     CLOSED = 4
+    FOLLOWED = 5
+    """Busy with a call that was sent with EXTRAS: more than its terminal frame may come."""
 
 
 KINDS: Final = MappingProxyType(
@@ -57,6 +67,10 @@ KINDS: Final = MappingProxyType(
         RESULT: "result",
         ERROR: "error",
         STOP: "stop",
+        CREDIT: "credit",
+        ANSWER: "answer",
+        ITEM: "item",
+        ASK: "ask",
     }
 )
 
@@ -66,6 +80,9 @@ SEND: Final = MappingProxyType(
         (State.IDLE, CALL): State.BUSY,
         (State.IDLE, HOOK): State.BUSY,
         (State.BUSY, CANCEL): State.BUSY,  # its terminal frame is still due
+        (State.FOLLOWED, CANCEL): State.FOLLOWED,
+        (State.FOLLOWED, CREDIT): State.FOLLOWED,
+        (State.FOLLOWED, ANSWER): State.FOLLOWED,
         (State.IDLE, STOP): State.CLOSED,
     }
 )
@@ -78,6 +95,10 @@ RECEIVE: Final = MappingProxyType(
         (State.STARTING, FAILED): State.CLOSED,
         (State.BUSY, RESULT): State.IDLE,
         (State.BUSY, ERROR): State.IDLE,
+        (State.FOLLOWED, ITEM): State.FOLLOWED,
+        (State.FOLLOWED, ASK): State.FOLLOWED,
+        (State.FOLLOWED, RESULT): State.IDLE,
+        (State.FOLLOWED, ERROR): State.IDLE,
     }
 )
 """(state, kind of the frame received) -> next state."""
@@ -101,17 +122,27 @@ class Connection:
         self._body: bytearray | None = None  # of a frame that came in part
         self._filled = 0
 
-    def send(self, kind: int, body: bytes = b"") -> bytes:
-        """The bytes to write for one frame; a call gets the next id, a cancel that of the call that is out."""
+    def send(self, kind: int, body: bytes = b"", flags: int = 0, seconds: float = inf) -> bytes:
+        """The bytes to write for one frame; a call gets the next id, what follows it that of the call that is out.
+
+        Args:
+            flags: EXTRAS if a call's body begins with them; of CREDIT, the items.
+            seconds: What the call has left.
+        """
         state = SEND.get((self.state, kind))
         if state is None:
             raise ProtocolError(f"{KINDS[kind]} can't be sent while {self.state.name}")
+        if kind >= CANCEL:
+            return HEADER.pack(kind, CODEC_JSON if body else CODEC_NONE, flags, len(body), self.call_id) + body
         self.state = state
-        if kind == CANCEL:
-            return pack(kind, self.call_id)
         if state is State.BUSY:
+            if flags & EXTRAS:
+                self.state = State.FOLLOWED
             self.call_id += 1
-            return HEADER.pack(kind, CODEC_JSON, 0, len(body), self.call_id) + body
+            if seconds != inf:
+                flags |= TIMED
+                return TIMED_HEADER.pack(kind, CODEC_JSON, flags, len(body) + 8, self.call_id, seconds) + body
+            return HEADER.pack(kind, CODEC_JSON, flags, len(body), self.call_id) + body
         return pack(kind, 0, body, CODEC_JSON if body else CODEC_NONE)
 
     def receive(self, data: bytes) -> Frame | None:
@@ -133,7 +164,7 @@ class Connection:
             return None
         kind, _codec, flags, length, call_id = HEADER.unpack_from(data)
         state = RECEIVE.get((self.state, kind))
-        if state is None or flags or (state is State.IDLE and call_id != self.call_id):
+        if state is None or flags or call_id != self.call_id:
             self._fail(data)
         if length > self.limit:
             self.state = State.CLOSED
@@ -173,7 +204,7 @@ class Connection:
 
     def _finish(self, kind: int, body: Body) -> Frame:
         self.state = RECEIVE[self.state, kind]
-        if self._pending and self.state is not State.STARTING:
+        if self._pending and self.state not in (State.STARTING, State.FOLLOWED):
             self._fail(self._pending)  # nothing may follow a terminal frame, READY or FAILED
         return kind, body
 

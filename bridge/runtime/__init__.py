@@ -25,6 +25,7 @@ from bridge.core.recycling import RecyclePolicy, Worn
 from bridge.core.stats import Health, Stats, WorkerStats
 from bridge.errors import ConfigurationError, PoolClosed, WorkerStartError
 from bridge.runtime.courier import Listener
+from bridge.runtime.follow import Depths
 from bridge.runtime.journal import log, say
 from bridge.runtime.pool import Pool, PoolPolicy
 from bridge.runtime.supervisor import Supervisor, SupervisorPolicy
@@ -77,6 +78,7 @@ class Runtime:
         self.adapter, self.spec, self.name = adapter, spec, spec.name
         self.origin: object = None  # the frame that it was built in or for; opaque here
         self.call_timeout, self.test_mode = call_timeout, test_mode
+        self.depths = Depths()
         self._prewarm = pool_policy.size if prewarm is None else prewarm
         self._owns_adapter, self._on_event = owns_adapter, on_event
         self.clock = clock

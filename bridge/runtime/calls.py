@@ -17,10 +17,14 @@ from bridge.errors import BridgeError, CallCancelled, CallTimeout, WorkerCrashed
 from bridge.link import DeadlinePassed, Left
 from bridge.runtime.claims import Claim
 from bridge.runtime.worker import Worker
-from bridge.wire import CALL, HOOK
+from bridge.wire import ASK, CALL, HOOK, RESULT
 
 if TYPE_CHECKING:
     from bridge.runtime import Runtime
+    from bridge.runtime.follow import Follow
+
+ENDINGS: Final = (WorkerGone, DeadlinePassed, Left)
+"""What a link ends a call with that no reply came for."""
 
 MAX_RETRIES: Final = 3
 """Times that a call is sent again because its worker had died before it saw it."""
@@ -38,6 +42,7 @@ def call(
     claim: Claim | None = None,
     *,
     idempotent: bool = False,
+    follow: Follow | None = None,
 ) -> Any:
     """Call a command on any worker.
 
@@ -45,10 +50,11 @@ def call(
         timeout: Seconds for all of it; None is no limit.
         claim: The caller's own, so that another thread can cancel it.
         idempotent: Running it twice does no harm: it is sent again after a crash, too.
+        follow: What the caller wants to hear before its end, and what goes with it.
     """
     clock, pool = runtime.clock, runtime.pool
     deadline = inf if timeout is None else clock() + timeout
-    body = encode_call(command, args, runtime.spec.max_frame_bytes)
+    body = encode_call(command, args, runtime.spec.max_frame_bytes - (0 if follow is None else len(follow.head)))
     claim = claim or Claim()
     if pool.policy.poison_threshold is not None:
         pool.refuse_poison(command, body)
@@ -60,6 +66,8 @@ def call(
                 raise CallCancelled(command, pid=None)
             worker.calls += 1
             claim.sent_at = worker.active_at = clock()
+            if follow is not None:
+                return _followed(runtime, worker, command, body, deadline, follow)
             return worker.link.call(command, body, deadline, CALL, worker.holder)
         except WorkerGone as gone:
             again = (not gone.started or idempotent) and retries < MAX_RETRIES and not claim.cancelled
@@ -77,10 +85,26 @@ def call(
             pool.checkin(claim)
 
 
-def call_on(runtime: Runtime, claim: Claim, command: str, args: Any, timeout: float | None) -> Any:
+def _followed(runtime: Runtime, worker: Worker, command: str, body: bytes, deadline: float, follow: Follow) -> Any:
+    """Send a call, hear what it reports and answer what it asks until its reply comes."""
+    link = worker.link
+    link.open(command, body, deadline, deadline - runtime.clock(), worker.holder, follow)
+    while True:
+        kind, value = link.hear(command, deadline)
+        if kind == RESULT:
+            return value
+        if kind == ASK:
+            link.answer(follow.answer(value), deadline)
+        elif follow.progress is not None:
+            follow.progress(value)
+
+
+def call_on(
+    runtime: Runtime, claim: Claim, command: str, args: Any, timeout: float | None, follow: Follow | None = None
+) -> Any:
     """Call a command on the worker of a lease; if it isn't clean afterwards, that lease is spent."""
-    body = encode_call(command, args, runtime.spec.max_frame_bytes)
-    return _call_on(runtime, claim, command, body, timeout, CALL)
+    body = encode_call(command, args, runtime.spec.max_frame_bytes - (0 if follow is None else len(follow.head)))
+    return _call_on(runtime, claim, command, body, timeout, CALL, follow)
 
 
 def reset(runtime: Runtime, claim: Claim, timeout: float | None) -> None:
@@ -115,7 +139,15 @@ def reset_workers(runtime: Runtime, timeout: float = 5.0) -> None:
             runtime.pool.checkin(claim)
 
 
-def _call_on(runtime: Runtime, claim: Claim, command: str, body: bytes, timeout: float | None, kind: int) -> Any:
+def _call_on(
+    runtime: Runtime,
+    claim: Claim,
+    command: str,
+    body: bytes,
+    timeout: float | None,
+    kind: int,
+    follow: Follow | None = None,
+) -> Any:
     deadline = inf if timeout is None else runtime.clock() + timeout
     worker = claim.worker
     assert worker is not None
@@ -123,16 +155,32 @@ def _call_on(runtime: Runtime, claim: Claim, command: str, body: bytes, timeout:
     worker.needs_reset = kind == CALL
     worker.active_at = sent_at = runtime.clock()
     try:
+        if follow is not None:
+            return _followed(runtime, worker, command, body, deadline, follow)
         return worker.link.call(command, body, deadline, kind, worker.holder)
-    except WorkerGone as gone:
-        raise _lost(runtime, claim, worker, command, deadline, body=body, started=gone.started) from None
-    except DeadlinePassed:
-        raise _late(runtime, worker, command, timeout) from None
-    except Left:
-        raise CallCancelled(command, pid=worker.info.pid) from None
+    except ENDINGS as end:
+        raise outcome(runtime, claim, worker, command, end, deadline, timeout, body) from None
     finally:
         if worker.link.clean:
             runtime.pool.record(worker, sent_at)
+
+
+def outcome(
+    runtime: Runtime,
+    claim: Claim,
+    worker: Worker,
+    command: str,
+    end: Exception,
+    deadline: float,
+    timeout: float | None,
+    body: bytes,
+) -> BridgeError:
+    """What a caller is told when its call ended in one of ENDINGS."""
+    if isinstance(end, WorkerGone):
+        return _lost(runtime, claim, worker, command, deadline, body=body, started=end.started)
+    if isinstance(end, DeadlinePassed):
+        return _late(runtime, worker, command, timeout)
+    return CallCancelled(command, pid=worker.info.pid)
 
 
 def _late(runtime: Runtime, worker: Worker, command: str, timeout: float | None) -> CallTimeout:

@@ -16,7 +16,7 @@ from bridge.core.protocol import Frame
 from bridge.errors import ProtocolError
 from bridge.runtime.poller import Poller
 from bridge.runtime.worker import Worker
-from bridge.wire import CANCEL, HOOK, RESULT
+from bridge.wire import ASK, CANCEL, HOOK, ITEM, RESULT
 
 
 class Outcome(Protocol):
@@ -49,6 +49,7 @@ class Drain:
             self._fail(Why.DIRTY)  # the pipe is full: it isn't even reading
         else:
             self._worker.channel.cancel(self._link.call_id)
+            self.hear()  # its holder may have read the end of it already, with items that came before
 
     def ping(self) -> None:
         """Ask it how it is."""
@@ -72,6 +73,8 @@ class Drain:
 
     def _heard(self, frame: Frame) -> None:
         kind, body = frame
+        if kind in (ITEM, ASK):
+            return  # of the call that was left
         worker = self._worker
         well = kind == RESULT and bytes(body) != b"false"
         if not self._asked and worker.needs_reset and "on_reset" in worker.hooks:

@@ -13,12 +13,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import inf, isnan
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from bridge.client import Bridge, Fixed
 from bridge.contract import Adapter, Capability, FdChannel, ProcessAdapter, ProcessChannel, WorkerInfo, WorkerSpec
@@ -38,21 +38,11 @@ from bridge.runtime import Runtime
 from bridge.runtime.pool import PoolPolicy
 from bridge.runtime.supervisor import SupervisorPolicy
 from bridge.testing import contract_handler
+from bridge.testing.dialogue_contract import DialogueContract, raised
 from bridge.testing.possessions import left_behind, possessions
 
-E = TypeVar("E", bound=BaseException)
 
-
-def raised(kind: type[E], function: Callable[..., Any], *args: Any, **kwargs: Any) -> E:
-    """The error that a call ends in; it is an AssertionError if it ends in none."""
-    try:
-        value = function(*args, **kwargs)
-    except kind as error:
-        return error
-    raise AssertionError(f"{kind.__name__} was expected, but it returned {value!r:.200}")
-
-
-class AdapterContract:
+class AdapterContract(DialogueContract):
     """Inherit it in a test module, as `class TestMine(AdapterContract)`, and override `make_adapter`.
 
     Every test makes its own adapter, and closes it. What an adapter without descriptors or processes can't do isn't

@@ -10,7 +10,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List
+    from typing import Any, Callable, Iterator, List
 
 
 class ContractError(Exception):
@@ -48,6 +48,47 @@ class ContractHandler:
         """All that was kept since the last reset, this one last."""
         self._kept.append(value)
         return self._kept
+
+    def count(self, items: int, fail_at: int = -1) -> "Iterator[int]":
+        """So many numbers, the error of `fail` in place of one of them; how far it came is kept, and its end."""
+        try:
+            for number in range(items):
+                if number == fail_at:
+                    self.fail("at %d" % number)
+                self._kept.append(number)
+                yield number
+        finally:
+            self._kept.append("closed")
+
+    async def count_later(self, items: int) -> "Any":
+        """The same, made by a coroutine."""
+        import asyncio
+
+        for number in range(items):
+            await asyncio.sleep(0)
+            yield number
+
+    def kept(self) -> "List[Any]":
+        """What was kept."""
+        return self._kept
+
+    def work(self, steps: int, *, progress: "Callable[[Any], None]") -> int:
+        """Report each step."""
+        for step in range(steps):
+            progress({"step": step})
+        return steps
+
+    def left(self, *, context: "Any") -> "Any":
+        """Seconds that its caller waits; none without a deadline."""
+        seconds = context.remaining()
+        return None if seconds == float("inf") else seconds
+
+    def ask(self, name: str, args: "Any" = None, *, parent: "Any") -> "Any":
+        """Ask the caller, and say what comes of it."""
+        try:
+            return {"value": parent.call(name, args)}
+        except parent.Error as error:
+            return {"kind": error.kind, "message": error.message}
 
     def fail(self, message: str = "no") -> None:
         """Raise ContractError."""

@@ -6,7 +6,26 @@ import pytest
 
 from bridge.core.protocol import HEADER_SIZE, KINDS, Connection, State
 from bridge.errors import ProtocolError
-from bridge.wire import CALL, CANCEL, CODEC_JSON, ERROR, FAILED, HEADER, HELLO, HOOK, READY, RESULT, START, STOP, pack
+from bridge.wire import (
+    ANSWER,
+    ASK,
+    CALL,
+    CANCEL,
+    CODEC_JSON,
+    CREDIT,
+    ERROR,
+    EXTRAS,
+    FAILED,
+    HEADER,
+    HELLO,
+    HOOK,
+    ITEM,
+    READY,
+    RESULT,
+    START,
+    STOP,
+    pack,
+)
 
 LIMIT = 1000
 HELLO_FRAME = pack(HELLO, 0, b'{"protocol":1}', CODEC_JSON)
@@ -19,6 +38,9 @@ SENDABLE = {
     (State.IDLE, HOOK): State.BUSY,
     (State.IDLE, STOP): State.CLOSED,
     (State.BUSY, CANCEL): State.BUSY,
+    (State.FOLLOWED, CANCEL): State.FOLLOWED,
+    (State.FOLLOWED, CREDIT): State.FOLLOWED,
+    (State.FOLLOWED, ANSWER): State.FOLLOWED,
 }
 RECEIVABLE = {
     (State.CONNECTING, HELLO): State.STARTING,
@@ -26,6 +48,10 @@ RECEIVABLE = {
     (State.STARTING, FAILED): State.CLOSED,
     (State.BUSY, RESULT): State.IDLE,
     (State.BUSY, ERROR): State.IDLE,
+    (State.FOLLOWED, ITEM): State.FOLLOWED,
+    (State.FOLLOWED, ASK): State.FOLLOWED,
+    (State.FOLLOWED, RESULT): State.IDLE,
+    (State.FOLLOWED, ERROR): State.IDLE,
 }
 
 
@@ -49,6 +75,8 @@ def connection_in(state: State, limit: int = LIMIT) -> Connection:
         hear(connection, READY_FRAME)
     if state is State.BUSY:
         connection.send(CALL, b"null")
+    elif state is State.FOLLOWED:
+        connection.send(CALL, bytes(4) + b"null", EXTRAS)
     elif state is State.CLOSED:
         connection.send(STOP)
     assert connection.state is state

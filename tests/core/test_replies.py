@@ -10,7 +10,7 @@ import pytest
 
 from bridge.core.messages import Hello, decode_failed, decode_hello, decode_ready, decode_reply
 from bridge.errors import CallError, ProtocolError, RemoteError
-from bridge.wire import ERROR, RESULT
+from bridge.wire import ERROR, PROTOCOL, RESULT
 
 
 def reply(value: Any, kind: int = ERROR) -> Any:
@@ -90,7 +90,7 @@ def test_a_body_that_is_not_json_is_a_protocol_error(body: bytes) -> None:
 
 # -- How a worker introduces itself ------------------------------------------------------------------------
 
-HELLO_FIELDS = {"protocol": 1, "pid": 7, "python": "3.8.1", "executable": "/x/python"}
+HELLO_FIELDS = {"protocol": PROTOCOL, "pid": 7, "python": "3.8.1", "executable": "/x/python"}
 
 
 def test_hello_says_who_is_there() -> None:
@@ -98,7 +98,7 @@ def test_hello_says_who_is_there() -> None:
     assert decode_hello(json.dumps({**HELLO_FIELDS, "new": 1}).encode()) == Hello(7, "3.8.1", "/x/python")
 
 
-@pytest.mark.parametrize("value", [None, 2, "1", [1]])
+@pytest.mark.parametrize("value", [None, 1, "2", [1]])
 def test_another_protocol_is_refused(value: Any) -> None:
     """The version is named, and cut. Fails when the version isn't compared."""
     with pytest.raises(ProtocolError, match="another release"):

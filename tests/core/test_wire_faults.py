@@ -115,7 +115,7 @@ def test_a_result_that_raises_while_it_is_encoded_is_the_handlers_error() -> Non
 def test_arguments_that_the_worker_cannot_read_are_an_answer() -> None:
     """What one Python writes another may be unable to read. Fails (with a RecursionError) when `_answer` doesn't guard
     its decoding: the worker would die of it."""
-    frame = _answer(Pipes(-1, -1), {}, 7, b'["echo",' + b"[" * 100_000 + b"]" * 100_000 + b"]", 2**20)
+    frame = _answer(Pipes(-1, -1), {}, 0, 7, b'["echo",' + b"[" * 100_000 + b"]" * 100_000 + b"]", 2**20)
 
     assert HEADER.unpack_from(frame)[0] == ERROR
     assert decode_json(frame[HEADER.size :])["kind"] == "arguments"
@@ -124,7 +124,7 @@ def test_arguments_that_the_worker_cannot_read_are_an_answer() -> None:
 @pytest.mark.parametrize("body", [b"7", b"null", b"[[],null]", b"[]", b'["echo"]', b"{"])
 def test_a_call_that_is_none_is_an_answer(body: bytes) -> None:
     """Neither its form nor its command's type ends the worker. Fails when `_answer` guards less."""
-    frame = _answer(Pipes(-1, -1), {}, 7, body, 2**20)
+    frame = _answer(Pipes(-1, -1), {}, 0, 7, body, 2**20)
 
     assert HEADER.unpack_from(frame)[0] == ERROR
     assert decode_json(frame[HEADER.size :])["kind"] == "arguments"
@@ -144,7 +144,7 @@ def test_a_described_exception_shows_the_handlers_lines_alone() -> None:
     def fail() -> None:
         raise LookupError("no")
 
-    fields = decode_json(_answer(Pipes(-1, -1), {"fail": fail}, 7, b'["fail",null]', 2**20)[HEADER.size :])
+    fields = decode_json(_answer(Pipes(-1, -1), {"fail": fail}, 0, 7, b'["fail",null]', 2**20)[HEADER.size :])
 
     assert fields["kind"] == "raised"
     assert "in fail" in fields["traceback"]
@@ -277,10 +277,10 @@ def test_the_reserve_is_given_up_for_a_memory_error_and_for_nothing_else() -> No
 
     pipes = Pipes(-1, -1)
     pipes.spare = b"addresses"
-    _answer(pipes, {"fail": fail}, 7, b'["fail",["lookup"]]', 2**20)
+    _answer(pipes, {"fail": fail}, 0, 7, b'["fail",["lookup"]]', 2**20)
     assert pipes.spare == b"addresses"
 
-    _answer(pipes, {"fail": fail}, 8, b'["fail",["memory"]]', 2**20)
+    _answer(pipes, {"fail": fail}, 0, 8, b'["fail",["memory"]]', 2**20)
     assert pipes.spare == b""
 
 

@@ -30,6 +30,7 @@ from bridge.wire import (
     HEADER,
     HELLO,
     HOOK,
+    PROTOCOL,
     READY,
     RESULT,
     START,
@@ -75,7 +76,9 @@ def traced(run: Callable[[range], Counter[str]], seeds: range) -> Counter[str]:
 
 RAISED = {"kind": "raised", "type": "ValueError", "message": "no", "traceback": "Traceback: no\n"}
 TURNS: Final = (
-    pack(HELLO, 0, encode_json({"protocol": 1, "pid": 7, "python": "3.11.0", "executable": "/p"}, ""), CODEC_JSON),
+    pack(
+        HELLO, 0, encode_json({"protocol": PROTOCOL, "pid": 7, "python": "3.11.0", "executable": "/p"}, ""), CODEC_JSON
+    ),
     pack(READY, 0, encode_json({"hooks": ["on_health"]}, ""), CODEC_JSON),
     pack(RESULT, 1, encode_json({"a": [1, 2.5, None, "x" * 50]}, ""), CODEC_JSON),
     pack(ERROR, 2, encode_json(RAISED, ""), CODEC_JSON),

@@ -72,6 +72,7 @@ def check_wheel(wheel: Path, unpacked: Path) -> None:
         "bridge/wire.py",
         "bridge/handler.py",
         "bridge/coroutines.py",
+        "bridge/dialogue.py",
         "bridge/worker.py",
         "bridge/reaper.py",
     } <= names

@@ -17,7 +17,7 @@ from tests.house.sources import OURS, TESTS, Import, Source, imports
 FLOORS: Final = (
     (
         ("bridge.errors", "bridge.platforms"),
-        ("bridge.wire", "bridge.handler", "bridge.worker"),
+        ("bridge.wire", "bridge.handler", "bridge.dialogue", "bridge.worker"),
         ("bridge.coroutines",),
         ("bridge.reaper",),
         ("bridge.pipes",),
@@ -50,6 +50,7 @@ FLOORS: Final = (
             "bridge.runtime.worker",
             "bridge.runtime.tally",
             "bridge.runtime.claims",
+            "bridge.runtime.follow",
             "bridge.runtime.courier",
             "bridge.runtime.starting",
             "bridge.runtime.drains",
@@ -60,6 +61,7 @@ FLOORS: Final = (
             "bridge.runtime.supervisor",
             "bridge.runtime",
             "bridge.runtime.calls",
+            "bridge.runtime.streams",
         ),
         ("bridge.adapters.mock",),
         ("bridge.adapters.bridge_mock",),
@@ -87,6 +89,7 @@ FLOORS: Final = (
             "bridge.testing.fakes",
             "bridge.testing.possessions",
             "bridge.testing.contract_handler",
+            "bridge.testing.dialogue_contract",
             "bridge.testing.adapter_contract",
             "bridge.testing",
         ),

@@ -116,7 +116,15 @@ def test_the_contracts_handler_is_served_by_every_other_python(minor: int) -> No
 
 
 @pytest.mark.parametrize(
-    "name", ["bridge.wire", "bridge.handler", "bridge.coroutines", "bridge.worker", "bridge.testing.contract_handler"]
+    "name",
+    [
+        "bridge.wire",
+        "bridge.handler",
+        "bridge.coroutines",
+        "bridge.dialogue",
+        "bridge.worker",
+        "bridge.testing.contract_handler",
+    ],
 )
 def test_what_runs_in_a_worker_is_python_3_8(name: str) -> None:
     """Newer syntax is noticed also where no old interpreter is installed."""

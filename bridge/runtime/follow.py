@@ -1,0 +1,157 @@
+"""What a caller wants to hear of its call before it ends, and what goes with the call.
+
+Rules: what stands before a call in its frame is encoded before a worker is taken; what a worker asks is untrusted. A
+function that is asked for runs in the caller's thread and context, where calls of its own may go on in the same way,
+so deep and no deeper. Apart from calls.py, where most calls want none of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from threading import get_ident
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from bridge.contract import Capability
+from bridge.core.messages import encode_extras
+from bridge.dialogue import answer_of_error, answer_to
+from bridge.errors import CallError, CapabilityError
+
+if TYPE_CHECKING:
+    from bridge.runtime import Runtime
+
+DEFAULT_AHEAD: Final = 16
+"""Items that a stream's handler runs ahead of its consumer, if not said otherwise."""
+MAX_AHEAD: Final = 2**16 - 1
+"""What a CREDIT frame can carry."""
+MAX_DEPTH: Final = 8
+"""Callbacks within callbacks: each takes one more worker, and there are only so many."""
+
+NO_FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType({})
+NO_CONTEXT: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class Depths:
+    """How many callbacks are under way in each thread."""
+
+    def __init__(self) -> None:
+        self._of: dict[Any, int] = {}
+
+    @contextmanager
+    def deeper(self, who: Any) -> Iterator[int]:
+        """One more, until the end of the block."""
+        before = self._of.get(who, 0)
+        self._of[who] = before + 1
+        try:
+            yield before + 1
+        finally:
+            if before:
+                self._of[who] = before
+            else:
+                self._of.pop(who, None)
+
+
+class Follow:
+    """Of one call.
+
+    Args:
+        window: Items of a stream that may be made ahead of the caller; None: it doesn't stream.
+        progress: Called with what the handler reports.
+        functions: What the handler may ask for, by name.
+        context: What its `context` has.
+        limit: Bytes that a body may have.
+
+    Raises:
+        CallError: The context can't travel.
+    """
+
+    __slots__ = ("_depths", "_functions", "_limit", "context", "head", "progress", "streams")
+
+    def __init__(
+        self,
+        limit: int,
+        depths: Depths,
+        *,
+        window: int | None = None,
+        progress: Callable[[Any], object] | None = None,
+        functions: Mapping[str, Callable[..., Any]] = NO_FUNCTIONS,
+        context: Mapping[str, Any] = NO_CONTEXT,
+    ) -> None:
+        self.progress, self.context, self.streams = progress, context, window is not None
+        self._functions, self._limit, self._depths = functions, limit, depths
+        self.head = encode_extras(
+            {
+                **({} if window is None else {"window": window}),
+                **({} if progress is None else {"progress": True}),
+                **({"parent": True} if functions else {}),
+                **({"context": context} if context else {}),
+            }
+        )
+
+    def answer(self, asked: Any) -> bytes:
+        """Run what the worker asks for: the body of ANSWER. An error is an answer too; what isn't an Exception, a
+        Ctrl-C above all, ends the call."""
+        try:
+            function, args = self._function(asked)
+        except LookupError as error:
+            return answer_of_error(error, self._limit)
+        with self._depths.deeper(get_ident()) as depth:
+            if depth > MAX_DEPTH:
+                why = RecursionError(f"{MAX_DEPTH} callbacks are under way within each other already")
+                return answer_of_error(why, self._limit)
+            return answer_to(function, args, self._limit)
+
+    def _function(self, asked: Any) -> tuple[Callable[..., Any], Any]:
+        name, args = asked if isinstance(asked, list) and len(asked) == 2 else (None, None)
+        function = self._functions.get(name) if isinstance(name, str) else None
+        if function is None:
+            names = ", ".join(sorted(self._functions)) or "none"
+            raise LookupError(f"the caller exposes no function {name!r:.99}; it exposes: {names}")
+        return function, args
+
+
+def follow_call(
+    runtime: Runtime, functions: Mapping[str, Callable[..., Any]], progress: Callable[[Any], object] | None
+) -> Follow | None:
+    """What a call on a runtime is to be followed by; None for most calls.
+
+    Raises:
+        CapabilityError: Its adapter can't report progress.
+    """
+    if progress is None and not functions:
+        return None
+    if progress is not None:
+        _check_streams(runtime)
+    return Follow(
+        runtime.spec.max_frame_bytes, runtime.depths, progress=progress, functions=_offered(runtime, functions)
+    )
+
+
+def follow_stream(runtime: Runtime, functions: Mapping[str, Callable[..., Any]], ahead: int) -> Follow:
+    """What a stream is to be followed by. Raises CapabilityError."""
+    _check_streams(runtime)
+    return Follow(runtime.spec.max_frame_bytes, runtime.depths, window=ahead, functions=_offered(runtime, functions))
+
+
+def _check_streams(runtime: Runtime) -> None:
+    if Capability.STREAMS not in runtime.adapter.capabilities:
+        name = runtime.adapter.name
+        raise CapabilityError(f"the adapter {name} can't stream or report progress; use call(...) alone")
+
+
+def _offered(runtime: Runtime, functions: Mapping[str, Callable[..., Any]]) -> Mapping[str, Callable[..., Any]]:
+    """Nothing where the adapter can't ask: a handler that does is told so there."""
+    return functions if Capability.CALLBACKS in runtime.adapter.capabilities else NO_FUNCTIONS
+
+
+def check_ahead(ahead: Any, command: str) -> int:
+    """Items that may be made ahead of the caller."""
+    if isinstance(ahead, bool) or not isinstance(ahead, int) or not 1 <= ahead <= MAX_AHEAD:
+        raise CallError(
+            "arguments",
+            f"ahead is a number of items, 1 to {MAX_AHEAD}, not {ahead!r:.60}",
+            command=command,
+            side="caller",
+        )
+    return ahead

@@ -1,0 +1,166 @@
+"""A stream: the items of a handler's generator, as they are wanted.
+
+Rules: a worker is taken for the first item and lent for as long as the stream lasts. The handler is told how many items
+it may make, so that neither end holds more than that. Whoever closes a stream early, or drops it, has its call ended as
+a cancelled one is; a finaliser takes no lock: it lets go of the claim, and whoever looks next finds the worker. Apart
+from calls.py, where a call ends in one reply.
+"""
+
+from __future__ import annotations
+
+import threading
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from bridge.contract import WorkerGone
+from bridge.core.messages import encode_call
+from bridge.errors import BridgeError, CallCancelled
+from bridge.runtime.calls import ENDINGS, MAX_RETRIES, outcome
+from bridge.runtime.claims import Claim
+from bridge.wire import ASK, ITEM
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from bridge.runtime import Runtime
+    from bridge.runtime.follow import Follow
+    from bridge.runtime.worker import Worker
+
+
+class Stream:
+    """An iterator over the items; `Bridge.stream` makes it. `with` closes it.
+
+    Args:
+        timeout: Seconds for each item; None is no limit.
+        ahead: Items that may be made ahead of the caller.
+        owner: Kept alive: a bridge that nobody holds closes.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        command: str,
+        args: Any,
+        timeout: float | None,
+        follow: Follow,
+        ahead: int,
+        owner: object,
+    ) -> None:
+        self._runtime, self._command, self._timeout, self._owner = runtime, command, timeout, owner
+        self._body = encode_call(command, args, runtime.spec.max_frame_bytes - len(follow.head))
+        self._follow, self._half, self._taken = follow, max(1, ahead // 2), 0
+        self._claim: Claim | None = None
+        self._worker: Worker | None = None
+        self._over = self._sent = False
+        self._using = threading.RLock()  # its own thread can always close, whatever interrupted it
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> Any:
+        """The next item.
+
+        Raises:
+            RemoteError: The handler raised, after the items that came before.
+            CallTimeout, WorkerCrashed, CallCancelled, PoolTimeout, ...: As for a call. The stream is over.
+        """
+        if not self._using.acquire(blocking=False):
+            raise RuntimeError("another thread is taking the next item; a stream has one user at a time")
+        try:
+            if self._over:
+                raise StopIteration
+            going_on = False
+            try:
+                kind, value = self._next(inf if self._timeout is None else self._runtime.clock() + self._timeout)
+                going_on = kind == ITEM
+            finally:
+                if not going_on:
+                    self._end()
+        finally:
+            self._using.release()
+        if not going_on:
+            raise StopIteration
+        return value
+
+    def _next(self, deadline: float) -> tuple[int, Any]:
+        retries = 0
+        while True:
+            worker = self._worker or self._begin(deadline)
+            try:
+                link = worker.link
+                if not self._sent:
+                    self._sent = True
+                    link.open(self._command, self._body, deadline, inf, worker.holder, self._follow)
+                if self._taken >= self._half and link.credit(self._taken):
+                    self._taken = 0
+                kind, value = link.hear(self._command, deadline)
+                while kind == ASK:
+                    link.answer(self._follow.answer(value), deadline)
+                    kind, value = link.hear(self._command, deadline)
+                self._taken += 1
+                return kind, value
+            except ENDINGS as end:
+                again = isinstance(end, WorkerGone) and not end.started and retries < MAX_RETRIES
+                if not again or self._claim is None or self._claim.cancelled:
+                    raise self._report(end, deadline) from None
+                retries += 1
+                self._let_go()
+                self._runtime.pool.count_again(worker, started=False)
+
+    def _begin(self, deadline: float) -> Worker:
+        """Take a worker, and send the call."""
+        self._claim = claim = Claim()
+        worker = self._runtime.pool.checkout(claim, deadline)
+        if claim.cancelled:
+            raise CallCancelled(self._command, pid=None)
+        self._worker = worker
+        worker.calls += 1
+        claim.sent_at = worker.active_at = self._runtime.clock()
+        return worker
+
+    def _report(self, end: Exception, deadline: float) -> BridgeError:
+        assert self._worker is not None
+        assert self._claim is not None
+        return outcome(
+            self._runtime, self._claim, self._worker, self._command, end, deadline, self._timeout, self._body
+        )
+
+    def close(self) -> None:
+        """End it; the handler's generator is closed, so that its `finally` runs. Idempotent. An item that another
+        thread waits for is cancelled."""
+        if not self._using.acquire(blocking=False):
+            claim = self._claim
+            if claim is not None:
+                self._runtime.pool.cancel(claim)
+            self._using.acquire()
+        try:
+            self._end()
+        finally:
+            self._using.release()
+
+    def _end(self) -> None:
+        self._over = True
+        self._let_go()
+
+    def _let_go(self) -> None:
+        claim, worker = self._claim, self._worker
+        if claim is not None:
+            try:
+                if worker is not None and claim.worker is worker:
+                    worker.link.leave()
+            finally:
+                self._worker, self._sent = None, False
+                self._runtime.pool.checkin(claim)
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_worker", None) is not None and not self._over:
+            self._claim = self._worker = None
+            self._runtime.supervisor.notice()  # it finds a worker whose holder is gone
