@@ -13,11 +13,12 @@ from itertools import count
 from math import isfinite
 from typing import Any, Final
 
-from bridge.answers import RAISED, Shape, check_answer, reply_of, reply_with, settled
+from bridge.answers import RAISED, Shape, check_answer, reply_of, reply_with
 from bridge.contract import Capability, Reply, Request, WorkerGone, WorkerInfo, WorkerSpec
 from bridge.errors import CapabilityError, ConfigurationError, UnexpectedCall, WorkerStartError
 from bridge.handler import commands_of, describe, hooks_of
 from bridge.inprocess import find_here, make_here
+from bridge.settle import settled
 
 __scoped_bridge__: Final = True
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from bridge.adapters.bridge_mock import BridgeMockAdapter
     from bridge.adapters.mock import MockAdapter
     from bridge.adapters.python_port import PythonPortAdapter
-    from bridge.client import DEFAULT, Bridge, Lease
+    from bridge.aio import AsyncBridge, AsyncLease
+    from bridge.client import Bridge, Lease
     from bridge.container import BridgeContainer, check
     from bridge.contract import (
         Adapter,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     )
     from bridge.core.events import Event
     from bridge.core.stats import Health, Stats, WorkerStats
+    from bridge.door import DEFAULT
     from bridge.errors import (
         BridgeError,
         CallCancelled,
@@ -59,6 +61,8 @@ if TYPE_CHECKING:
     )
     from bridge.opening import connect
     from bridge.overrides import with_adapter, with_settings, with_test_mode
+    from bridge.runtime.async_streams import AsyncStream
+    from bridge.runtime.streams import Stream
     from bridge.schema import BridgeSettings
     from bridge.scope import Scope, ScopedExecutor, ScopedThread, ScopeInfo, carry, current_scope
     from bridge.settings import TestMode
@@ -67,7 +71,11 @@ _HOMES = (
     ("bridge.adapters.bridge_mock", ("BridgeMockAdapter",)),
     ("bridge.adapters.mock", ("MockAdapter",)),
     ("bridge.adapters.python_port", ("PythonPortAdapter",)),
-    ("bridge.client", ("Bridge", "DEFAULT", "Lease")),
+    ("bridge.aio", ("AsyncBridge", "AsyncLease")),
+    ("bridge.client", ("Bridge", "Lease")),
+    ("bridge.door", ("DEFAULT",)),
+    ("bridge.runtime.async_streams", ("AsyncStream",)),
+    ("bridge.runtime.streams", ("Stream",)),
     ("bridge.container", ("BridgeContainer", "check")),
     (
         "bridge.contract",
@@ -86,6 +94,9 @@ _HOMES = (
 __all__ = [
     "DEFAULT",
     "Adapter",
+    "AsyncBridge",
+    "AsyncLease",
+    "AsyncStream",
     "Bridge",
     "BridgeContainer",
     "BridgeError",
@@ -121,6 +132,7 @@ __all__ = [
     "ScopedExecutor",
     "ScopedThread",
     "Stats",
+    "Stream",
     "TestMode",
     "UnexpectedCall",
     "UnscopedAccessError",

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
-from contextvars import copy_context
 from copy import copy
 from difflib import get_close_matches
 from inspect import Signature, signature
-from threading import Thread
-from types import CoroutineType
 from typing import Any, Final
 
 from bridge.contract import Reply, Request
@@ -32,6 +29,7 @@ from bridge.handler import (
     result_of,
     wanted_of,
 )
+from bridge.settle import apart, settled
 from bridge.wire import decode_json
 
 __scoped_bridge__: Final = True
@@ -106,45 +104,10 @@ def reply_of(function: Callable[..., Any], request: Request, limit: int) -> Repl
     return _returned(value, request, limit)
 
 
-def settled(value: Any, own: list[Any] | None = None) -> Any:
-    """What a function returned; a coroutine is run to its end, in a loop of its own and the caller's context.
-
-    Args:
-        own: Where the loop is kept for the next one; whoever keeps it closes it.
-    """
-    if type(value) is not CoroutineType:
-        return value
-    from bridge.coroutines import Loop, is_running  # not above: asyncio costs 50 ms
-
-    ended: list[tuple[Any, BaseException | None]] = []
-    loops = [] if own is None else own
-    loops += [] if loops else [Loop()]
-
-    def run() -> None:
-        try:
-            ended.append((loops[0].run(value), None))
-        except BaseException as error:
-            ended.append((None, error))
-        finally:
-            if own is None:
-                loops[0].close()
-
-    if is_running():  # a thread has one loop at a time
-        thread = Thread(target=copy_context().run, args=(run,), name="bridge-mock-async")
-        thread.start()
-        thread.join()
-    else:
-        run()
-    result, error = ended[0]
-    if error is not None:
-        raise error
-    return result
-
-
 def filled(function: Callable[..., Any], request: Request, limit: int) -> Callable[..., Any]:
     """The function with those of its parameters filled that a worker fills."""
     names = wanted_of(function)
-    return fill(function, names, request.args, _Caller(request, limit)) if names else function
+    return fill(function, names, _Caller(request, limit)) if names else function
 
 
 class _Caller:
@@ -158,7 +121,7 @@ class _Caller:
     def report(self, value: Any = None) -> None:
         """`progress(value)`."""
         if self._request.progress is not None:
-            self._request.progress(_carried(value, self._limit))
+            settled(self._request.progress(_carried(value, self._limit)))
 
     def ask(self, name: str, args: Any) -> Any:
         """`parent.call`."""
@@ -191,7 +154,7 @@ def _items(items: Any, request: Request, limit: int) -> Generator[Any, None, Non
     finally:
         settled(close(), loop)
         for each in loop:
-            each.close()
+            apart(each.close)
 
 
 def _returned(value: Any, request: Request, limit: int) -> Reply:

@@ -9,80 +9,36 @@ exactly when no reply is outstanding on it. Apart from channel_async.py, which d
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 from collections.abc import Callable
 from math import ceil, inf
-from os import read, readv, write
-from signal import SIG_DFL, SIGPIPE, getsignal
-from termios import FIONREAD
+from os import read, readv
 from typing import Any
 
+from bridge.channel_steps import FdSteps
 from bridge.channel_submit import SubmitLink
 from bridge.contract import Channel, WorkerGone
 from bridge.core.messages import decode_item, decode_reply
-from bridge.core.protocol import Connection, Frame, State
+from bridge.core.protocol import Frame, State
 from bridge.errors import ProtocolError
 from bridge.link import ClaimRef, DeadlinePassed, Following, Left
-from bridge.pipes import write_quietly
 from bridge.wire import ANSWER, CALL, CREDIT, EXTRAS, READ_SIZE
 
 MAX_POLL = 86_400.0
 """Seconds; a longer wait is made of several."""
 
 
-class FdLink:
-    """A link over two non-blocking descriptors.
+class FdLink(FdSteps):
+    """A link over two non-blocking descriptors."""
 
-    Args:
-        clock: Monotonic seconds.
-    """
-
-    __slots__ = (
-        "_alarm",
-        "_claim",
-        "_clock",
-        "_dead",
-        "_poll",
-        "_read_fd",
-        "_sentinel",
-        "_whole",
-        "_write",
-        "_write_fd",
-        "connection",
-        "pid",
-    )
+    __slots__ = ("_poll",)
 
     def __init__(
         self, fds: tuple[int, int], sentinel: int | None, limit: int, pid: int | None, clock: Callable[[], float]
     ) -> None:
-        self._read_fd, self._write_fd = fds
-        self._write = write_quietly if getsignal(SIGPIPE) == SIG_DFL else write  # Python itself ignores it
-        self._clock = clock
-        self._dead = False
-        self._whole = True  # the request that is out was wholly written
-        self._claim: ClaimRef | None = None  # whose call is out, if others may cancel it
-        self._alarm = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # readable when another thread has
-        self._sentinel = sentinel
+        super().__init__(fds, sentinel, limit, pid, clock)
         self._poll = self._watch()
-        self.connection = Connection(limit)
-        self.pid = pid
-
-    @property
-    def clean(self) -> bool:
-        """No reply is outstanding."""
-        return self.connection.state is State.IDLE
-
-    @property
-    def call_id(self) -> int:
-        """Of the request that is out, or was last."""
-        return self.connection.call_id
-
-    @property
-    def cancellable(self) -> bool:
-        """Whether a cancel can follow the request that is out. Half a request can't be followed by anything."""
-        return self._whole and not self._dead and self.connection.state in (State.BUSY, State.FOLLOWED)
 
     def call(
         self,
@@ -220,11 +176,6 @@ class FdLink:
             return None
         return max(0, ceil(min(MAX_POLL, deadline - self._clock()) * 1000))
 
-    def _was_read(self) -> bool:
-        """Whether the dead worker had read the request: as long as a byte of it lies in the pipe, it had not."""
-        unread = fcntl.ioctl(self._write_fd, FIONREAD, b"\0" * 4)
-        return int.from_bytes(unread, "little") == 0
-
     def _write_rest(self, frame: bytes, written: int, deadline: float) -> None:
         """Write a frame larger than the pipe, reading meanwhile what comes back."""
         both = self._watch()
@@ -268,58 +219,6 @@ class FdLink:
             if reply is not None:
                 return reply
         return None
-
-    def interrupt(self) -> None:
-        """Have the holder look whether its call was cancelled. Takes no lock, never blocks."""
-        alarm = self._alarm
-        if alarm >= 0:
-            try:
-                os.eventfd_write(alarm, 1)
-            except OSError:
-                pass  # it rang already, or the worker is dead and nobody's
-
-    def abort(self) -> None:
-        """Nothing to do: the holder sees the end of the stream."""
-
-    def close(self) -> None:
-        """Give the alarm back; only when nobody holds the worker any more. Idempotent."""
-        alarm, self._alarm = self._alarm, -1
-        if alarm >= 0:
-            os.close(alarm)
-
-    def forget(self) -> None:
-        """In a forked child: the numbers may be other files soon, and are never used again."""
-        self._read_fd = self._write_fd = -1
-        self.connection.state = State.CLOSED
-        self.close()
-
-    # -- For the supervisor, while the worker is nobody's ------------------------------------------------
-
-    def push(self, data: bytes) -> bytes:
-        """Write what fits now; what is left. A worker that is gone takes it all: its death is reported elsewhere."""
-        try:
-            return data[self._write(self._write_fd, data) :]
-        except BlockingIOError:
-            return data
-        except OSError:
-            return b""
-
-    def pull(self) -> list[Frame] | None:
-        """The whole frames that have come, those first that its holder had read and not looked at; None at the end of
-        the stream."""
-        frames = []
-        data = b""
-        try:
-            while True:
-                frame = self.connection.receive(data)
-                while frame is not None:
-                    frames.append(frame)
-                    frame = self.connection.receive(b"")
-                if not (data := read(self._read_fd, READ_SIZE)):
-                    break
-        except BlockingIOError:
-            return frames
-        return frames or None
 
 
 def link_to(channel: Channel, limit: int, clock: Callable[[], float]) -> FdLink | SubmitLink:

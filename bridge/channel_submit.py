@@ -19,7 +19,19 @@ from bridge.wire import CALL, HOOK, ITEM, RESULT, decode_json
 class SubmitLink:
     """A link to a channel without descriptors."""
 
-    __slots__ = ("_bell", "_call_id", "_caller", "_channel", "_clock", "_dead", "_items", "_outstanding", "_reply")
+    __slots__ = (
+        "_bell",
+        "_call_id",
+        "_caller",
+        "_channel",
+        "_clock",
+        "_dead",
+        "_items",
+        "_outstanding",
+        "_reply",
+        "_until",
+        "listener",
+    )
 
     def __init__(self, channel: Channel, clock: Callable[[], float]) -> None:
         self._channel = channel
@@ -29,6 +41,9 @@ class SubmitLink:
         self._reply: Reply | None = None
         self._items: Generator[Any, None, None] | None = None
         self._caller: ClaimRef | None = None
+        self._until = inf  # when a delayed reply is due
+        self.listener: Callable[[], object] | None = None
+        """Of a holder that doesn't wait in `call`: called, from any thread, when it is to poll."""
         # A bare lock, not an Event: a signal inside Event.wait can leave its condition broken.
         self._bell = threading.Lock()
 
@@ -56,7 +71,7 @@ class SubmitLink:
         claim: ClaimRef | None = None,
     ) -> Any:
         """One request and its one reply. Raises as FdLink.call, and whatever error the reply carries."""
-        self._submit(Request(self._call_id + 1, command, decode_json(body)[1], deadline, kind == HOOK), claim)
+        self._submit(self._request(command, body, deadline, kind, None), claim)
         reply = self._await(deadline)
         self._outstanding = False
         if reply.error is not None:
@@ -100,25 +115,32 @@ class SubmitLink:
         self, command: str, body: bytes, deadline: float, seconds: float, claim: ClaimRef | None, follow: Following
     ) -> None:
         """Begin it. What it reports and asks is answered at once, in whatever thread its channel does that."""
-        until = inf if seconds == inf else deadline
+        self._submit(self._request(command, body, inf if seconds == inf else deadline, CALL, follow), claim)
+
+    def _request(self, command: str, body: bytes, deadline: float, kind: int, follow: Following | None) -> Request:
         args = decode_json(body)[1]
-        request = Request(
+        if follow is None:
+            return Request(self._call_id + 1, command, args, deadline, kind == HOOK)
+        return Request(
             self._call_id + 1,
             command,
             args,
-            until,
+            deadline,
             streams=follow.streams,
             progress=follow.progress,
             ask=follow.answer,
             context=follow.context,
         )
-        self._submit(request, claim)
 
-    def hear(self, command: str, deadline: float) -> tuple[int, Any]:
-        """The next item, or the result. Raises as `call`."""
+    def hear(self, command: str, deadline: float, reply: Reply | None = None) -> tuple[int, Any]:
+        """The next item, or the result. Raises as `call`.
+
+        Args:
+            reply: If it has come.
+        """
         del command
         if self._items is None:
-            reply = self._await(deadline)
+            reply = reply or self._await(deadline)
             self._items = reply.items
             if self._items is None:
                 self._outstanding = False
@@ -137,6 +159,57 @@ class SubmitLink:
         except Exception:
             self._outstanding = False
             raise
+
+    # -- For whoever waits by other means than `call` ----------------------------------------------------
+
+    def begin(
+        self,
+        command: str,
+        body: bytes,
+        seconds: float,
+        kind: int = CALL,
+        claim: ClaimRef | None = None,
+        follow: Following | None = None,
+    ) -> bytes:
+        """Begin a call; nothing is ever left of it to be written. Raises WorkerGone, Left."""
+        deadline = self._clock() + seconds
+        self._until = inf
+        self._submit(self._request(command, body, deadline, kind, follow), claim)
+        return b""
+
+    def begin_answer(self, body: bytes) -> bytes:
+        """Never: what is asked is answered where it is asked."""
+        del body
+        return b""
+
+    push_on = begin_answer
+
+    def poll(self, command: str) -> tuple[int, Any] | None:
+        """What has come of a call, as its kind and value. Raises as `call`, and Left when it was cancelled."""
+        reply = self._reply
+        if self._dead:
+            raise WorkerGone(started=True)
+        if self._is_left():
+            raise Left
+        if reply is None:
+            return None
+        if reply.delay > 0:
+            if self._until == inf:
+                self._until = self._clock() + reply.delay
+            if self._clock() < self._until:
+                return None
+        if isinstance(reply.error, WorkerGone):
+            raise reply.error
+        return self.hear(command, inf, reply)
+
+    @property
+    def watched(self) -> None:
+        """Nothing: `listener` is called."""
+
+    @property
+    def next_look(self) -> float:
+        """Monotonic seconds at which a delayed reply is due."""
+        return self._until
 
     def answer(self, body: bytes, deadline: float) -> None:
         """Never: what is asked is answered where it is asked."""
@@ -193,6 +266,9 @@ class SubmitLink:
             self._bell.release()
         except RuntimeError:
             pass  # nobody waits, or it rang already
+        listener = self.listener
+        if listener is not None:
+            listener()
 
 
 def _bounded(seconds: float) -> float:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Mapping
-from enum import Enum
-from math import inf, isnan
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any
 
 from bridge import bulk
+from bridge.door import DEFAULT, Source, Timeout, checked, enter
 from bridge.errors import CallCancelled, ConfigurationError, PoolClosed, WorkerError
 from bridge.runtime import Runtime, RuntimeState, calls
 from bridge.runtime.claims import Claim
@@ -23,60 +22,9 @@ from bridge.runtime.streams import Stream
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from bridge.aio import AsyncBridge
     from bridge.contract import WorkerInfo
     from bridge.core.stats import Health, Stats, WorkerStats
-
-
-class Default(Enum):
-    """Stands for "what the settings say", where None has a meaning of its own."""
-
-    DEFAULT = "default"
-
-    def __repr__(self) -> str:
-        return "DEFAULT"
-
-
-DEFAULT: Final = Default.DEFAULT
-Timeout = float | Default | None
-"""Seconds; None is no limit; DEFAULT is the setting call.timeout."""
-
-
-class Source(Protocol):
-    """Where a bridge finds the runtime of whoever calls it."""
-
-    def runtime(self) -> Runtime:
-        """What answers for the caller; not started."""
-
-    def peek(self) -> Runtime:
-        """The same, also when it was closed."""
-
-    def start(self) -> Runtime:
-        """Start and warm it."""
-
-    def close(self, timeout: float | None = None) -> None:
-        """Close it."""
-
-
-class Fixed:
-    """A source that is one runtime, whatever the scope."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-
-    def runtime(self) -> Runtime:
-        """It."""
-        return self._runtime
-
-    peek = runtime
-
-    def start(self) -> Runtime:
-        """Start and warm it."""
-        self._runtime.warm()
-        return self._runtime
-
-    def close(self, timeout: float | None = None) -> None:
-        """Close it."""
-        self._runtime.close(timeout)
 
 
 class Bridge:
@@ -118,10 +66,7 @@ class Bridge:
             CallTimeout: It was sent, and no answer came in time; its worker is told to stop.
             WorkerCrashed: Its worker died; if `retryable`, before the handler saw it.
         """
-        runtime = self._source.runtime()
-        if runtime.state is not RuntimeState.OPEN:
-            runtime.start()
-        seconds = runtime.call_timeout if timeout is DEFAULT else _checked(timeout)
+        runtime, seconds = enter(self._source, timeout)
         follow = follow_call(runtime, self._functions, on_progress)
         return calls.call(runtime, command, args, seconds, idempotent=idempotent, follow=follow)
 
@@ -142,10 +87,8 @@ class Bridge:
             CallError: Arguments that can't travel. The rest is raised by the items, as by `call`; an error of the
                 handler's comes after the items that it had yielded.
         """
-        runtime = self._source.runtime()
-        seconds = runtime.call_timeout if timeout is DEFAULT else _checked(timeout)
+        runtime, seconds = enter(self._source, timeout)
         follow = follow_stream(runtime, self._functions, check_ahead(ahead, command))
-        runtime.start()
         return Stream(runtime, command, args, seconds, follow, ahead, self)
 
     def expose(self, name: str, function: Callable[..., Any]) -> None:
@@ -181,10 +124,8 @@ class Bridge:
             return_exceptions: Errors take their result's place; else the first one is raised, and ends it.
             timeout: Seconds for each item.
         """
-        runtime = self._source.runtime()
-        seconds = runtime.call_timeout if timeout is DEFAULT else _checked(timeout)
+        runtime, seconds = enter(self._source, timeout)
         calls_args = items if arg is None else ({arg: item} for item in items)
-        runtime.start()
         return bulk.run(
             runtime, command, calls_args, seconds, ordered=ordered, return_exceptions=return_exceptions, owner=self
         )
@@ -198,10 +139,15 @@ class Bridge:
         Raises:
             PoolTimeout, PoolOverloaded, CircuitOpen, PoolClosed, WorkerStartError: No worker was lent.
         """
-        runtime = self._source.runtime()
-        runtime.start()
-        seconds = runtime.call_timeout if timeout is DEFAULT else _checked(timeout)
+        runtime, seconds = enter(self._source, timeout)
         return Lease(self, runtime, self._functions, seconds)
+
+    @property
+    def aio(self) -> AsyncBridge:
+        """The same bridge for asyncio: the same verbs, awaited, on the same pool."""
+        from bridge.aio import AsyncBridge  # not above: asyncio costs 50 ms
+
+        return AsyncBridge(self._source, self._functions, self)
 
     # -- Life --------------------------------------------------------------------------------------------
 
@@ -224,14 +170,14 @@ class Bridge:
             TimeoutError: It goes on without being waited for.
         """
         generation = worker if worker is None or isinstance(worker, int) else worker.generation
-        self._source.runtime().recycle(generation, _checked(timeout))
+        self._source.runtime().recycle(generation, checked(timeout))
 
     def close(self, timeout: float | None = None) -> None:
         """Refuse new calls, let running ones end, then stop the workers; after `timeout` seconds kill them.
 
         Idempotent. Returns at the latest 2 s after the timeout (None: the setting shutdown_timeout).
         """
-        self._source.close(_checked(timeout))
+        self._source.close(checked(timeout))
 
     def __enter__(self) -> Bridge:
         try:
@@ -246,6 +192,14 @@ class Bridge:
     ) -> None:
         # An error that leaves the block, Ctrl-C above all, doesn't wait for calls of other threads.
         self._source.close(None if kind is None else 0)
+
+    async def __aenter__(self) -> AsyncBridge:
+        return await self.aio.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aio.__aexit__(kind, error, trace)
 
     def __repr__(self) -> str:
         stats = self.stats()
@@ -292,7 +246,7 @@ class Lease:
                 being used by another thread.
             CallCancelled: Another thread cancelled the lease, before the call was sent or while it ran.
         """
-        seconds = self._runtime.call_timeout if timeout is DEFAULT else _checked(timeout)
+        seconds = self._runtime.call_timeout if timeout is DEFAULT else checked(timeout)
         if self._pid != os.getpid():
             raise WorkerError("this lease is the parent's, not this forked child's; take one here with b.lease()")
         if self._runtime.state is RuntimeState.CLOSED:
@@ -356,17 +310,3 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _checked(timeout: Timeout) -> float | None:
-    if timeout is None:
-        return None
-    seconds = -1.0
-    if isinstance(timeout, (int, float)) and not isinstance(timeout, bool):
-        try:
-            seconds = float(timeout)
-        except OverflowError:
-            seconds = inf  # beyond what a clock counts
-    if isnan(seconds) or seconds < 0:
-        raise ConfigurationError(f"a timeout is seconds (0 or more) or None for no limit, not {timeout!r}")
-    return seconds

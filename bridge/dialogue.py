@@ -9,7 +9,7 @@ from _thread import get_ident
 from functools import partial
 from time import monotonic
 
-from bridge.handler import Cancelled, Misused, describe, result_of
+from bridge.handler import Cancelled, Misused, describe, invoke, result_of
 from bridge.wire import ASK, CODEC_JSON, HEADER, ITEM, decode_json, encode_json
 
 TYPE_CHECKING = False
@@ -92,11 +92,11 @@ class Dialogue:
         finally:
             self._over = True
 
-    def given(self, function: "Callable[..., Any]", names: "Iterable[str]", args: "Any") -> "Callable[..., Any]":
+    def given(self, function: "Callable[..., Any]", names: "Iterable[str]") -> "Callable[..., Any]":
         """The function with those of its parameters filled that are ours, unless the caller sent them."""
         self.context = Context(self._extras.get("context", {}))
         self.context.deadline = self._deadline
-        return fill(function, names, args, self) if names else function
+        return fill(function, names, self) if names else function
 
     # -- Streams -----------------------------------------------------------------------------------------
 
@@ -162,11 +162,10 @@ class Dialogue:
             raise RuntimeError("%s belongs to the thread that the handler's method was called in" % what)
 
 
-def fill(function: "Callable[..., Any]", names: "Iterable[str]", args: "Any", caller: "Any") -> "Callable[..., Any]":
-    """The function with those parameters filled, unless they were sent."""
+def fill(function: "Callable[..., Any]", names: "Iterable[str]", caller: "Any") -> "Callable[..., Any]":
+    """The function with those parameters filled; what is sent by keyword wins."""
     ours = {"progress": caller.report, "context": caller.context, "parent": Parent(caller.ask)}
-    sent = args if isinstance(args, dict) else ()
-    return partial(function, **{name: ours[name] for name in names if name not in sent})
+    return partial(function, **{name: ours[name] for name in names})
 
 
 def encode_question(name: "Any", args: "Any") -> bytes:
@@ -194,10 +193,15 @@ def nothing_exposed(name: str) -> bytes:
 def answer_to(function: "Callable[..., Any]", args: "Any", limit: int, survive: "Any" = Exception) -> bytes:
     """The body of ANSWER: what a function of the caller's makes of an ASK, as [error, value]."""
     try:
-        value = function(**args) if isinstance(args, dict) else function(*args or ())
+        value = invoke(function, args)
     except survive as error:
         return answer_of_error(error, limit)
-    fault, body = result_of(value, limit, survive)
+    return answer_with(value, limit)
+
+
+def answer_with(value: "Any", limit: int) -> bytes:
+    """The body of ANSWER that carries a value."""
+    fault, body = result_of(value, limit, Exception)
     if fault is not None:
         return encode_json([["TypeError", fault["message"], ""], None], "answer")
     return b"[null," + body + b"]"

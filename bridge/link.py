@@ -89,6 +89,37 @@ class Link(Protocol):
     def hear(self, command: str, deadline: float) -> tuple[int, Any]:
         """The next of them."""
 
+    listener: Callable[[], object] | None
+    """Of a holder that waits by other means than `call`: called, from any thread, when it is to poll."""
+
+    def begin(
+        self,
+        command: str,
+        body: bytes,
+        seconds: float,
+        kind: int = CALL,
+        claim: ClaimRef | None = None,
+        follow: Following | None = None,
+    ) -> bytes:
+        """Send a call, as far as that is possible now; what is left is for `push_on`."""
+
+    def begin_answer(self, body: bytes) -> bytes:
+        """The same with the answer to an ASK."""
+
+    def push_on(self, frame: bytes) -> bytes:
+        """Write what fits now of the rest; what is left."""
+
+    def poll(self, command: str) -> tuple[int, Any] | None:
+        """What has come of a call, as its kind and value; None while there is nothing."""
+
+    @property
+    def watched(self) -> tuple[int, int] | None:
+        """(read, write): what becomes ready when another step can be made; None: `listener` is called."""
+
+    @property
+    def next_look(self) -> float:
+        """Monotonic seconds at which to poll, whatever happens."""
+
     def answer(self, body: bytes, deadline: float) -> None:
         """Answer an ASK."""
 

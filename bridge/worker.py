@@ -319,7 +319,7 @@ def _answer(
                 value = pipes.run(call_id, function, args)
             else:
                 talk = pipes.talk(call_id, extras or {}, SECONDS.unpack(seconds)[0], limit)
-                function = talk.given(function, pipes.wants.get(command, ()), args)
+                function = talk.given(function, pipes.wants.get(command, ()))
                 value = talk.run(function, args)
             fault, result = result_of(value, limit)
         except BaseException as error:  # sys.exit() in a handler is an answer like any other

@@ -11,7 +11,7 @@ from typing import Any
 
 from bridge.cli import exits
 from bridge.cli.output import print_json
-from bridge.client import DEFAULT
+from bridge.door import DEFAULT
 from bridge.errors import ConfigurationError
 from bridge.opening import connect
 from bridge.settings import BridgeSettings

@@ -16,6 +16,7 @@ from dependency_injector.providers import Provider
 from bridge.container.graph import check, root_of
 from bridge.container.providers import (
     AdapterProvider,
+    AsyncBridgeProvider,
     BindingProvider,
     BridgeProvider,
     ListenerProvider,
@@ -109,6 +110,7 @@ class BridgeContainer(containers.DeclarativeContainer):
     pool = PoolProvider(binding)
     runtime = RuntimeResource(binding)
     bridge = BridgeProvider(binding)
+    async_bridge = AsyncBridgeProvider(binding)
 
     if TYPE_CHECKING:  # an instance is in truth one of `instance_type`
 

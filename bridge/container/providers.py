@@ -8,7 +8,7 @@ which each container instance, copies too, has its own. Apart from the container
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dependency_injector import providers
 
@@ -23,6 +23,9 @@ from bridge.runtime.pool import Pool
 from bridge.runtime.supervisor import Supervisor
 from bridge.schema import BridgeSettings
 from bridge.settings import forbidding, mode_in_force
+
+if TYPE_CHECKING:
+    from bridge.aio import AsyncBridge
 
 
 class _Copied:
@@ -55,6 +58,7 @@ class BindingProvider(providers.Provider[Binding]):
         self.binding = Binding(
             self._base, self._choice, reopens=True, check=lambda: self.first_use(), listener=self._listener
         )
+        self.bridge = Bridge(self.binding)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> BindingProvider:
         copied = memo[id(self)] = type(self)()  # before anything else: whoever is copied along finds this one
@@ -206,10 +210,17 @@ class BridgeProvider(_Copied, providers.Provider[Bridge]):
 
     def __init__(self, binding: BindingProvider) -> None:
         super().__init__(binding)
-        self._bridge = Bridge(binding.binding)
+        self._bridge = binding.bridge
 
     def _provide(self, _args: Any, _kwargs: Any) -> Bridge:
         return self._bridge
+
+
+class AsyncBridgeProvider(_Copied, providers.Provider[Any]):
+    """Provides the same bridge for asyncio; `async with` starts what answers for the caller, and closes it."""
+
+    def _provide(self, _args: Any, _kwargs: Any) -> AsyncBridge:
+        return self._binding_provider.bridge.aio
 
 
 class RuntimeResource(_Copied, providers.Resource[Runtime]):

@@ -41,6 +41,11 @@ class Waiter(Generic[W]):
         self.taken = self.withdrawn = False
         self.ticket = 0  # its place in the queue; the lowest is first
 
+    def waits_in_vain(self, now: float) -> bool:
+        """Whether its owner should have looked by now. A thread always will."""
+        del now
+        return False
+
     def wake(self) -> None:
         """Tell the owner that `worker` or `error` is set. Idempotent, never blocks. The core's waiter sleeps not."""
 
@@ -195,6 +200,10 @@ class PoolState(Generic[W]):
         while (waiter := self._match()) is not None:
             awake.append(waiter)
         return stranded, awake
+
+    def offered(self) -> list[Waiter[W]]:
+        """Whoever was given a worker and has not looked yet."""
+        return [holder for _, holder in self._lent() if holder is not None and not holder.taken]
 
     def _lent(self) -> Iterator[tuple[W, Waiter[W] | None]]:
         for worker in self.workers:

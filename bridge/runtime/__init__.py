@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from copy import copy
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from bridge.channel import FdLink
@@ -30,6 +30,9 @@ from bridge.runtime.journal import log, say
 from bridge.runtime.pool import Pool, PoolPolicy
 from bridge.runtime.supervisor import Supervisor, SupervisorPolicy
 from bridge.runtime.worker import Worker
+
+if TYPE_CHECKING:
+    from bridge.runtime.loop_claims import Rounds
 
 AFTER_KILL: Final = 2.0
 """Seconds that `close` waits for killed workers to be gone, beyond its timeout."""
@@ -92,6 +95,7 @@ class Runtime:
         self._lock = threading.RLock()
         self.state = RuntimeState.NEW
         self._over = False  # one way: the end was asked for
+        self.rounds: Rounds | None = None  # made by the first task that waits: asyncio costs 50 ms
         self.pool = Pool(self._pool_policy, name=self.name, clock=self.clock)
         self.supervisor = Supervisor(
             self.adapter,

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from inspect import isawaitable
 from threading import get_ident
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from bridge.contract import Capability
 from bridge.core.messages import encode_extras
-from bridge.dialogue import answer_of_error, answer_to
+from bridge.dialogue import answer_of_error, answer_to, answer_with
 from bridge.errors import CallError, CapabilityError
+from bridge.handler import invoke
+from bridge.settle import settled
 
 if TYPE_CHECKING:
     from bridge.runtime import Runtime
@@ -28,6 +31,7 @@ MAX_AHEAD: Final = 2**16 - 1
 MAX_DEPTH: Final = 8
 """Callbacks within callbacks: each takes one more worker, and there are only so many."""
 
+TOO_DEEP: Final = f"{MAX_DEPTH} callbacks are under way within each other already"
 NO_FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType({})
 NO_CONTEXT: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -90,17 +94,35 @@ class Follow:
         )
 
     def answer(self, asked: Any) -> bytes:
-        """Run what the worker asks for: the body of ANSWER. An error is an answer too; what isn't an Exception, a
-        Ctrl-C above all, ends the call."""
+        """Run what the worker asks for, a coroutine to its end in a loop of its own: the body of ANSWER.
+
+        An error is an answer too; what isn't an Exception, a Ctrl-C above all, ends the call.
+        """
         try:
             function, args = self._function(asked)
         except LookupError as error:
             return answer_of_error(error, self._limit)
         with self._depths.deeper(get_ident()) as depth:
             if depth > MAX_DEPTH:
-                why = RecursionError(f"{MAX_DEPTH} callbacks are under way within each other already")
-                return answer_of_error(why, self._limit)
-            return answer_to(function, args, self._limit)
+                return answer_of_error(RecursionError(TOO_DEEP), self._limit)
+            return answer_to(lambda *plain, **named: settled(function(*plain, **named)), args, self._limit)
+
+    async def answer_async(self, asked: Any, task: object) -> bytes:
+        """The same, for a task: what is a coroutine function is awaited."""
+        try:
+            function, args = self._function(asked)
+        except LookupError as error:
+            return answer_of_error(error, self._limit)
+        with self._depths.deeper(task) as depth:
+            if depth > MAX_DEPTH:
+                return answer_of_error(RecursionError(TOO_DEEP), self._limit)
+            try:
+                value = invoke(function, args)
+                if isawaitable(value):
+                    value = await value
+            except Exception as error:
+                return answer_of_error(error, self._limit)
+            return answer_with(value, self._limit)
 
     def _function(self, asked: Any) -> tuple[Callable[..., Any], Any]:
         name, args = asked if isinstance(asked, list) and len(asked) == 2 else (None, None)

@@ -9,18 +9,20 @@ supervisor, which decides how many workers there are; this decides who has them.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from math import inf
-from typing import Final, Protocol
+from typing import Final
 
 from bridge.core.members import View
 from bridge.core.poison import PoisonList
-from bridge.core.pool_state import PoolState, Waiter
+from bridge.core.pool_state import PoolState
 from bridge.core.recycling import Worn
 from bridge.errors import CallCancelled, CircuitOpen, PoisonCall, PoolClosed, PoolError, PoolOverloaded, PoolTimeout
 from bridge.runtime.claims import Claim
+from bridge.runtime.keeper import Keeper
 from bridge.runtime.tally import Tally
 from bridge.runtime.worker import Worker
 
@@ -45,32 +47,6 @@ class PoolPolicy:
     """Seconds after which a queue that was never empty stands."""
 
 
-class Keeper(Protocol):
-    """What the pool needs of its supervisor. None of these blocks."""
-
-    @property
-    def interrupted_here(self) -> bool:
-        """Whether the caller interrupted a step of it, which can't go on before it returns."""
-
-    def grow(self) -> None:
-        """Callers wait, and one more worker is allowed."""
-
-    def retire(self, worker: Worker) -> None:
-        """A worker must never be lent again: end it."""
-
-    def abandon(self, worker: Worker, call_id: int) -> None:
-        """A worker was left in the middle of that call."""
-
-    def wear(self, generation: int, why: Worn) -> None:
-        """A worker has served for long enough."""
-
-    def notice(self) -> None:
-        """A lease came back after the end began, or somebody has waited for long."""
-
-    def attend(self, seconds: float) -> bool:
-        """Hear workers that are starting, for so long at most. False: the caller has to wait in another way."""
-
-
 class Pool:
     """Who has which worker.
 
@@ -93,6 +69,8 @@ class Pool:
         # Entered with a plain `with`, never through a Python context manager: a signal between the two would leave
         # it locked. Re-entrant, so that a finaliser that runs inside can give a worker back.
         self._lock = threading.RLock()
+        self._refused: deque[Claim] = deque()
+        self._refusing = threading.Lock()
 
     # -- For callers -------------------------------------------------------------------------------------
 
@@ -105,9 +83,17 @@ class Pool:
         Raises:
             PoolTimeout, PoolOverloaded, PoolClosed, CircuitOpen, WorkerStartError: Nothing was lent.
         """
+        now = self._clock()
+        if not self.ask(claim, now):
+            self._wait(claim, deadline, now)
+        worker = claim.worker
+        assert worker is not None
+        return worker
+
+    def ask(self, claim: Claim, now: float) -> bool:
+        """Lend a worker at once, or queue the claim: then its owner goes on by `look`, and ends by `leave`."""
         if self._lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001  # `interrupted_here`, without its call
             raise self._interrupted()
-        now = self._clock()
         # Critical section: decide only. Waking a waiter may run foreign code, so it happens after the lock.
         try:
             with self._lock:
@@ -115,16 +101,11 @@ class Pool:
                 if self._closed or state.waiting or not state.idle:
                     self._refuse(now)
                     claim.arm()
-                granted = state.checkout(claim, now)
+                return state.checkout(claim, now)
         except CircuitOpen:
             if self.keeper is not None:
                 self.keeper.attend(0.0)  # where it has no thread, nobody else makes the next start
             raise
-        if not granted:
-            self._wait(claim, deadline, now)
-        worker = claim.worker
-        assert worker is not None
-        return worker
 
     @property
     def interrupted_here(self) -> bool:
@@ -249,47 +230,69 @@ class Pool:
         )
 
     def _wait(self, claim: Claim, deadline: float, started: float) -> None:
-        pause, target = FIRST_LOOK, self.policy.queue_target
+        pause = FIRST_LOOK
         try:
-            if self.keeper is not None and self.keeper.interrupted_here:
-                raise self._interrupted()  # the worker that it would wait for is the step's to bring
-            while True:
-                if self._may_ask and self.keeper is not None:
-                    self._may_ask = False
-                    self.keeper.grow()
-                with self._lock:
-                    taken = self._state.take(claim)
-                    expiry = self._state.expiry(claim, self.policy.checkout_timeout, deadline)
-                    shed_at = inf if target is None else self._state.shed_at(claim, target, self.policy.queue_interval)
-                if taken and self._clock() < deadline:
-                    return
-                if taken:
-                    raise self._timeout(self._clock() - started)  # who is late isn't run, though it was its turn
-                if claim.cancelled:
-                    raise CallCancelled("a call that waited for a worker", pid=None)
-                if claim.error is not None:
-                    raise copy(claim.error)  # each caller its own: a shared one would collect their tracebacks
-                now = self._clock()
-                if now >= expiry:
-                    raise self._timeout(now - started)
-                if shed_at <= now:
-                    raise self._shed(now - started)
-                expiry = min(expiry, shed_at)
-                if self.keeper is not None and self.keeper.attend(min(FIRST_LOOK, expiry - now)):
+            while (left := self.look(claim, deadline, started)) is not None:
+                if self.keeper is not None and self.keeper.attend(min(FIRST_LOOK, left)):
                     continue
-                claim.sleep(min(pause, expiry - now))
+                claim.sleep(min(pause, left))
                 pause = min(2 * pause, LAST_LOOK)
-                if self.keeper is not None:
-                    self.keeper.notice()  # it makes an audit, in case an interruption stranded a worker
+                self.notice()
         except BaseException:
-            self._leave(claim)
+            self.leave(claim)
             raise
+
+    def look(self, claim: Claim, deadline: float, started: float) -> float | None:
+        """Whether a claim that waits has its worker (None), or for how many seconds more it may wait. Raises what its
+        waiting ends in."""
+        if self.keeper is not None and self.keeper.interrupted_here:
+            raise self._interrupted()  # the worker that it would wait for is the step's to bring
+        if self._may_ask and self.keeper is not None:
+            self._may_ask = False
+            self.keeper.grow()
+        target = self.policy.queue_target
+        with self._lock:
+            taken = self._state.take(claim)
+            if claim.withdrawn and not taken:  # its loop didn't look for too long: back to its place
+                taken = self._state.checkout(claim, self._clock())
+            expiry = self._state.expiry(claim, self.policy.checkout_timeout, deadline)
+            shed_at = inf if target is None else self._state.shed_at(claim, target, self.policy.queue_interval)
+        now = self._clock()
+        if taken and now < deadline:
+            return None
+        if taken:
+            raise self._timeout(now - started)  # who is late isn't run, though it was its turn
+        if claim.cancelled:
+            raise CallCancelled("a call that waited for a worker", pid=None)
+        if claim.error is not None:
+            raise copy(claim.error)  # each caller its own: a shared one would collect their tracebacks
+        if now >= expiry:
+            raise self._timeout(now - started)
+        if shed_at <= now:
+            raise self._shed(now - started)
+        return min(expiry, shed_at) - now
+
+    def notice(self) -> None:
+        """Somebody has waited for long: have an audit made, in case an interruption stranded a worker."""
+        if self.keeper is not None:
+            self.keeper.notice()
 
     def _shed(self, waited: float) -> PoolOverloaded:
         self.tally.shed += 1
         return PoolOverloaded(self._name, queued=len(self._state.waiting), limit=None, waited=waited)
 
-    def _leave(self, claim: Claim) -> None:
+    def refuse_grant(self, claim: Claim) -> None:
+        """Its loop is closed: the next one has what it was offered. May be called from inside itself, no deeper."""
+        self._refused.append(claim)
+        while self._refused and self._refusing.acquire(blocking=False):
+            try:
+                while self._refused:
+                    self.leave(self._refused.popleft())
+            finally:
+                self._refusing.release()
+
+    def leave(self, claim: Claim) -> None:
+        """A claim waits no longer; what it was offered goes to the next one."""
         with self._lock:
             next_one = self._state.leave(claim, self._clock())
         if next_one is not None:
@@ -303,9 +306,13 @@ class Pool:
     # -- For the supervisor ------------------------------------------------------------------------------
 
     def audit(self) -> None:
-        """Find workers whose holder is gone and grants that nobody was told of."""
+        """Find workers whose holder is gone, grants that nobody was told of, and those whose loop doesn't look."""
+        now = self._clock()
         with self._lock:
+            ignored = [claim for claim in self._state.offered() if claim.waits_in_vain(now)]
+            served = [self._state.withdraw(claim, now) for claim in ignored]
             stranded, awake = self._state.audit()
+        awake += [claim for claim in served if claim is not None]
         for waiter in awake:
             waiter.wake()
         for worker in stranded:
@@ -371,18 +378,14 @@ class Pool:
         """Everybody who waits gets this error."""
         with self._lock:
             refused = self._state.fail_all(error)
-        self._wake_all(refused)
+        for waiter in refused:
+            waiter.wake()
 
     def close(self) -> None:
         """From now on nobody is lent a worker."""
         with self._lock:
             self._closed = True
-            refused = self._state.fail_all(PoolClosed(self._name))
-        self._wake_all(refused)
-
-    def _wake_all(self, waiters: Iterable[Waiter[Worker]]) -> None:
-        for waiter in waiters:
-            waiter.wake()
+        self.refuse_all(PoolClosed(self._name))
 
     # -- For those who look ------------------------------------------------------------------------------
 

@@ -215,6 +215,7 @@ class Roster:
         self.retiring.discard(worker)
         lent = worker.lent  # before `exited` is set: its holder waits for that, and leaves it then
         worker.exited.set()
+        worker.link.abort()
         self._pool.explain(worker)
         served = worker.calls > 0
         try:

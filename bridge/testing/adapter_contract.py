@@ -20,8 +20,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from bridge.client import Bridge, Fixed
+from bridge.client import Bridge
 from bridge.contract import Adapter, Capability, FdChannel, ProcessAdapter, ProcessChannel, WorkerInfo, WorkerSpec
+from bridge.door import Fixed
 from bridge.errors import (
     BridgeError,
     CallCancelled,

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from bridge.client import Bridge, Fixed
+from bridge.client import Bridge
 from bridge.contract import Adapter, WorkerSpec
+from bridge.door import Fixed
 from bridge.runtime import Runtime
 from bridge.runtime.pool import PoolPolicy
 from bridge.runtime.supervisor import SupervisorPolicy

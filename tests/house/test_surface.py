@@ -18,6 +18,9 @@ from tests.house.sources import OURS
 PUBLIC: Final = [
     "DEFAULT",
     "Adapter",
+    "AsyncBridge",
+    "AsyncLease",
+    "AsyncStream",
     "Bridge",
     "BridgeContainer",
     "BridgeError",
@@ -53,6 +56,7 @@ PUBLIC: Final = [
     "ScopedExecutor",
     "ScopedThread",
     "Stats",
+    "Stream",
     "TestMode",
     "UnexpectedCall",
     "UnscopedAccessError",

@@ -45,6 +45,17 @@ class Streams:
         finally:
             self._ended.append("finally")
 
+    def stubborn(self):
+        try:
+            yield 1
+            Event().wait(60)
+        except BaseException as error:
+            self._ended.append(type(error).__name__)
+            yield 2
+            yield 3
+        finally:
+            self._ended.append("finally")
+
     def die_after(self, items):
         yield from range(items)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -62,6 +62,16 @@ def test_items_larger_than_the_pipe_come_whole(patient: Bridge) -> None:
     assert sizes == [(number, 300_000) for number in range(20)]
 
 
+def test_a_generator_that_yields_on_in_spite_of_its_cancel_is_closed(patient: Bridge) -> None:
+    """What it yields then reaches nobody. Fails when `left` isn't looked at: it would wait for credit until it is
+    killed."""
+    pid = patient.call("pid")
+    with patient.stream("stubborn", ahead=3) as stream:
+        assert next(stream) == 1
+
+    assert (patient.call("pid"), patient.call("state")[1]) == (pid, ["Cancelled", "finally"])
+
+
 def test_a_stream_that_is_dropped_is_closed(patient: Bridge) -> None:
     """Without another call that would look for its worker. Fails without the finaliser: the generator would wait for
     ever."""
@@ -174,7 +184,7 @@ def test_a_report_that_cannot_travel_is_the_handlers_fault(patient: Bridge) -> N
 
 
 def test_a_parameter_that_the_caller_sends_is_his(patient: Bridge) -> None:
-    """One that is filled by the worker is only when it isn't sent. Fails when what was sent isn't looked at."""
+    """One that is filled by the worker is only when it isn't sent. Fails when what is filled wins."""
     assert patient.call("mine", {"progress": "sent"}) == ["sent", 1]
     assert patient.call("mine", {"value": 2})[0] != "default"
 

@@ -1,0 +1,249 @@
+"""The asyncio face: AsyncBridge and AsyncLease.
+
+Rules: the verbs of client.py, awaited; no thread is taken for a call. Starting and closing, which block, have a thread
+of their own for as long as they last. Apart from client.py, which imports no asyncio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from bridge.door import DEFAULT, Source, Timeout, checked, enter
+from bridge.errors import CallCancelled, PoolClosed, WorkerError
+from bridge.runtime import Runtime, RuntimeState, async_calls
+from bridge.runtime.async_streams import AsyncStream
+from bridge.runtime.follow import DEFAULT_AHEAD, check_ahead, follow_call, follow_stream
+from bridge.runtime.loop_claims import LoopClaim
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from bridge.contract import WorkerInfo
+    from bridge.core.stats import Health, Stats, WorkerStats
+
+AHEAD = 2
+"""Items of a map for each worker that are under way at a time."""
+
+
+class AsyncBridge:
+    """A bridge for asyncio. `Bridge.aio`, `async with connect(...)` or a container makes it.
+
+    Tasks of any number of loops, and threads by `Bridge`, share one pool and wait in one queue. A cancelled task
+    cancels its call.
+    """
+
+    def __init__(self, source: Source, functions: dict[str, Callable[..., Any]], owner: object) -> None:
+        self._source, self._functions = source, functions
+        self._owner = owner  # kept alive: a bridge that nobody holds closes
+
+    async def call(
+        self,
+        command: str,
+        args: Any = None,
+        /,
+        *,
+        timeout: Timeout = DEFAULT,
+        idempotent: bool = False,
+        on_progress: Callable[[Any], object] | None = None,
+    ) -> Any:
+        """Call a command, and wait for its result. As Bridge.call; `on_progress` may be a coroutine function."""
+        runtime, seconds = enter(self._source, timeout)
+        follow = follow_call(runtime, self._functions, on_progress)
+        return await async_calls.call(runtime, command, args, seconds, idempotent=idempotent, follow=follow)
+
+    def stream(
+        self, command: str, args: Any = None, /, *, timeout: Timeout = DEFAULT, ahead: int = DEFAULT_AHEAD
+    ) -> AsyncStream:
+        """Call a generator method, and iterate by `async for`. As Bridge.stream; `async with` closes it."""
+        runtime, seconds = enter(self._source, timeout)
+        follow = follow_stream(runtime, self._functions, check_ahead(ahead, command))
+        return AsyncStream(runtime, command, args, seconds, follow, ahead, self)
+
+    async def map(
+        self,
+        command: str,
+        items: Iterable[Any] | AsyncIterable[Any],
+        /,
+        *,
+        arg: str | None = None,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+        timeout: Timeout = DEFAULT,
+    ) -> AsyncGenerator[Any, None]:
+        """Call a command for each item, on all workers at once, and iterate over the results. As Bridge.map."""
+        runtime, seconds = enter(self._source, timeout)
+        width = AHEAD * (runtime.pool.policy.size + runtime.pool.policy.max_overflow)
+        source = aiter(items) if isinstance(items, AsyncIterable) else _async_iterator(items)
+        running: deque[asyncio.Task[Any]] = deque()
+        try:
+            while True:
+                while len(running) < width and (found := await _take(source)):
+                    args = found[0] if arg is None else {arg: found[0]}
+                    running.append(asyncio.create_task(async_calls.call(runtime, command, args, seconds)))
+                if not running:
+                    return
+                if ordered:
+                    await asyncio.wait([running[0]])
+                    task = running.popleft()
+                else:
+                    done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    task = next(each for each in running if each in done)
+                    running.remove(task)
+                error = task.exception()
+                if error is not None and not return_exceptions:
+                    raise error
+                yield task.result() if error is None else error
+        finally:
+            for each in running:
+                each.cancel()
+            if running:
+                await asyncio.wait(running)
+
+    async def lease(self, *, timeout: Timeout = DEFAULT) -> AsyncLease:
+        """One worker, exclusively, for several calls; `async with` gives it back. As Bridge.lease."""
+        runtime, seconds = enter(self._source, timeout)
+        claim = LoopClaim(runtime.clock, runtime.pool.refuse_grant)
+        deadline = inf if seconds is None else runtime.clock() + seconds
+        worker = await async_calls.checkout(runtime, claim, deadline)
+        return AsyncLease(self, runtime, self._functions, claim, worker.info)
+
+    def expose(self, name: str, function: Callable[..., Any]) -> None:
+        """Let handlers ask for a function here, which may be a coroutine function. As Bridge.expose, and for both."""
+        self._functions[name] = function
+
+    # -- Life --------------------------------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        """What it has done and is doing."""
+        return self._source.peek().stats()
+
+    def health(self) -> Health:
+        """Whether calls can be served."""
+        return self._source.peek().health()
+
+    async def recycle(self, worker: WorkerStats | int | None = None, *, timeout: float | None = None) -> None:
+        """Replace a worker, or all of them. As Bridge.recycle."""
+        generation = worker if worker is None or isinstance(worker, int) else worker.generation
+        await asyncio.to_thread(self._source.runtime().recycle, generation, checked(timeout))
+
+    async def close(self, timeout: float | None = None) -> None:
+        """Refuse new calls, let running ones end, then stop the workers. As Bridge.close."""
+        await asyncio.to_thread(self._source.close, checked(timeout))
+
+    async def __aenter__(self) -> AsyncBridge:
+        entry = asyncio.ensure_future(asyncio.to_thread(self._source.start))
+        try:
+            await asyncio.shield(entry)
+        except BaseException:
+            await self.close(0)  # also ends the waiting of a thread whose task was cancelled
+            await asyncio.wait([entry])
+            if entry.cancelled() or entry.exception() is None:
+                await self.close(0)  # it was about to start when that was closed
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close(None if kind is None else 0)
+
+    def __repr__(self) -> str:
+        return f"<AsyncBridge of {self._source.peek().name}>"
+
+
+class AsyncLease:
+    """One worker, lent exclusively. `AsyncBridge.lease` makes it."""
+
+    def __init__(
+        self,
+        owner: AsyncBridge,
+        runtime: Runtime,
+        functions: Mapping[str, Callable[..., Any]],
+        claim: LoopClaim,
+        info: WorkerInfo,
+    ) -> None:
+        self._owner = owner  # kept alive: a bridge that nobody holds closes
+        self._runtime, self._functions, self._claim = runtime, functions, claim
+        self._returned = self._calling = False
+        self.info = info
+        """Who the worker is."""
+
+    async def call(
+        self,
+        command: str,
+        args: Any = None,
+        /,
+        *,
+        timeout: Timeout = DEFAULT,
+        on_progress: Callable[[Any], object] | None = None,
+    ) -> Any:
+        """Call a command on this worker. As Lease.call."""
+        seconds = self._runtime.call_timeout if timeout is DEFAULT else checked(timeout)
+        if self._runtime.state is RuntimeState.CLOSED:
+            raise PoolClosed(self._runtime.name)
+        worker = self._claim.worker
+        if self._calling:
+            raise WorkerError("another task is calling on this lease; a lease has one user at a time")
+        if self._returned:
+            raise WorkerError("this lease was given back; take another one with `await ab.lease()`")
+        if worker is None or not worker.link.clean:
+            raise WorkerError(
+                f"the worker of this lease (pid {self.info.pid}) was lost by an earlier call; take another lease"
+            )
+        if self._claim.cancelled:
+            raise CallCancelled(command, pid=None, why="its lease was; take another one with `await ab.lease()`")
+        self._calling = True
+        try:
+            follow = follow_call(self._runtime, self._functions, on_progress)
+            return await async_calls.call_on(self._runtime, self._claim, command, args, seconds, follow)
+        finally:
+            self._calling = False
+            if not worker.link.clean:
+                self._runtime.pool.checkin(self._claim)
+
+    def cancel(self) -> None:
+        """Stop what the worker is doing: its call raises CallCancelled, and the lease is spent."""
+        self._runtime.pool.cancel(self._claim)
+
+    async def close(self) -> None:
+        """Give the worker back, after the handler's `on_reset`. Idempotent. As Lease.close."""
+        if self._calling:
+            self.cancel()
+            return  # the task that calls gives it back, since its worker isn't clean
+        self._returned = True
+        if self._claim.worker is None:
+            return
+        self._claim.cancelled = False
+        done = False
+        try:
+            await async_calls.reset(self._runtime, self._claim, self._runtime.call_timeout)
+            done = True
+        finally:
+            if not done:
+                self._runtime.pool.condemn(self._claim)
+            self._runtime.pool.checkin(self._claim)
+
+    async def __aenter__(self) -> AsyncLease:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+async def _async_iterator(items: Iterable[Any]) -> AsyncGenerator[Any, None]:
+    for item in items:
+        yield item
+
+
+async def _take(source: Any) -> list[Any]:
+    """The next one, if there is one."""
+    try:
+        return [await anext(source)]
+    except StopAsyncIteration:
+        return []

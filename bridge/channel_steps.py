@@ -1,0 +1,218 @@
+"""What can be done with the descriptors of a worker at once: each step writes or reads what is possible now.
+
+Rules: descriptors are non-blocking, and nothing here waits. A link is clean exactly when no reply is outstanding on it.
+Apart from the drivers, which differ in how they wait: channel.py in poll(), channel_async.py in an event loop, and the
+supervisor in its own poller.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from math import inf
+from os import read, readv, write
+from signal import SIG_DFL, SIGPIPE, getsignal
+from termios import FIONREAD
+from typing import Any
+
+from bridge.contract import WorkerGone
+from bridge.core.messages import decode_item, decode_reply
+from bridge.core.protocol import Connection, Frame, State
+from bridge.errors import ProtocolError
+from bridge.link import ClaimRef, Following, Left
+from bridge.pipes import write_quietly
+from bridge.wire import ANSWER, CALL, EXTRAS, READ_SIZE
+
+
+class FdSteps:
+    """A worker's two descriptors, and where the conversation on them stands.
+
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    __slots__ = (
+        "_alarm",
+        "_claim",
+        "_clock",
+        "_dead",
+        "_read_fd",
+        "_sentinel",
+        "_whole",
+        "_write",
+        "_write_fd",
+        "connection",
+        "listener",
+        "pid",
+    )
+
+    def __init__(
+        self, fds: tuple[int, int], sentinel: int | None, limit: int, pid: int | None, clock: Callable[[], float]
+    ) -> None:
+        self._read_fd, self._write_fd = fds
+        self._write = write_quietly if getsignal(SIGPIPE) == SIG_DFL else write  # Python itself ignores it
+        self._clock = clock
+        self._dead = False
+        self._whole = True  # the request that is out was wholly written
+        self._claim: ClaimRef | None = None  # whose call is out, if others may cancel it
+        self._alarm = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # readable when another thread has
+        self._sentinel = sentinel
+        self.connection = Connection(limit)
+        self.pid = pid
+        self.listener: Callable[[], object] | None = None
+        """Of a holder that doesn't wait in `call`: called, from any thread, when it is to poll."""
+
+    @property
+    def clean(self) -> bool:
+        """No reply is outstanding."""
+        return self.connection.state is State.IDLE
+
+    @property
+    def call_id(self) -> int:
+        """Of the request that is out, or was last."""
+        return self.connection.call_id
+
+    @property
+    def cancellable(self) -> bool:
+        """Whether a cancel can follow the request that is out. Half a request can't be followed by anything."""
+        return self._whole and not self._dead and self.connection.state in (State.BUSY, State.FOLLOWED)
+
+    # -- For whoever waits by other means than `call`: each step is made at once ---------------------------
+
+    def begin(
+        self,
+        command: str,
+        body: bytes,
+        seconds: float,
+        kind: int = CALL,
+        claim: ClaimRef | None = None,
+        follow: Following | None = None,
+    ) -> bytes:
+        """Send a call, as far as that is possible now; what is left is for `push_on`. Raises WorkerGone."""
+        del command
+        self._claim = claim
+        if follow is None:
+            return self.push_on(self.connection.send(kind, body, 0, seconds))
+        return self.push_on(self.connection.send(kind, follow.head + body, EXTRAS, seconds))
+
+    def begin_answer(self, body: bytes) -> bytes:
+        """The same with the answer to an ASK."""
+        return self.push_on(self.connection.send(ANSWER, body))
+
+    def push_on(self, frame: bytes) -> bytes:
+        """Write what fits now of the rest; what is left. Raises WorkerGone."""
+        try:
+            frame = frame[self._write(self._write_fd, frame) :]
+        except BlockingIOError:
+            pass  # the pipe is full
+        except OSError:
+            raise WorkerGone(started=False) from None
+        self._whole = not frame
+        return frame
+
+    def poll(self, command: str) -> tuple[int, Any] | None:
+        """What has come of a call, as its kind and value. Raises as `call`, and Left when it was cancelled."""
+        claim = None if self._claim is None else self._claim()
+        if claim is not None and claim.cancelled:
+            raise Left
+        connection = self.connection
+        try:
+            frame = connection.receive(b"")
+            while frame is None:
+                space = connection.space()
+                data: bytes | None = b""
+                count = -1
+                try:
+                    if space is None:
+                        data = read(self._read_fd, READ_SIZE)
+                    else:
+                        count = readv(self._read_fd, [space])
+                except BlockingIOError:
+                    data = None
+                if data is None:
+                    if self._dead:
+                        raise WorkerGone(started=self._was_read())
+                    return None
+                if not (data if space is None else count):
+                    raise WorkerGone(started=self._was_read() if self._whole else False)
+                frame = connection.receive(data) if space is None else connection.filled(count)
+            kind, body = frame
+            return kind, decode_item(body, self.pid) if kind > ANSWER else decode_reply(kind, body, command, self.pid)
+        except ProtocolError as error:
+            connection.state = State.CLOSED
+            raise ProtocolError(error.detail, pid=self.pid) from None
+
+    @property
+    def watched(self) -> tuple[int, int] | None:
+        """(read, write): what becomes ready when another step can be made."""
+        return self._read_fd, self._write_fd
+
+    @property
+    def next_look(self) -> float:
+        """Monotonic seconds at which to poll, whatever happens."""
+        return inf
+
+    def _was_read(self) -> bool:
+        """Whether the dead worker had read the request: as long as a byte of it lies in the pipe, it had not."""
+        unread = fcntl.ioctl(self._write_fd, FIONREAD, b"\0" * 4)
+        return int.from_bytes(unread, "little") == 0
+
+    def interrupt(self) -> None:
+        """Have the holder look whether its call was cancelled. Takes no lock, never blocks."""
+        alarm = self._alarm
+        if alarm >= 0:
+            try:
+                os.eventfd_write(alarm, 1)
+            except OSError:
+                pass  # it rang already, or the worker is dead and nobody's
+        listener = self.listener
+        if listener is not None:
+            listener()
+
+    def abort(self) -> None:
+        """The worker is dead. A holder that waits in `call` sees the end of the stream, or its sentinel."""
+        listener = self.listener
+        if listener is not None:
+            self._dead = True
+            listener()
+
+    def close(self) -> None:
+        """Give the alarm back; only when nobody holds the worker any more. Idempotent."""
+        alarm, self._alarm = self._alarm, -1
+        if alarm >= 0:
+            os.close(alarm)
+
+    def forget(self) -> None:
+        """In a forked child: the numbers may be other files soon, and are never used again."""
+        self._read_fd = self._write_fd = -1
+        self.connection.state = State.CLOSED
+        self.close()
+
+    # -- For the supervisor, while the worker is nobody's ------------------------------------------------
+
+    def push(self, data: bytes) -> bytes:
+        """Write what fits now; what is left. A worker that is gone takes it all: its death is reported elsewhere."""
+        try:
+            return data[self._write(self._write_fd, data) :]
+        except BlockingIOError:
+            return data
+        except OSError:
+            return b""
+
+    def pull(self) -> list[Frame] | None:
+        """The whole frames that have come, those first that its holder had read and not looked at; None at the end of
+        the stream."""
+        frames = []
+        data = b""
+        try:
+            while True:
+                frame = self.connection.receive(data)
+                while frame is not None:
+                    frames.append(frame)
+                    frame = self.connection.receive(b"")
+                if not (data := read(self._read_fd, READ_SIZE)):
+                    break
+        except BlockingIOError:
+            return frames
+        return frames or None

@@ -1,0 +1,171 @@
+"""One call of a task: as calls.py, awaited.
+
+Rules: those of calls.py. A cancelled task leaves its call as a thread does that is interrupted: what it was offered
+goes to the next one, and a worker whose reply is due to the supervisor. Apart from calls.py, since a coroutine and a
+function can't be one; what isn't waiting is shared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from bridge.channel_async import Conversation
+from bridge.contract import WorkerGone
+from bridge.core.messages import encode_call, encode_hook
+from bridge.errors import BridgeError, CallCancelled, WorkerCrashed
+from bridge.runtime.calls import ENDINGS, MAX_RETRIES, outcome
+from bridge.runtime.loop_claims import LoopClaim, Rounds
+from bridge.runtime.pool import LAST_LOOK
+from bridge.runtime.worker import Worker
+from bridge.wire import ASK, CALL, HOOK, RESULT
+
+if TYPE_CHECKING:
+    from bridge.runtime import Runtime
+    from bridge.runtime.follow import Follow
+
+
+async def checkout(runtime: Runtime, claim: LoopClaim, deadline: float) -> Worker:
+    """Lend one worker to the claim; its owner calls `pool.checkin` whatever happens. Raises as Pool.checkout."""
+    pool = runtime.pool
+    started = runtime.clock()
+    try:
+        if not pool.ask(claim, started):
+            with _rounds_of(runtime).go_on():
+                while (left := pool.look(claim, deadline, started)) is not None:
+                    await claim.rest(min(LAST_LOOK, left))
+    except BaseException:
+        pool.leave(claim)
+        raise
+    worker = claim.worker
+    assert worker is not None
+    return worker
+
+
+def _rounds_of(runtime: Runtime) -> Rounds:
+    keeper = runtime.supervisor
+    if runtime.rounds is None:
+        runtime.rounds = Rounds(lambda: keeper.attend(0.0), keeper.notice)
+    return runtime.rounds
+
+
+async def call(
+    runtime: Runtime,
+    command: str,
+    args: Any,
+    timeout: float | None,
+    *,
+    idempotent: bool = False,
+    follow: Follow | None = None,
+) -> Any:
+    """Call a command on any worker. As calls.call."""
+    clock, pool = runtime.clock, runtime.pool
+    deadline = inf if timeout is None else clock() + timeout
+    body = encode_call(command, args, runtime.spec.max_frame_bytes - (0 if follow is None else len(follow.head)))
+    claim = LoopClaim(clock, pool.refuse_grant)
+    if pool.policy.poison_threshold is not None:
+        pool.refuse_poison(command, body)
+    retries = 0
+    while True:
+        try:
+            worker = await checkout(runtime, claim, deadline)
+            if claim.cancelled:
+                raise CallCancelled(command, pid=None)
+            worker.calls += 1
+            claim.sent_at = worker.active_at = clock()
+            return await _converse(runtime, worker, command, body, deadline, CALL, follow)
+        except ENDINGS as end:
+            lost = await report(runtime, claim, worker, command, end, deadline, timeout, body)
+            again = isinstance(end, WorkerGone) and (not end.started or idempotent)
+            again = again and retries < MAX_RETRIES and not claim.cancelled and isinstance(lost, WorkerCrashed)
+            if not again or clock() >= deadline:
+                raise lost from None
+            retries += 1
+            pool.count_again(worker, started=isinstance(end, WorkerGone) and end.started)
+        finally:
+            pool.checkin(claim)
+
+
+async def call_on(
+    runtime: Runtime, claim: LoopClaim, command: str, args: Any, timeout: float | None, follow: Follow | None = None
+) -> Any:
+    """Call a command on the worker of a lease. As calls.call_on."""
+    body = encode_call(command, args, runtime.spec.max_frame_bytes - (0 if follow is None else len(follow.head)))
+    return await _call_on(runtime, claim, command, body, timeout, CALL, follow)
+
+
+async def reset(runtime: Runtime, claim: LoopClaim, timeout: float | None) -> None:
+    """Run the handler's `on_reset`, if it has one, before its worker goes to somebody else."""
+    worker = claim.worker
+    if worker is not None and worker.link.clean and "on_reset" in worker.hooks:
+        await _call_on(runtime, claim, "on_reset", encode_hook("on_reset"), timeout, HOOK, None)
+
+
+async def _call_on(
+    runtime: Runtime,
+    claim: LoopClaim,
+    command: str,
+    body: bytes,
+    timeout: float | None,
+    kind: int,
+    follow: Follow | None,
+) -> Any:
+    deadline = inf if timeout is None else runtime.clock() + timeout
+    worker = claim.worker
+    assert worker is not None
+    worker.calls += 1
+    worker.needs_reset = kind == CALL
+    worker.active_at = sent_at = runtime.clock()
+    try:
+        return await _converse(runtime, worker, command, body, deadline, kind, follow)
+    except ENDINGS as end:
+        raise await report(runtime, claim, worker, command, end, deadline, timeout, body) from None
+    finally:
+        if worker.link.clean:
+            runtime.pool.record(worker, sent_at)
+
+
+async def _converse(
+    runtime: Runtime,
+    worker: Worker,
+    command: str,
+    body: bytes,
+    deadline: float,
+    kind: int,
+    follow: Follow | None,
+) -> Any:
+    with Conversation(worker.link, command, runtime.clock) as talk:
+        await talk.say(body, deadline, deadline - runtime.clock(), kind, worker.holder, follow)
+        while True:
+            heard, value = await talk.hear(deadline)
+            if heard == RESULT or follow is None:
+                return value
+            if heard == ASK:
+                await talk.answer(await answer(follow, value), deadline)
+            elif follow.progress is not None:
+                said = follow.progress(value)
+                if inspect.isawaitable(said):
+                    await said
+
+
+async def answer(follow: Follow, asked: Any) -> bytes:
+    """Run what the worker asks for, and await it if it is a coroutine."""
+    return await follow.answer_async(asked, asyncio.current_task())
+
+
+async def report(
+    runtime: Runtime,
+    claim: LoopClaim,
+    worker: Worker,
+    command: str,
+    end: Exception,
+    deadline: float,
+    timeout: float | None,
+    body: bytes,
+) -> BridgeError:
+    """What a caller is told of one of ENDINGS. Of a death the status is waited for, in a thread."""
+    if not isinstance(end, WorkerGone):
+        return outcome(runtime, claim, worker, command, end, deadline, timeout, body)
+    return await asyncio.to_thread(outcome, runtime, claim, worker, command, end, deadline, timeout, body)

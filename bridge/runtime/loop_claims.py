@@ -1,0 +1,115 @@
+"""A task's check-out: as a thread's, but that its loop may be stopped, blocked or closed when it is granted a worker.
+
+Rules: waking only posts to the loop. A closed loop refuses the worker, which goes to the next one; the turn of one that
+doesn't look within OFFER seconds is taken back by the next audit, and it comes back to its place when it does look.
+Apart from claims.py, whose owners always look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from bridge.runtime.claims import Claim
+
+HEAR: Final = 0.02
+"""Seconds between two looks at workers that are starting, where there is no supervisor's thread."""
+OFFER: Final = 0.1
+"""Seconds within which a loop has to take a worker that it is offered."""
+
+
+class LoopClaim(Claim):
+    """One task's check-out, in the running loop.
+
+    Args:
+        clock: Monotonic seconds.
+        refuse: Called with it when its loop is closed.
+    """
+
+    __slots__ = ("_awaited", "_clock", "_loop", "_offered_at", "_refuse", "_rung")
+
+    def __init__(self, clock: Callable[[], float], refuse: Callable[[LoopClaim], object]) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+        self._clock, self._refuse = clock, refuse
+        self._awaited: asyncio.Future[None] | None = None
+        self._offered_at: float | None = None
+        self._rung = False
+
+    def arm(self) -> None:
+        """Nothing to get ready."""
+
+    def wake(self) -> None:
+        """Tell the task to look. Idempotent, from any thread, never blocks."""
+        if self._offered_at is None:
+            self._offered_at = self._clock()
+        if asyncio._get_running_loop() is self._loop:  # noqa: SLF001  # most grants: no need to wake a selector
+            self._loop.call_soon(self._look)
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._look)
+        except RuntimeError:  # it is closed: the task never looks
+            self._refuse(self)
+
+    def _look(self) -> None:
+        self._rung = True
+        if self._awaited is not None and not self._awaited.done():
+            self._awaited.set_result(None)
+
+    def waits_in_vain(self, now: float) -> bool:
+        """Whether it was told for so long that its loop can't be running."""
+        return self._offered_at is not None and now - self._offered_at > OFFER
+
+    async def rest(self, seconds: float) -> None:
+        """Wait to be woken."""
+        self._offered_at = None
+        if not self._rung:
+            self._awaited = self._loop.create_future()
+            timer = self._loop.call_later(seconds, self._look)
+            try:
+                await self._awaited
+            finally:
+                timer.cancel()
+                self._awaited = None
+        self._rung = False
+
+
+class Rounds:
+    """Has an audit made now and then while tasks of a loop wait: one timer for all of them.
+
+    Args:
+        attend: Hears workers that are starting, where nobody else does; whether there are any.
+        notice: Has the audit made.
+    """
+
+    def __init__(self, attend: Callable[[], bool], notice: Callable[[], object]) -> None:
+        self._attend, self._notice = attend, notice
+        self._of: dict[asyncio.AbstractEventLoop, list[Any]] = {}  # how many wait, and the timer
+
+    @contextmanager
+    def go_on(self) -> Iterator[None]:
+        """While a task of the running loop waits. The end may come when that loop is closed, from the collector."""
+        loop = asyncio.get_running_loop()
+        found = self._of.get(loop)
+        if found is None:
+            for gone in [other for other in list(self._of) if other.is_closed()]:
+                self._of.pop(gone, None)
+            found = self._of[loop] = [0, None]
+            found[1] = loop.call_soon(self._look, loop, found)
+        found[0] += 1
+        try:
+            yield
+        finally:
+            found[0] -= 1
+            if not found[0]:
+                found[1].cancel()
+                self._of.pop(loop, None)
+
+    def _look(self, loop: asyncio.AbstractEventLoop, found: list[Any]) -> None:
+        if self._attend():
+            found[1] = loop.call_later(HEAR, self._look, loop, found)
+        else:
+            found[1] = loop.call_later(OFFER, self._look, loop, found)
+            self._notice()
