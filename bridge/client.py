@@ -11,10 +11,11 @@ import threading
 from collections.abc import Generator, Iterable
 from enum import Enum
 from math import inf, isnan
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
 
 from bridge import bulk
 from bridge.errors import CallCancelled, ConfigurationError, PoolClosed, WorkerError
+from bridge.returns import Returns, apply
 from bridge.runtime import Runtime, RuntimeState, calls
 from bridge.runtime.claims import Claim
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
     from bridge.contract import WorkerInfo
     from bridge.core.stats import Health, Stats, WorkerStats
+
+
+T = TypeVar("T")
 
 
 class Default(Enum):
@@ -86,29 +90,64 @@ class Bridge:
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self._returns = Returns()
 
     # -- Calls -------------------------------------------------------------------------------------------
 
-    def call(self, command: str, args: Any = None, /, *, timeout: Timeout = DEFAULT, idempotent: bool = False) -> Any:
+    @overload
+    def call(
+        self,
+        command: str,
+        args: Any = None,
+        /,
+        *,
+        timeout: Timeout = DEFAULT,
+        idempotent: bool = False,
+        returns: type[T],
+    ) -> T: ...
+    @overload
+    def call(
+        self,
+        command: str,
+        args: Any = None,
+        /,
+        *,
+        timeout: Timeout = DEFAULT,
+        idempotent: bool = False,
+        returns: object = None,
+    ) -> Any: ...
+    def call(
+        self,
+        command: str,
+        args: Any = None,
+        /,
+        *,
+        timeout: Timeout = DEFAULT,
+        idempotent: bool = False,
+        returns: Any = None,
+    ) -> Any:
         """Call a command, and wait for its result.
 
         Args:
             args: A mapping is passed by keyword, a list or tuple by position, None is no argument.
             timeout: Seconds for all of it.
             idempotent: Running it twice does no harm: after a crash it is sent to another worker, inside its deadline.
+            returns: A type that the result is converted to: a dataclass, a model, datetime, `list[int]`. None: as is.
 
         Raises:
             RemoteError: The handler raised; its traceback is in the message.
-            CallError: Unknown command, wrong arguments, or a value that can't travel.
+            CallError: Unknown command, wrong arguments, a value that can't travel, or a result that isn't `returns`.
             PoolTimeout, PoolOverloaded, CircuitOpen, PoolClosed, WorkerStartError: It was never sent.
             CallTimeout: It was sent, and no answer came in time; its worker is told to stop.
             WorkerCrashed: Its worker died; if `retryable`, before the handler saw it.
         """
+        convert = None if returns is None else self._returns.convert(returns)
         runtime = self._source.runtime()
         if runtime.state is not RuntimeState.OPEN:
             runtime.start()
         seconds = runtime.call_timeout if timeout is DEFAULT else _checked(timeout)
-        return calls.call(runtime, command, args, seconds, idempotent=idempotent)
+        result = calls.call(runtime, command, args, seconds, idempotent=idempotent)
+        return result if convert is None else apply(convert, result, command)
 
     def map(
         self,
@@ -151,7 +190,8 @@ class Bridge:
         """
         runtime = self._source.runtime()
         runtime.start()
-        return Lease(self, runtime, runtime.call_timeout if timeout is DEFAULT else _checked(timeout))
+        seconds = runtime.call_timeout if timeout is DEFAULT else _checked(timeout)
+        return Lease(self, runtime, seconds, self._returns)
 
     # -- Life --------------------------------------------------------------------------------------------
 
@@ -208,8 +248,9 @@ class Bridge:
 class Lease:
     """One worker, lent exclusively. `Bridge.lease` makes it."""
 
-    def __init__(self, owner: Bridge, runtime: Runtime, timeout: float | None) -> None:
+    def __init__(self, owner: Bridge, runtime: Runtime, timeout: float | None, returns: Returns) -> None:
         self._owner = owner  # kept alive: a bridge that nobody holds closes
+        self._returns = returns
         self._runtime = runtime
         self._pid = os.getpid()
         self._claim = Claim()
@@ -223,7 +264,13 @@ class Lease:
         """Who the worker is."""
         return self._info
 
-    def call(self, command: str, args: Any = None, /, *, timeout: Timeout = DEFAULT) -> Any:
+    @overload
+    def call(self, command: str, args: Any = None, /, *, timeout: Timeout = DEFAULT, returns: None = None) -> Any: ...
+    @overload
+    def call(self, command: str, args: Any = None, /, *, timeout: Timeout = DEFAULT, returns: type[T]) -> T: ...
+    @overload
+    def call(self, command: str, args: Any = None, /, *, timeout: Timeout = DEFAULT, returns: object) -> Any: ...
+    def call(self, command: str, args: Any = None, /, *, timeout: Timeout = DEFAULT, returns: Any = None) -> Any:
         """Call a command on this worker. Arguments and errors as for `Bridge.call`.
 
         Raises:
@@ -231,6 +278,7 @@ class Lease:
                 being used by another thread.
             CallCancelled: Another thread cancelled the lease, before the call was sent or while it ran.
         """
+        convert = self._returns.convert(returns)
         seconds = self._runtime.call_timeout if timeout is DEFAULT else _checked(timeout)
         if self._pid != os.getpid():
             raise WorkerError("this lease is the parent's, not this forked child's; take one here with b.lease()")
@@ -249,12 +297,13 @@ class Lease:
             if self._claim.cancelled:
                 raise CallCancelled(command, pid=None, why="its lease was; take another one with b.lease()")
             try:
-                return calls.call_on(self._runtime, self._claim, command, args, seconds)
+                result = calls.call_on(self._runtime, self._claim, command, args, seconds)
             finally:
                 if not worker.link.clean:  # at once: it is told to stop now, not when the lease is given back
                     self._runtime.pool.checkin(self._claim)
         finally:
             self._calling.release()
+        return apply(convert, result, command)
 
     def cancel(self) -> None:
         """Stop what the worker is doing, from any thread: its call raises CallCancelled, and the lease is spent."""

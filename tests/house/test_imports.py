@@ -66,7 +66,7 @@ FLOORS: Final = (
         ("bridge.adapters.oom", "bridge.adapters.python_port"),
         ("bridge.adapters",),
     ),
-    (("bridge.frames", "bridge.spawning", "bridge.scope"), ("bridge.bulk", "bridge.client")),
+    (("bridge.frames", "bridge.spawning", "bridge.scope"), ("bridge.returns", "bridge.bulk", "bridge.client")),
     (
         (
             "bridge.registry",
@@ -103,8 +103,8 @@ PLACES: Final = {
     for step, name in enumerate(ladder)
 }
 
-DEPENDENCIES: Final = {
-    "pydantic": "bridge.schema",
+DEPENDENCIES: Final[dict[str, str | tuple[str, ...]]] = {
+    "pydantic": ("bridge.schema", "bridge.returns"),
     "pydantic_settings": "bridge.schema",
     "dependency_injector": "bridge.container",
     "pytest": "bridge.pytest_",
@@ -220,7 +220,7 @@ def test_runtime_and_adapters_meet_only_in_the_contract() -> None:
 
 
 def test_the_house_needs_the_standard_library_and_three_packages() -> None:
-    """Only schema.py imports pydantic, only the container dependency_injector, only the plugin pytest."""
+    """Only schema.py and returns.py import pydantic, only the container dependency_injector, only the plugin pytest."""
     strangers = [
         f"{imported.where} imports {imported.target}"
         for source in OURS
