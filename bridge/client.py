@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from enum import Enum
+from functools import partial
 from math import inf, isnan
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
 
@@ -18,9 +19,10 @@ from bridge.errors import CallCancelled, ConfigurationError, PoolClosed, WorkerE
 from bridge.returns import Returns, apply
 from bridge.runtime import Runtime, RuntimeState, calls
 from bridge.runtime.claims import Claim
+from bridge.stubs import Stub
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from types import ModuleType, TracebackType
 
     from bridge.contract import WorkerInfo
     from bridge.core.stats import Health, Stats, WorkerStats
@@ -96,25 +98,11 @@ class Bridge:
 
     @overload
     def call(
-        self,
-        command: str,
-        args: Any = None,
-        /,
-        *,
-        timeout: Timeout = DEFAULT,
-        idempotent: bool = False,
-        returns: type[T],
+        self, command: str, args: Any = ..., /, *, timeout: Timeout = ..., idempotent: bool = ..., returns: type[T]
     ) -> T: ...
     @overload
     def call(
-        self,
-        command: str,
-        args: Any = None,
-        /,
-        *,
-        timeout: Timeout = DEFAULT,
-        idempotent: bool = False,
-        returns: object = None,
+        self, command: str, args: Any = ..., /, *, timeout: Timeout = ..., idempotent: bool = ..., returns: object = ...
     ) -> Any: ...
     def call(
         self,
@@ -193,6 +181,19 @@ class Bridge:
         seconds = runtime.call_timeout if timeout is DEFAULT else _checked(timeout)
         return Lease(self, runtime, seconds, self._returns)
 
+    @overload
+    def proxy(self, handler: ModuleType, /, *, timeout: Timeout = ..., idempotent: bool = ...) -> Any: ...
+    @overload
+    def proxy(self, handler: Callable[..., T], /, *, timeout: Timeout = ..., idempotent: bool = ...) -> T: ...
+    def proxy(self, handler: Any, /, *, timeout: Timeout = DEFAULT, idempotent: bool = False) -> Any:
+        """A stand-in for the handler: its methods are the commands, with their own signatures and types.
+
+        Args:
+            handler: Its class, a Protocol that says what it does, or a module. None of it runs here.
+            timeout: Seconds for each call.
+        """
+        return Stub(handler, partial(self.call, timeout=timeout, idempotent=idempotent), self._returns)
+
     # -- Life --------------------------------------------------------------------------------------------
 
     def stats(self) -> Stats:
@@ -265,11 +266,9 @@ class Lease:
         return self._info
 
     @overload
-    def call(self, command: str, args: Any = None, /, *, timeout: Timeout = DEFAULT, returns: None = None) -> Any: ...
-    @overload
     def call(self, command: str, args: Any = None, /, *, timeout: Timeout = DEFAULT, returns: type[T]) -> T: ...
     @overload
-    def call(self, command: str, args: Any = None, /, *, timeout: Timeout = DEFAULT, returns: object) -> Any: ...
+    def call(self, command: str, args: Any = None, /, *, timeout: Timeout = DEFAULT, returns: object = None) -> Any: ...
     def call(self, command: str, args: Any = None, /, *, timeout: Timeout = DEFAULT, returns: Any = None) -> Any:
         """Call a command on this worker. Arguments and errors as for `Bridge.call`.
 

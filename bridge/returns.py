@@ -27,8 +27,11 @@ class Returns:
     def __init__(self) -> None:
         self._known: dict[Any, Convert] = {}
 
-    def convert(self, expected: Any) -> Convert | None:
+    def convert(self, expected: Any, where: str = "returns=") -> Convert | None:
         """What turns a result into one of this type; None where there is nothing to do.
+
+        Args:
+            where: The type stands, for the error.
 
         Raises:
             ConfigurationError: It is no type that a result can be checked against.
@@ -38,11 +41,11 @@ class Returns:
         try:
             known = self._known.get(expected)
         except TypeError:  # unhashable, such as Annotated[int, []]: made each time
-            return _convert(expected)
+            return _convert(expected, where)
         if known is None:
             if len(self._known) >= MOST_KEPT:
                 self._known.clear()
-            known = self._known[expected] = _convert(expected)
+            known = self._known[expected] = _convert(expected, where)
         return known
 
 
@@ -73,9 +76,9 @@ def apply(convert: Convert | None, value: Any, command: str, *, side: str = "cal
     raise CallError("result", detail, command=command, side=side)
 
 
-def _convert(expected: Any) -> Convert:
+def _convert(expected: Any, where: str) -> Convert:
     if isinstance(expected, (str, ForwardRef)):
-        raise ConfigurationError(f"returns= takes a type, not the name of one: {expected!r:.80}")
+        raise ConfigurationError(f"{where} takes a type, not the name of one: {expected!r:.80}")
     if _is_buffer(expected):
         return _instance(expected)
     from pydantic import TypeAdapter
@@ -85,7 +88,7 @@ def _convert(expected: Any) -> Convert:
         convert: Convert = TypeAdapter(expected).validator.validate_python
     except Exception as error:  # whatever the classes in it do when they are looked at
         raise ConfigurationError(
-            f"returns={expected!r:.80} is no type that a result can be checked against "
+            f"{where}{expected!r:.80} is no type that a result can be checked against "
             f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'})"
         ) from error
     return convert

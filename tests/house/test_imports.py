@@ -66,7 +66,10 @@ FLOORS: Final = (
         ("bridge.adapters.oom", "bridge.adapters.python_port"),
         ("bridge.adapters",),
     ),
-    (("bridge.frames", "bridge.spawning", "bridge.scope"), ("bridge.returns", "bridge.bulk", "bridge.client")),
+    (
+        ("bridge.frames", "bridge.spawning", "bridge.scope"),
+        ("bridge.returns", "bridge.stubs", "bridge.bulk", "bridge.client"),
+    ),
     (
         (
             "bridge.registry",
