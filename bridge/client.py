@@ -14,7 +14,7 @@ from functools import partial
 from math import inf, isnan
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
 
-from bridge import bulk
+from bridge import bulk, futures
 from bridge.errors import CallCancelled, ConfigurationError, PoolClosed, WorkerError
 from bridge.returns import Returns, apply
 from bridge.runtime import Runtime, RuntimeState, calls
@@ -22,6 +22,7 @@ from bridge.runtime.claims import Claim
 from bridge.stubs import Stub
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
     from types import ModuleType, TracebackType
 
     from bridge.contract import WorkerInfo
@@ -180,6 +181,37 @@ class Bridge:
         runtime.start()
         seconds = runtime.call_timeout if timeout is DEFAULT else _checked(timeout)
         return Lease(self, runtime, seconds, self._returns)
+
+    @overload
+    def submit(
+        self, command: str, args: Any = ..., /, *, timeout: Timeout = ..., idempotent: bool = ..., returns: type[T]
+    ) -> Future[T]: ...
+    @overload
+    def submit(
+        self, command: str, args: Any = ..., /, *, timeout: Timeout = ..., idempotent: bool = ..., returns: object = ...
+    ) -> Future[Any]: ...
+    def submit(
+        self,
+        command: str,
+        args: Any = None,
+        /,
+        *,
+        timeout: Timeout = DEFAULT,
+        idempotent: bool = False,
+        returns: Any = None,
+    ) -> Future[Any]:
+        """Begin a call, and go on; arguments and errors are those of `call`, the future has the outcome.
+
+        Its `cancel` also stops a call that runs. What waits for its turn is bounded by its timeout alone.
+
+        Raises:
+            CallError, ConfigurationError, PoolClosed, WorkerStartError: There is no future; nothing was begun.
+        """
+        convert = self._returns.convert(returns)
+        runtime = self._source.runtime()
+        runtime.start()
+        seconds = runtime.call_timeout if timeout is DEFAULT else _checked(timeout)
+        return futures.submit(runtime, command, args, seconds, idempotent=idempotent, convert=convert, owner=self)
 
     @overload
     def proxy(self, handler: ModuleType, /, *, timeout: Timeout = ..., idempotent: bool = ...) -> Any: ...

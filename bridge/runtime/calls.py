@@ -38,6 +38,8 @@ def call(
     claim: Claim | None = None,
     *,
     idempotent: bool = False,
+    body: bytes | None = None,
+    began_at: float | None = None,
 ) -> Any:
     """Call a command on any worker.
 
@@ -45,10 +47,13 @@ def call(
         timeout: Seconds for all of it; None is no limit.
         claim: The caller's own, so that another thread can cancel it.
         idempotent: Running it twice does no harm: it is sent again after a crash, too.
+        body: What `command` and the arguments were encoded to, where that was done before.
+        began_at: When the timeout began, if not now; monotonic seconds.
     """
     clock, pool = runtime.clock, runtime.pool
-    deadline = inf if timeout is None else clock() + timeout
-    body = encode_call(command, args, runtime.spec.max_frame_bytes)
+    deadline = inf if timeout is None else (clock() if began_at is None else began_at) + timeout
+    if body is None:
+        body = encode_call(command, args, runtime.spec.max_frame_bytes)
     claim = claim or Claim()
     if pool.policy.poison_threshold is not None:
         pool.refuse_poison(command, body)

@@ -51,6 +51,7 @@ FLOORS: Final = (
             "bridge.runtime.tally",
             "bridge.runtime.claims",
             "bridge.runtime.courier",
+            "bridge.runtime.crew",
             "bridge.runtime.starting",
             "bridge.runtime.drains",
             "bridge.runtime.pool",
@@ -68,7 +69,7 @@ FLOORS: Final = (
     ),
     (
         ("bridge.frames", "bridge.spawning", "bridge.scope"),
-        ("bridge.returns", "bridge.stubs", "bridge.bulk", "bridge.client"),
+        ("bridge.returns", "bridge.stubs", "bridge.futures", "bridge.bulk", "bridge.client"),
     ),
     (
         (
