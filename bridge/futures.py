@@ -60,9 +60,8 @@ class CallFuture(Future[Any]):
             return self.cancelled() or (job is not None and job.fate == "cancelled")
         if os.getpid() == self._pid:
             job.runtime.pool.cancel(job.claim)
-        self._job = None
         job.let_go()
-        super().cancel()
+        self.give_up()
         self.set_running_or_notify_cancel()
         return True
 
@@ -80,6 +79,11 @@ class CallFuture(Future[Any]):
         """As for any future. In a forked child nobody works for its parent's: PoolClosed."""
         self._refuse_forked()
         return super().exception(timeout)
+
+    def give_up(self) -> None:
+        """It was cancelled. Once more by the crew, in case a signal cut short whoever began that. Idempotent."""
+        self._job = None
+        super().cancel()
 
     def settled(self, value: Any, error: BaseException | None) -> None:
         """Its outcome, once."""
@@ -141,7 +145,11 @@ class _Job:
 
     def run(self) -> None:
         """Call, in the context of the one who submitted it."""
-        if self._begin() and not self._fate:
+        if not self._begin():
+            return
+        if self._fate:
+            self.future.give_up()
+        else:
             self._context.run(self._call)
 
     def expire(self) -> None:
@@ -183,6 +191,8 @@ class _Job:
         if self.settle("done"):
             self.let_go()
             self.future.settled(value, error)
+        else:
+            self.future.give_up()
 
     def _too_late(self) -> PoolTimeout:
         pool, name = self.runtime.pool, self.runtime.name

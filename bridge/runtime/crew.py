@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from math import inf
 from queue import Empty, SimpleQueue
@@ -55,6 +56,8 @@ class Crew:
         self._inbox: SimpleQueue[Job | None] = SimpleQueue()  # its `put` may interrupt itself
         self._bell: SimpleQueue[None] = SimpleQueue()  # has the clerk look
         self._look_at = inf  # when the clerk looks without being rung for
+        self._looking = False  # the clerk is
+        self._fresh: deque[float] = deque()  # deadlines of what came meanwhile
         self._jobs: dict[Job, None] = {}  # that wait or run, in their order
         self._threads: list[threading.Thread] = []
         self._clerks: list[threading.Thread] = []
@@ -75,11 +78,13 @@ class Crew:
         try:
             with self._starting:
                 self._staff()
+            self._inbox.put(job)
         except BaseException:
             self._jobs.pop(job, None)
             raise
-        self._inbox.put(job)
-        if job.deadline < self._look_at:
+        if self._looking:
+            self._fresh.append(job.deadline)
+        if self._clerks and job.deadline < self._look_at:
             self._bell.put(None)
         if self._over:
             self._refuse_waiting()  # else nobody might: the threads end
@@ -108,8 +113,9 @@ class Crew:
         kind.append(thread)
         try:
             thread.start()
-        except RuntimeError:
-            kind.remove(thread)
+        except BaseException:
+            if not thread.is_alive():  # else a signal came after the start
+                kind.remove(thread)
             raise
 
     def _work(self) -> None:
@@ -132,13 +138,19 @@ class Crew:
 
     def _expire(self) -> float:
         """End what is late; answers when to look again."""
-        self._look_at = inf  # first: whoever comes meanwhile rings
+        # What comes in the middle of this look leaves its deadline: to look again for each of many would be in vain.
+        # What comes as it ends compares its own with what was found, which is told before.
+        self._looking = True
         now, first = self._clock(), inf
         for job in self._waiting():
             if job.deadline <= now:
                 self._do(job.expire)
             else:
                 first = min(first, job.deadline)
+        self._look_at = first
+        self._looking = False
+        while self._fresh:
+            first = min(first, self._fresh.popleft())
         self._look_at = first
         return first
 

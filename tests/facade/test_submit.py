@@ -298,3 +298,30 @@ def test_what_answers_in_a_mock_has_the_context_of_the_submitter(mock: bridge.Mo
     mark.reset(token)
 
     assert future.result(LONG) == "mine"
+
+
+def test_a_cancel_that_a_signal_cut_short_is_completed(b: bridge.Bridge, gate: Gate) -> None:
+    """It had decided the outcome and no more: whoever waits hears of it when the call ends, or its turn comes. Fails
+    without `give_up` in the job."""
+    running = b.submit("block")
+    gate.await_arrivals(1)
+    waiting = b.submit("echo", [1])
+    for future in (running, waiting):
+        assert future._job.settle("cancelled")  # type: ignore[attr-defined]
+    gate.open()
+
+    for future in (running, waiting):
+        with pytest.raises(CancelledError):
+            future.result(LONG)
+
+
+def test_a_short_deadline_is_kept_behind_many_long_ones(b: bridge.Bridge, gate: Gate) -> None:
+    """The clerk looks when the first of them ends, not when it was first told to. Fails when `give` doesn't ring."""
+    b.submit("block")
+    gate.await_arrivals(1)
+    patient = [b.submit("echo", [number], timeout=60) for number in range(200)]
+    late = [b.submit("echo", [0], timeout=0.05 - number / 1000) for number in range(20)]
+
+    assert {type(future.exception(LONG)) for future in late} == {bridge.PoolTimeout}
+    gate.open()
+    assert [future.result(LONG) for future in patient] == [*range(200)]
