@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from concurrent.futures import ALL_COMPLETED, CancelledError, Future, as_completed, wait
 from contextvars import ContextVar
 from dataclasses import dataclass
+from math import inf
 from typing import Any
+from weakref import ref
 
 import pytest
 
 import bridge
 from bridge.runtime import crew
 from bridge.testing import Gate
+from tests.process.waiting import wait_until
 
 LONG = 10.0
 """Seconds after which a future that hangs fails its test."""
@@ -107,8 +110,8 @@ def test_arguments_are_those_of_the_moment_of_submitting(b: bridge.Bridge, gate:
 def test_a_call_that_waits_is_never_sent_once_it_is_cancelled(
     b: bridge.Bridge, gate: Gate, mock: bridge.MockAdapter
 ) -> None:
-    """True, done at once, seen by `wait`, and nothing of it reaches the adapter. Fails without the look at the fate in
-    `run`, or without the notification."""
+    """True, done at once, seen by `wait`, and nothing of it reaches the adapter. Fails without the
+    notification."""
     first = b.submit("block")
     gate.await_arrivals(1)
     waiting = b.submit("echo", [1])
@@ -255,7 +258,7 @@ def test_a_system_without_threads_says_so(
 
 
 def test_a_bridge_that_nobody_holds_finishes_its_calls(mock: bridge.MockAdapter, gate: Gate) -> None:
-    """The call keeps it, and the future that is done doesn't. Fails without `owner`, or without `let_go`."""
+    """The call keeps it. Fails without `owner`."""
     b = bridge.connect("x", adapter=mock, size=1)
     future = b.submit("block")
     gate.await_arrivals(1)
@@ -300,9 +303,9 @@ def test_what_answers_in_a_mock_has_the_context_of_the_submitter(mock: bridge.Mo
     assert future.result(LONG) == "mine"
 
 
-def test_a_cancel_that_a_signal_cut_short_is_completed(b: bridge.Bridge, gate: Gate) -> None:
-    """It had decided the outcome and no more: whoever waits hears of it when the call ends, or its turn comes. Fails
-    without `give_up` in the job."""
+def test_a_cancel_that_a_signal_cut_short_is_completed(b: bridge.Bridge, gate: Gate, mock: bridge.MockAdapter) -> None:
+    """It had decided the outcome and no more: whoever waits hears of it when the call ends, or at its turn,
+    and it isn't sent then. Fails without `give_up` in the job, or without the look at the fate in `run`."""
     running = b.submit("block")
     gate.await_arrivals(1)
     waiting = b.submit("echo", [1])
@@ -313,15 +316,37 @@ def test_a_cancel_that_a_signal_cut_short_is_completed(b: bridge.Bridge, gate: G
     for future in (running, waiting):
         with pytest.raises(CancelledError):
             future.result(LONG)
+    assert commands(mock) == [("block", None)]
 
 
 def test_a_short_deadline_is_kept_behind_many_long_ones(b: bridge.Bridge, gate: Gate) -> None:
-    """The clerk looks when the first of them ends, not when it was first told to. Fails when `give` doesn't ring."""
+    """The clerk, who is asleep, is told of it. Fails when `give` doesn't ring."""
     b.submit("block")
     gate.await_arrivals(1)
     patient = [b.submit("echo", [number], timeout=60) for number in range(200)]
+    wait_until(lambda: b._source.runtime().crew._look_at < inf, LONG, "the clerk's first look")
     late = [b.submit("echo", [0], timeout=0.05 - number / 1000) for number in range(20)]
 
     assert {type(future.exception(LONG)) for future in late} == {bridge.PoolTimeout}
     gate.open()
     assert [future.result(LONG) for future in patient] == [*range(200)]
+
+
+def test_an_idle_thread_keeps_nothing_alive(b: bridge.Bridge) -> None:
+    """Neither a call nor its result, of which there may be much. Fails without the `del` in the crew."""
+    future = ref(b.submit("echo", [1]))
+
+    wait_until(lambda: future() is None, LONG, "the end of the future")
+
+
+def test_a_kept_error_does_not_keep_its_bridge(mock: bridge.MockAdapter) -> None:
+    """Its traceback has the frames of the call. Fails without `let_go`."""
+    b = bridge.connect("x", adapter=mock, size=1)
+    future = b.submit("fail")
+    assert isinstance(future.exception(LONG), bridge.RemoteError)
+    kept, bridges = ref(b), [b]
+    del b
+
+    with pytest.warns(ResourceWarning, match="dropped without close"):
+        bridges.clear()
+    assert kept() is None
