@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bridge.adapters.mock import MockAdapter
     from bridge.adapters.python_port import PythonPortAdapter
     from bridge.aio import AsyncBridge, AsyncLease
-    from bridge.client import Bridge, Lease
+    from bridge.client import Bridge
     from bridge.container import BridgeContainer, check
     from bridge.contract import (
         Adapter,
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         WorkerError,
         WorkerStartError,
     )
+    from bridge.leasing import Lease
     from bridge.opening import connect
     from bridge.overrides import with_adapter, with_settings, with_test_mode
     from bridge.runtime.async_streams import AsyncStream
@@ -72,8 +73,9 @@ _HOMES = (
     ("bridge.adapters.mock", ("MockAdapter",)),
     ("bridge.adapters.python_port", ("PythonPortAdapter",)),
     ("bridge.aio", ("AsyncBridge", "AsyncLease")),
-    ("bridge.client", ("Bridge", "Lease")),
+    ("bridge.client", ("Bridge",)),
     ("bridge.door", ("DEFAULT",)),
+    ("bridge.leasing", ("Lease",)),
     ("bridge.runtime.async_streams", ("AsyncStream",)),
     ("bridge.runtime.streams", ("Stream",)),
     ("bridge.container", ("BridgeContainer", "check")),

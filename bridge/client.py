@@ -6,25 +6,29 @@ runtime so that several faces can share one pool.
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Callable, Generator, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from bridge import bulk
+from bridge import bulk, futures
 from bridge.door import DEFAULT, Source, Timeout, checked, enter
-from bridge.errors import CallCancelled, ConfigurationError, PoolClosed, WorkerError
-from bridge.runtime import Runtime, RuntimeState, calls
-from bridge.runtime.claims import Claim
+from bridge.errors import ConfigurationError
+from bridge.leasing import Lease
+from bridge.returns import Returns, apply
+from bridge.runtime import calls
 from bridge.runtime.follow import DEFAULT_AHEAD, check_ahead, follow_call, follow_stream
 from bridge.runtime.streams import Stream
+from bridge.stubs import Stub
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from concurrent.futures import Future
+    from types import ModuleType, TracebackType
 
     from bridge.aio import AsyncBridge
-    from bridge.contract import WorkerInfo
     from bridge.core.stats import Health, Stats, WorkerStats
+
+
+T = TypeVar("T")
 
 
 class Bridge:
@@ -37,9 +41,34 @@ class Bridge:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._functions: dict[str, Callable[..., Any]] = {}
+        self._returns = Returns()
 
     # -- Calls -------------------------------------------------------------------------------------------
 
+    @overload
+    def call(
+        self,
+        command: str,
+        args: Any = ...,
+        /,
+        *,
+        timeout: Timeout = ...,
+        idempotent: bool = ...,
+        on_progress: Callable[[Any], object] | None = ...,
+        returns: type[T],
+    ) -> T: ...
+    @overload
+    def call(
+        self,
+        command: str,
+        args: Any = ...,
+        /,
+        *,
+        timeout: Timeout = ...,
+        idempotent: bool = ...,
+        on_progress: Callable[[Any], object] | None = ...,
+        returns: object = ...,
+    ) -> Any: ...
     def call(
         self,
         command: str,
@@ -49,6 +78,7 @@ class Bridge:
         timeout: Timeout = DEFAULT,
         idempotent: bool = False,
         on_progress: Callable[[Any], object] | None = None,
+        returns: Any = None,
     ) -> Any:
         """Call a command, and wait for its result.
 
@@ -58,17 +88,20 @@ class Bridge:
             idempotent: Running it twice does no harm: after a crash it is sent to another worker, inside its deadline.
             on_progress: Called in this thread with what the handler reports by its `progress` parameter; what it
                 raises ends the call.
+            returns: A type that the result is converted to: a dataclass, a model, datetime, `list[int]`. None: as is.
 
         Raises:
             RemoteError: The handler raised; its traceback is in the message.
-            CallError: Unknown command, wrong arguments, or a value that can't travel.
+            CallError: Unknown command, wrong arguments, a value that can't travel, or a result that isn't `returns`.
             PoolTimeout, PoolOverloaded, CircuitOpen, PoolClosed, WorkerStartError: It was never sent.
             CallTimeout: It was sent, and no answer came in time; its worker is told to stop.
             WorkerCrashed: Its worker died; if `retryable`, before the handler saw it.
         """
+        convert = None if returns is None else self._returns.convert(returns)
         runtime, seconds = enter(self._source, timeout)
         follow = follow_call(runtime, self._functions, on_progress)
-        return calls.call(runtime, command, args, seconds, idempotent=idempotent, follow=follow)
+        result = calls.call(runtime, command, args, seconds, idempotent=idempotent, follow=follow)
+        return result if convert is None else apply(convert, result, command)
 
     def stream(
         self, command: str, args: Any = None, /, *, timeout: Timeout = DEFAULT, ahead: int = DEFAULT_AHEAD
@@ -140,7 +173,50 @@ class Bridge:
             PoolTimeout, PoolOverloaded, CircuitOpen, PoolClosed, WorkerStartError: No worker was lent.
         """
         runtime, seconds = enter(self._source, timeout)
-        return Lease(self, runtime, self._functions, seconds)
+        return Lease(self, runtime, self._functions, seconds, self._returns)
+
+    @overload
+    def submit(
+        self, command: str, args: Any = ..., /, *, timeout: Timeout = ..., idempotent: bool = ..., returns: type[T]
+    ) -> Future[T]: ...
+    @overload
+    def submit(
+        self, command: str, args: Any = ..., /, *, timeout: Timeout = ..., idempotent: bool = ..., returns: object = ...
+    ) -> Future[Any]: ...
+    def submit(
+        self,
+        command: str,
+        args: Any = None,
+        /,
+        *,
+        timeout: Timeout = DEFAULT,
+        idempotent: bool = False,
+        returns: Any = None,
+    ) -> Future[Any]:
+        """Begin a call, and go on; arguments and errors are those of `call`, the future has the outcome.
+
+        Its `cancel` also stops a call that runs. What waits for its turn is bounded by its timeout alone.
+
+        Raises:
+            CallError, ConfigurationError, PoolClosed, WorkerStartError: There is no future; nothing was begun.
+        """
+        convert = self._returns.convert(returns)
+        runtime, seconds = enter(self._source, timeout)
+        return futures.submit(runtime, command, args, seconds, idempotent=idempotent, convert=convert, owner=self)
+
+    @overload
+    def proxy(self, handler: ModuleType, /, *, timeout: Timeout = ..., idempotent: bool = ...) -> Any: ...
+    @overload
+    def proxy(self, handler: Callable[..., T], /, *, timeout: Timeout = ..., idempotent: bool = ...) -> T: ...
+    def proxy(self, handler: Any, /, *, timeout: Timeout = DEFAULT, idempotent: bool = False) -> Any:
+        """A stand-in for the handler: its methods are the commands, with their own signatures and types.
+
+        Args:
+            handler: Its class, a Protocol that says what it does, or a module. None of it runs here.
+            timeout: Seconds for each call, or each item of a stream.
+        """
+        call = partial(self.call, timeout=timeout, idempotent=idempotent)
+        return Stub(handler, call, partial(self.stream, timeout=timeout), self._returns)
 
     @property
     def aio(self) -> AsyncBridge:
@@ -207,106 +283,3 @@ class Bridge:
             f"<Bridge {stats.name} on {stats.adapter}: {stats.state}, {len(stats.workers)} of {stats.size} workers, "
             f"{stats.busy} busy, {stats.waiting} waiting>"
         )
-
-
-class Lease:
-    """One worker, lent exclusively. `Bridge.lease` makes it."""
-
-    def __init__(
-        self, owner: Bridge, runtime: Runtime, functions: Mapping[str, Callable[..., Any]], timeout: float | None
-    ) -> None:
-        self._owner = owner  # kept alive: a bridge that nobody holds closes
-        self._functions = functions
-        self._runtime = runtime
-        self._pid = os.getpid()
-        self._claim = Claim()
-        self._returned = False
-        self._calling = threading.RLock()  # its own thread can always close, whatever interrupted it
-        deadline = float("inf") if timeout is None else runtime.clock() + timeout
-        self._info = runtime.pool.checkout(self._claim, deadline).info
-
-    @property
-    def info(self) -> WorkerInfo:
-        """Who the worker is."""
-        return self._info
-
-    def call(
-        self,
-        command: str,
-        args: Any = None,
-        /,
-        *,
-        timeout: Timeout = DEFAULT,
-        on_progress: Callable[[Any], object] | None = None,
-    ) -> Any:
-        """Call a command on this worker. Arguments and errors as for `Bridge.call`.
-
-        Raises:
-            WorkerError: The lease was given back, is spent (a call on it timed out, crashed or was cancelled), or is
-                being used by another thread.
-            CallCancelled: Another thread cancelled the lease, before the call was sent or while it ran.
-        """
-        seconds = self._runtime.call_timeout if timeout is DEFAULT else checked(timeout)
-        if self._pid != os.getpid():
-            raise WorkerError("this lease is the parent's, not this forked child's; take one here with b.lease()")
-        if self._runtime.state is RuntimeState.CLOSED:
-            raise PoolClosed(self._runtime.name)
-        if not self._calling.acquire(blocking=False):
-            raise WorkerError("another thread is calling on this lease; a lease has one user at a time")
-        try:
-            worker = self._claim.worker
-            if self._returned:
-                raise WorkerError("this lease was given back; take another one with b.lease()")
-            if worker is None or not worker.link.clean:
-                raise WorkerError(
-                    f"the worker of this lease (pid {self._info.pid}) was lost by an earlier call; take another lease"
-                )
-            if self._claim.cancelled:
-                raise CallCancelled(command, pid=None, why="its lease was; take another one with b.lease()")
-            try:
-                follow = follow_call(self._runtime, self._functions, on_progress)
-                return calls.call_on(self._runtime, self._claim, command, args, seconds, follow)
-            finally:
-                if not worker.link.clean:  # at once: it is told to stop now, not when the lease is given back
-                    self._runtime.pool.checkin(self._claim)
-        finally:
-            self._calling.release()
-
-    def cancel(self) -> None:
-        """Stop what the worker is doing, from any thread: its call raises CallCancelled, and the lease is spent."""
-        self._runtime.pool.cancel(self._claim)
-
-    def close(self) -> None:
-        """Give the worker back, after the handler's `on_reset`. Idempotent. A call of another thread is cancelled.
-
-        Raises:
-            RemoteError, CallTimeout, WorkerCrashed: Its `on_reset` failed; the worker is replaced.
-        """
-        if self._pid != os.getpid():
-            return  # a forked child has nothing to give back, and the lock may be held by a thread that isn't here
-        if not self._calling.acquire(blocking=False):
-            self.cancel()
-            self._calling.acquire()  # its worker is being killed: the other thread is about to leave
-        try:
-            self._returned = True
-            if self._claim.worker is None:
-                return
-            self._claim.cancelled = False  # that was for a call; who cancels from here on ends the `on_reset`
-            done = False
-            try:
-                calls.reset(self._runtime, self._claim, self._runtime.call_timeout)
-                done = True
-            finally:
-                if not done:
-                    self._runtime.pool.condemn(self._claim)
-                self._runtime.pool.checkin(self._claim)
-        finally:
-            self._calling.release()
-
-    def __enter__(self) -> Lease:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -1,4 +1,4 @@
-"""Run a coroutine to its end where nobody awaits it: what a mock's function returned, or a callback of a plain thread's.
+"""Run a coroutine to its end where nobody awaits it: what a mock's function returned, or a plain thread's callback.
 
 Rules: in a loop of its own and in its caller's context; asyncio is imported when there is a coroutine. Apart from
 coroutines.py, which has the loop and imports asyncio.

@@ -25,6 +25,7 @@ from bridge.core.recycling import RecyclePolicy, Worn
 from bridge.core.stats import Health, Stats, WorkerStats
 from bridge.errors import ConfigurationError, PoolClosed, WorkerStartError
 from bridge.runtime.courier import Listener
+from bridge.runtime.crew import Crew
 from bridge.runtime.follow import Depths
 from bridge.runtime.journal import log, say
 from bridge.runtime.pool import Pool, PoolPolicy
@@ -97,6 +98,7 @@ class Runtime:
         self._over = False  # one way: the end was asked for
         self.rounds: Rounds | None = None  # made by the first task that waits: asyncio costs 50 ms
         self.pool = Pool(self._pool_policy, name=self.name, clock=self.clock)
+        self.crew = Crew(self.name, self._pool_policy.size + self._pool_policy.max_overflow, self.clock)
         self.supervisor = Supervisor(
             self.adapter,
             self.spec,
@@ -253,6 +255,7 @@ class Runtime:
         elif self.state is not RuntimeState.CLOSED:
             self.state = RuntimeState.CLOSING
             self.supervisor.close(until)
+        self.crew.end()
         return until
 
     def forget(self) -> None:

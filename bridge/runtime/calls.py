@@ -43,6 +43,8 @@ def call(
     *,
     idempotent: bool = False,
     follow: Follow | None = None,
+    body: bytes | None = None,
+    began_at: float | None = None,
 ) -> Any:
     """Call a command on any worker.
 
@@ -51,10 +53,13 @@ def call(
         claim: The caller's own, so that another thread can cancel it.
         idempotent: Running it twice does no harm: it is sent again after a crash, too.
         follow: What the caller wants to hear before its end, and what goes with it.
+        body: What `command` and the arguments were encoded to, where that was done before.
+        began_at: When the timeout began, if not now; monotonic seconds.
     """
     clock, pool = runtime.clock, runtime.pool
-    deadline = inf if timeout is None else clock() + timeout
-    body = encode_call(command, args, runtime.spec.max_frame_bytes - (0 if follow is None else len(follow.head)))
+    deadline = inf if timeout is None else (clock() if began_at is None else began_at) + timeout
+    if body is None:
+        body = encode_call(command, args, runtime.spec.max_frame_bytes - (0 if follow is None else len(follow.head)))
     claim = claim or Claim()
     if pool.policy.poison_threshold is not None:
         pool.refuse_poison(command, body)

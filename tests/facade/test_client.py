@@ -53,7 +53,7 @@ def test_a_timeout_that_is_none_is_refused(timeout: object) -> None:
     b = bridge.connect("x", adapter=ScriptedAdapter([]), size=1)
 
     with pytest.raises(bridge.ConfigurationError, match="a timeout is seconds"):
-        b.call("a", timeout=timeout)  # type: ignore[arg-type]
+        b.call("a", timeout=timeout)  # type: ignore[call-overload]
     b.close()
 
 

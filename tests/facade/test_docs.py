@@ -98,7 +98,7 @@ def test_what_a_page_shows_is_what_happens(
 def run(page: Path, folder: Path, namespace: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:
     """Write the blocks that are files, run the others."""
     for block in python_of(page):
-        code = compile("\n" * (block.line - 1) + block.code, str(page), "exec")
+        code = compile("\n" * (block.line - 1) + block.code, str(page), "exec", dont_inherit=True)
         file = FILE.match(block.code.partition("\n")[0])
         if file:
             path = folder / file[1]

@@ -56,6 +56,7 @@ FLOORS: Final = (
             "bridge.runtime.claims",
             "bridge.runtime.follow",
             "bridge.runtime.courier",
+            "bridge.runtime.crew",
             "bridge.runtime.starting",
             "bridge.runtime.drains",
             "bridge.runtime.keeper",
@@ -78,7 +79,16 @@ FLOORS: Final = (
     ),
     (
         ("bridge.frames", "bridge.spawning", "bridge.scope"),
-        ("bridge.bulk", "bridge.door", "bridge.aio", "bridge.client"),
+        (
+            "bridge.door",
+            "bridge.returns",
+            "bridge.stubs",
+            "bridge.futures",
+            "bridge.bulk",
+            "bridge.leasing",
+            "bridge.aio",
+            "bridge.client",
+        ),
     ),
     (
         (
@@ -117,8 +127,8 @@ PLACES: Final = {
     for step, name in enumerate(ladder)
 }
 
-DEPENDENCIES: Final = {
-    "pydantic": "bridge.schema",
+DEPENDENCIES: Final[dict[str, str | tuple[str, ...]]] = {
+    "pydantic": ("bridge.schema", "bridge.returns"),
     "pydantic_settings": "bridge.schema",
     "dependency_injector": "bridge.container",
     "pytest": "bridge.pytest_",
@@ -235,7 +245,7 @@ def test_runtime_and_adapters_meet_only_in_the_contract() -> None:
 
 
 def test_the_house_needs_the_standard_library_and_three_packages() -> None:
-    """Only schema.py imports pydantic, only the container dependency_injector, only the plugin pytest."""
+    """Only schema.py and returns.py import pydantic, only the container dependency_injector, only the plugin pytest."""
     strangers = [
         f"{imported.where} imports {imported.target}"
         for source in OURS

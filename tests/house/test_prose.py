@@ -34,9 +34,11 @@ def public(body: list[ast.stmt], owner: str) -> Iterator[tuple[str, Definition]]
                 yield from public(getattr(node, block, []), owner)
 
 
-def is_setter(node: ast.AST) -> bool:
-    """Setters share the docstring of their property."""
-    return any(ast.unparse(decorator).endswith(".setter") for decorator in getattr(node, "decorator_list", []))
+def shares_a_docstring(node: ast.AST) -> bool:
+    """Setters have that of their property, overloads that of what they are overloads of."""
+    return any(
+        ast.unparse(decorator).endswith((".setter", "overload")) for decorator in getattr(node, "decorator_list", [])
+    )
 
 
 def called(node: ast.AST) -> str:
@@ -86,7 +88,7 @@ def test_everything_public_has_a_docstring() -> None:
         f"{source.at(node)} {name}"
         for source in OURS
         for name, node in public(source.tree.body, source.name)
-        if not ast.get_docstring(node) and not is_setter(node)
+        if not ast.get_docstring(node) and not shares_a_docstring(node)
     ]
 
     assert silent == []

@@ -62,12 +62,13 @@ def test_items_larger_than_the_pipe_come_whole(patient: Bridge) -> None:
     assert sizes == [(number, 300_000) for number in range(20)]
 
 
-def test_a_generator_that_yields_on_in_spite_of_its_cancel_is_closed(patient: Bridge) -> None:
+def test_a_generator_that_yields_on_in_spite_of_its_cancel_is_closed(patient: Bridge, tmp_path: Path) -> None:
     """What it yields then reaches nobody. Fails when `left` isn't looked at: it would wait for credit until it is
     killed."""
     pid = patient.call("pid")
-    with patient.stream("stubborn", ahead=3) as stream:
+    with patient.stream("stubborn", [str(tmp_path / "waits")], ahead=3) as stream:
         assert next(stream) == 1
+        wait_until((tmp_path / "waits").exists)
 
     assert (patient.call("pid"), patient.call("state")[1]) == (pid, ["Cancelled", "finally"])
 
