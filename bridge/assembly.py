@@ -229,6 +229,7 @@ def _spec(values: BridgeSettings) -> WorkerSpec:
         umask=worker.umask,
         limits=MappingProxyType(worker.limits.model_dump(exclude_defaults=True)),
         max_frame_bytes=worker.max_frame_bytes,
+        propagate=worker.propagate,
         name=values.name or worker.handler or "bridge",
     )
 

@@ -54,6 +54,8 @@ class WorkerSpec:
     """By the names of the setting `worker.limits`; only those that are set. START carries these and the umask, so a
     worker that takes START from the runtime sets them itself."""
     max_frame_bytes: int = 256 * 1024 * 1024
+    propagate: tuple[str, ...] = ()
+    """Names of ContextVars that travel with each call."""
     stderr_tail_bytes: int = 8192
     name: str = "bridge"
     generation: int = 0

@@ -5,6 +5,7 @@ Every frame is written while the handler's code isn't `armed`, so that a cancel 
 caller hears a cancel there. Apart from worker.py, which serves calls that only return.
 """
 
+import sys
 from _thread import get_ident
 from functools import partial
 from time import monotonic
@@ -83,11 +84,18 @@ class Dialogue:
         self._pipes, self._call_id, self._extras, self._limit = pipes, call_id, extras, limit
         self._deadline = INFINITE if seconds == INFINITE else monotonic() + seconds
         self._thread, self._over = get_ident(), False
+        self._scope = None if "context" not in extras else _scope_of(extras["context"], pipes.variables)
+
+    def _run(self, function: "Callable[..., Any]", args: "Any") -> "Any":
+        """The handler's own code, in the context that came with the call."""
+        if self._scope is None:
+            return self._pipes.run(self._call_id, function, args)
+        return self._scope.run(self._pipes.run, self._call_id, function, args)
 
     def run(self, function: "Callable[..., Any]", args: "Any") -> "Any":
         """The value that ends the call."""
         try:
-            value = self._pipes.run(self._call_id, function, args)
+            value = self._run(function, args)
             return value if "window" not in self._extras else self._stream(value, self._extras["window"])
         finally:
             self._over = True
@@ -109,7 +117,7 @@ class Dialogue:
                 while not pipes.credit:
                     pipes.listen()
                 try:
-                    value = pipes.run(self._call_id, step, None)
+                    value = self._run(step, None)
                 except (StopIteration, StopAsyncIteration):
                     return
                 if pipes.left:  # it was cancelled, and yielded all the same; or its step had just been made
@@ -117,7 +125,7 @@ class Dialogue:
                 pipes.credit -= 1
                 self._write_item(value)
         finally:
-            pipes.run(self._call_id, close, None)
+            self._run(close, None)
 
     def report(self, value: "Any" = None) -> None:
         """`progress(value)`: the caller's `on_progress` is called with it; nothing happens if it has none.
@@ -160,6 +168,35 @@ class Dialogue:
             raise RuntimeError("%s was called after the end of its call" % what)
         if get_ident() != self._thread:
             raise RuntimeError("%s belongs to the thread that the handler's method was called in" % what)
+
+
+def _scope_of(values: "Dict[str, Any]", known: "Dict[str, Any]") -> "Any":
+    """A context in which those variables have their values that can be imported here.
+
+    Args:
+        known: What was looked up before.
+    """
+    from contextvars import copy_context
+
+    scope = copy_context()
+    for path, value in values.items():
+        if path not in known:
+            known[path] = _variable(path)
+        if known[path] is not None:
+            scope.run(known[path].set, value)
+    return scope
+
+
+def _variable(path: str) -> "Any":
+    from contextvars import ContextVar
+
+    module, _, name = path.rpartition(".")
+    try:
+        __import__(module)
+        found = getattr(sys.modules[module], name)
+    except Exception:  # what the caller has needn't be here: its value is in the handler's `context`
+        return None
+    return found if isinstance(found, ContextVar) else None
 
 
 def fill(function: "Callable[..., Any]", names: "Iterable[str]", caller: "Any") -> "Callable[..., Any]":

@@ -111,6 +111,9 @@ class WorkerSettings(_Frozen):
         None, ge=0, le=0o777, description="of new files; text is octal, as in a shell; the caller's if not set"
     )
     limits: LimitSettings = Field(LimitSettings(), description="what each worker process may use; see below")
+    propagate: tuple[str, ...] = Field(
+        (), description="ContextVars that travel with each call, by dotted path, and traceparent"
+    )
     max_frame_bytes: int = Field(256 * 1024 * 1024, ge=1024, le=MAX_FRAME, description="bytes of one value, encoded")
 
 

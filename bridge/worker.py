@@ -107,6 +107,8 @@ class Pipes:
         self._dialogue: "Any" = None  # loaded for the first call that needs it
         self.left = False
         """The caller has left the call of the dialogue, whatever its handler made of that."""
+        self.variables: "Dict[str, Any]" = {}
+        """ContextVars that came with a call, by their paths; None for what can't be imported here."""
         self.credit = 0
         """Items that the caller of a stream has asked for and not been sent."""
         self.limit = START_LIMIT

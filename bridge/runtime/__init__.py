@@ -34,6 +34,7 @@ from bridge.runtime.worker import Worker
 
 if TYPE_CHECKING:
     from bridge.runtime.loop_claims import Rounds
+    from bridge.runtime.propagation import Propagation
 
 AFTER_KILL: Final = 2.0
 """Seconds that `close` waits for killed workers to be gone, beyond its timeout."""
@@ -83,6 +84,7 @@ class Runtime:
         self.origin: object = None  # the frame that it was built in or for; opaque here
         self.call_timeout, self.test_mode = call_timeout, test_mode
         self.depths = Depths()
+        self.propagation: Propagation | None = None  # made by the first call that has something to carry
         self._prewarm = pool_policy.size if prewarm is None else prewarm
         self._owns_adapter, self._on_event = owns_adapter, on_event
         self.clock = clock

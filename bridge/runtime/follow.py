@@ -19,6 +19,7 @@ from bridge.core.messages import encode_extras
 from bridge.dialogue import answer_of_error, answer_to, answer_with
 from bridge.errors import CallError, CapabilityError
 from bridge.handler import invoke
+from bridge.runtime.propagation import Propagation
 from bridge.settle import settled
 
 if TYPE_CHECKING:
@@ -141,30 +142,40 @@ def follow_call(
     Raises:
         CapabilityError: Its adapter can't report progress.
     """
-    if progress is None and not functions:
+    if progress is None and not functions and not runtime.spec.propagate:
         return None
     if progress is not None:
         _check_streams(runtime)
-    return Follow(
-        runtime.spec.max_frame_bytes, runtime.depths, progress=progress, functions=_offered(runtime, functions)
-    )
+    return _follow(runtime, functions, None, progress)
 
 
 def follow_stream(runtime: Runtime, functions: Mapping[str, Callable[..., Any]], ahead: int) -> Follow:
     """What a stream is to be followed by. Raises CapabilityError."""
     _check_streams(runtime)
-    return Follow(runtime.spec.max_frame_bytes, runtime.depths, window=ahead, functions=_offered(runtime, functions))
+    return _follow(runtime, functions, ahead, None)
+
+
+def _follow(
+    runtime: Runtime,
+    functions: Mapping[str, Callable[..., Any]],
+    window: int | None,
+    progress: Callable[[Any], object] | None,
+) -> Follow:
+    if Capability.CALLBACKS not in runtime.adapter.capabilities:
+        functions = NO_FUNCTIONS  # a handler that asks is told so there
+    context: Mapping[str, Any] = NO_CONTEXT
+    if runtime.spec.propagate:
+        if runtime.propagation is None:
+            runtime.propagation = Propagation(runtime.spec.propagate)
+        context = runtime.propagation.values()
+    limit = runtime.spec.max_frame_bytes
+    return Follow(limit, runtime.depths, window=window, progress=progress, functions=functions, context=context)
 
 
 def _check_streams(runtime: Runtime) -> None:
     if Capability.STREAMS not in runtime.adapter.capabilities:
         name = runtime.adapter.name
         raise CapabilityError(f"the adapter {name} can't stream or report progress; use call(...) alone")
-
-
-def _offered(runtime: Runtime, functions: Mapping[str, Callable[..., Any]]) -> Mapping[str, Callable[..., Any]]:
-    """Nothing where the adapter can't ask: a handler that does is told so there."""
-    return functions if Capability.CALLBACKS in runtime.adapter.capabilities else NO_FUNCTIONS
 
 
 def check_ahead(ahead: Any, command: str) -> int:

@@ -54,6 +54,7 @@ FLOORS: Final = (
             "bridge.runtime.worker",
             "bridge.runtime.tally",
             "bridge.runtime.claims",
+            "bridge.runtime.propagation",
             "bridge.runtime.follow",
             "bridge.runtime.courier",
             "bridge.runtime.crew",
