@@ -26,7 +26,7 @@ from bridge.core.protocol import Connection, Frame, State
 from bridge.errors import ProtocolError
 from bridge.link import ClaimRef, DeadlinePassed, Following, Left
 from bridge.pipes import write_quietly
-from bridge.wire import ANSWER, CALL, CREDIT, EXTRAS, READ_SIZE
+from bridge.wire import ANSWER, CALL, CODEC_JSON, CODEC_PICKLE, CREDIT, EXTRAS, READ_SIZE
 
 MAX_POLL = 86_400.0
 """Seconds; a longer wait is made of several."""
@@ -55,7 +55,13 @@ class FdLink:
     )
 
     def __init__(
-        self, fds: tuple[int, int], sentinel: int | None, limit: int, pid: int | None, clock: Callable[[], float]
+        self,
+        fds: tuple[int, int],
+        sentinel: int | None,
+        limit: int,
+        pid: int | None,
+        clock: Callable[[], float],
+        codec: int = CODEC_JSON,
     ) -> None:
         self._read_fd, self._write_fd = fds
         self._write = write_quietly if getsignal(SIGPIPE) == SIG_DFL else write  # Python itself ignores it
@@ -66,7 +72,7 @@ class FdLink:
         self._alarm = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # readable when another thread has
         self._sentinel = sentinel
         self._poll = self._watch()
-        self.connection = Connection(limit)
+        self.connection = Connection(limit, codec)
         self.pid = pid
 
     @property
@@ -107,7 +113,7 @@ class FdLink:
         self._send(connection.send(kind, body, 0, deadline - self._clock()), deadline)
         try:
             reply = self._receive(None, deadline)
-            return decode_reply(reply[0], reply[1], command, self.pid)
+            return decode_reply(reply[0], reply[1], command, self.pid, pickled=connection.pickled)
         except ProtocolError as error:
             connection.state = State.CLOSED
             raise ProtocolError(error.detail, pid=self.pid) from None
@@ -159,7 +165,9 @@ class FdLink:
         """The next frame of it, as its kind and value: ITEM, ASK, and at the end RESULT. Raises as `call`."""
         try:
             kind, body = self._receive(self.connection.receive(b""), deadline)
-            return kind, decode_item(body, self.pid) if kind > ANSWER else decode_reply(kind, body, command, self.pid)
+            if kind > ANSWER:
+                return kind, decode_item(body, self.pid)
+            return kind, decode_reply(kind, body, command, self.pid, pickled=self.connection.pickled)
         except ProtocolError as error:
             self.connection.state = State.CLOSED
             raise ProtocolError(error.detail, pid=self.pid) from None
@@ -322,9 +330,9 @@ class FdLink:
         return frames or None
 
 
-def link_to(channel: Channel, limit: int, clock: Callable[[], float]) -> FdLink | SubmitLink:
+def link_to(channel: Channel, limit: int, clock: Callable[[], float], *, pickle: bool = False) -> FdLink | SubmitLink:
     """The driver that fits a channel."""
     fds = channel.fileno()
     if fds is None:
         return SubmitLink(channel, clock)
-    return FdLink(fds, channel.sentinel(), limit, channel.info.pid, clock)
+    return FdLink(fds, channel.sentinel(), limit, channel.info.pid, clock, CODEC_PICKLE if pickle else CODEC_JSON)

@@ -47,7 +47,8 @@ class Stream:
         owner: object,
     ) -> None:
         self._runtime, self._command, self._timeout, self._owner = runtime, command, timeout, owner
-        self._body = encode_call(command, args, runtime.spec.max_frame_bytes - len(follow.head))
+        spec = runtime.spec
+        self._body = encode_call(command, args, spec.max_frame_bytes - len(follow.head), pickle=spec.pickle is not None)
         self._follow, self._half, self._taken = follow, max(1, ahead // 2), 0
         self._claim: Claim | None = None
         self._worker: Worker | None = None

@@ -17,7 +17,7 @@ from tests.house.sources import OURS, TESTS, Import, Source, imports
 FLOORS: Final = (
     (
         ("bridge.errors", "bridge.platforms"),
-        ("bridge.wire", "bridge.handler", "bridge.dialogue", "bridge.worker"),
+        ("bridge.wire", "bridge.handler", "bridge.dialogue", "bridge.pickling", "bridge.worker"),
         ("bridge.coroutines",),
         ("bridge.reaper",),
         ("bridge.pipes",),
