@@ -15,7 +15,7 @@ from bridge.wire import CODEC_PICKLE, ERROR, NotEncodable, pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Optional, Tuple
+    from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 __scoped_bridge__ = True  # frames of modules that have this are left out of a handler's traceback, as in unittest
 
@@ -39,23 +39,33 @@ def decode(body: "Any", main: "Optional[Dict[str, str]]" = None) -> "Any":
         main: Where the caller's program lies, in a worker.
     """
     try:
-        return (Unpickler if not main else _unpickler_of(main))(BytesIO(body)).load()
+        return Reader(BytesIO(body), main).load()
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
         raise ValueError("it can't be unpickled (%s: %s)" % (type(error).__name__, error)) from error
 
 
-def _unpickler_of(main: "Dict[str, str]") -> "Any":
-    class Program(Unpickler):
-        """Finds what the caller's program defines, in a worker that was started by another one."""
+class Reader(Unpickler):
+    """Finds what the caller's program defines, in a worker that was started by another one, and back here.
 
-        def find_class(self, module: str, name: str) -> "Any":
-            if module == "__main__":
-                take_up(main)
-            return super().find_class(module, name)
+    Args:
+        main: Where that program lies, in a worker.
+    """
 
-    return Program
+    def __init__(self, file: BytesIO, main: "Optional[Dict[str, str]]") -> None:
+        super().__init__(file)
+        self._main = main
+
+    def find_class(self, module: str, name: str) -> "Any":
+        """What a pickle names."""
+        if module == "bridge.pickling":  # this very file, whether or not the package can be imported here
+            return globals()[name]
+        if module == "__main__" and self._main:
+            take_up(self._main)
+        elif module == "__mp_main__" and module not in sys.modules:  # as the worker has its name
+            module = "__main__"
+        return super().find_class(module, name)
 
 
 def program() -> "Dict[str, str]":
@@ -79,7 +89,7 @@ def program() -> "Dict[str, str]":
 
 def take_up(main: "Dict[str, str]") -> None:
     """Import the caller's program as `__main__` here, as multiprocessing's `spawn` does. Once; never in its own."""
-    if "__mp_main__" in sys.modules or program() == main:
+    if program() == main:
         return
     from multiprocessing import process, spawn
 
@@ -142,3 +152,23 @@ class Coding:
             if 0 < len(body) <= limit:
                 return pack(ERROR, call_id, body, CODEC_PICKLE)
         return fault_frame(ERROR, call_id, limit, **fault)
+
+
+class Prepared:
+    """The handler of workers that run an executor's initializer first.
+
+    Args:
+        main: Where the caller's program lies.
+        pickled: Base64 of a pickle: the initializer and its arguments.
+    """
+
+    def __init__(self, main: "Dict[str, str]", pickled: str) -> None:
+        from base64 import b64decode
+
+        initializer, initargs = decode(b64decode(pickled), main)
+        initializer(*initargs)
+
+
+def run_each(function: "Callable[..., Any]", items: "Iterable[Tuple[Any, ...]]") -> "List[Any]":
+    """Call a function for each of some items: a chunk of an executor's `map`."""
+    return [function(*item) for item in items]

@@ -68,10 +68,12 @@ FLOORS: Final = (
         ("bridge.adapters.oom", "bridge.adapters.python_port"),
         ("bridge.adapters",),
     ),
-    (("bridge.frames", "bridge.spawning", "bridge.scope"), ("bridge.bulk", "bridge.client")),
+    (
+        ("bridge.frames", "bridge.spawning", "bridge.scope"),
+        ("bridge.registry", "bridge.bulk", "bridge.executor", "bridge.client"),
+    ),
     (
         (
-            "bridge.registry",
             "bridge.settings",
             "bridge.schema",
             "bridge.assembly",

@@ -21,6 +21,8 @@ PUBLIC: Final = [
     "Bridge",
     "BridgeContainer",
     "BridgeError",
+    "BridgeExecutor",
+    "BridgeFuture",
     "BridgeMockAdapter",
     "BridgeSettings",
     "CallCancelled",
