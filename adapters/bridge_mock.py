@@ -106,7 +106,7 @@ class BridgeMockAdapter:
     """
 
     name = "bridge_mock"
-    capabilities = frozenset({Capability.FDS, Capability.STREAMS, Capability.CALLBACKS})
+    capabilities = frozenset({Capability.FDS, Capability.STREAMS, Capability.CALLBACKS, Capability.PICKLE})
 
     def __init__(self, handler: Any = None) -> None:
         need_descriptors(self.name)

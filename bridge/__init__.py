@@ -6,7 +6,7 @@
         b.call("predict", {"text": "hi"}, timeout=5)
 
 General layout, from the ground up (a file imports only lower floors): errors and worker (F0), core (F1), contract
-(F2), channel (F3), runtime (F4), client and scope (F5), settings, registry, assembly, binding and container (F6), cli,
+(F2), channel (F3), runtime (F4), registry, client and scope (F5), settings, assembly, binding and container (F6), cli,
 testing and the pytest plugin (F7). What isn't
 listed in `__all__` may move.
 """
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         WorkerError,
         WorkerStartError,
     )
+    from bridge.executor import BridgeExecutor, BridgeFuture
     from bridge.leasing import Lease
     from bridge.opening import connect
     from bridge.overrides import with_adapter, with_settings, with_test_mode
@@ -85,6 +86,7 @@ _HOMES = (
     ),
     ("bridge.core.events", ("Event",)),
     ("bridge.core.stats", ("Health", "Stats", "WorkerStats")),
+    ("bridge.executor", ("BridgeExecutor", "BridgeFuture")),
     ("bridge.opening", ("connect",)),
     ("bridge.overrides", ("with_adapter", "with_settings", "with_test_mode")),
     ("bridge.schema", ("BridgeSettings",)),
@@ -102,6 +104,8 @@ __all__ = [
     "Bridge",
     "BridgeContainer",
     "BridgeError",
+    "BridgeExecutor",
+    "BridgeFuture",
     "BridgeMockAdapter",
     "BridgeSettings",
     "CallCancelled",

@@ -19,13 +19,13 @@ from bridge import registry
 from bridge.contract import Adapter, Capability, WorkerSpec
 from bridge.core.limits import fault_of
 from bridge.core.recycling import RecyclePolicy
-from bridge.errors import ConfigurationError
+from bridge.errors import CapabilityError, ConfigurationError
 from bridge.runtime import Runtime
 from bridge.runtime.courier import Listener
 from bridge.runtime.pool import PoolPolicy
 from bridge.runtime.supervisor import SupervisorPolicy
 from bridge.schema import BridgeSettings, closest
-from bridge.settings import TestMode
+from bridge.settings import Codec, TestMode
 from bridge.wire import NotEncodable, encode_json
 
 MOCKS: Final = frozenset({"mock", "bridge_mock"})
@@ -131,6 +131,8 @@ def assemble(values: BridgeSettings, choice: Choice, on_event: Listener | None =
         if values.worker.handler and own.handler != spec.handler:
             raise ConfigurationError(f"the adapter was made for {own.handler!r}, not for {spec.handler!r}")
         spec = replace(own, name=values.name or own.handler)
+    if spec.pickle is not None and Capability.PICKLE not in adapter.capabilities:
+        raise CapabilityError(f"the adapter {adapter.name} can't carry pickles (worker.codec); bridge_mock can")
     pool, supervisor = values.pool, values.supervisor
     if Capability.PROCESSES in adapter.capabilities:
         _check_descriptors(pool.size + pool.max_overflow)
@@ -228,10 +230,20 @@ def _spec(values: BridgeSettings) -> WorkerSpec:
         env_allow=worker.env_allow,
         umask=worker.umask,
         limits=MappingProxyType(worker.limits.model_dump(exclude_defaults=True)),
+        pickle=None if worker.codec is Codec.JSON else _program(own=own),
         max_frame_bytes=worker.max_frame_bytes,
         propagate=worker.propagate,
         name=values.name or worker.handler or "bridge",
     )
+
+
+def _program(*, own: bool) -> Mapping[str, str]:
+    from bridge.pickling import program  # not above: most bridges don't need pickle
+
+    try:
+        return program() if own else {}
+    except RuntimeError as error:
+        raise ConfigurationError(str(error)) from None
 
 
 def _search_path() -> list[str]:

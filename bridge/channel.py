@@ -23,7 +23,7 @@ from bridge.core.messages import decode_item, decode_reply
 from bridge.core.protocol import Frame, State
 from bridge.errors import ProtocolError
 from bridge.link import ClaimRef, DeadlinePassed, Following, Left
-from bridge.wire import ANSWER, CALL, CREDIT, EXTRAS, READ_SIZE
+from bridge.wire import ANSWER, CALL, CODEC_JSON, CODEC_PICKLE, CREDIT, EXTRAS, READ_SIZE
 
 MAX_POLL = 86_400.0
 """Seconds; a longer wait is made of several."""
@@ -35,9 +35,15 @@ class FdLink(FdSteps):
     __slots__ = ("_poll",)
 
     def __init__(
-        self, fds: tuple[int, int], sentinel: int | None, limit: int, pid: int | None, clock: Callable[[], float]
+        self,
+        fds: tuple[int, int],
+        sentinel: int | None,
+        limit: int,
+        pid: int | None,
+        clock: Callable[[], float],
+        codec: int = CODEC_JSON,
     ) -> None:
-        super().__init__(fds, sentinel, limit, pid, clock)
+        super().__init__(fds, sentinel, limit, pid, clock, codec)
         self._poll = self._watch()
 
     def call(
@@ -63,7 +69,7 @@ class FdLink(FdSteps):
         self._send(connection.send(kind, body, 0, deadline - self._clock()), deadline)
         try:
             reply = self._receive(None, deadline)
-            return decode_reply(reply[0], reply[1], command, self.pid)
+            return decode_reply(reply[0], reply[1], command, self.pid, pickled=connection.pickled)
         except ProtocolError as error:
             connection.state = State.CLOSED
             raise ProtocolError(error.detail, pid=self.pid) from None
@@ -115,7 +121,9 @@ class FdLink(FdSteps):
         """The next frame of it, as its kind and value: ITEM, ASK, and at the end RESULT. Raises as `call`."""
         try:
             kind, body = self._receive(self.connection.receive(b""), deadline)
-            return kind, decode_item(body, self.pid) if kind > ANSWER else decode_reply(kind, body, command, self.pid)
+            if kind > ANSWER:
+                return kind, decode_item(body, self.pid)
+            return kind, decode_reply(kind, body, command, self.pid, pickled=self.connection.pickled)
         except ProtocolError as error:
             self.connection.state = State.CLOSED
             raise ProtocolError(error.detail, pid=self.pid) from None
@@ -221,9 +229,9 @@ class FdLink(FdSteps):
         return None
 
 
-def link_to(channel: Channel, limit: int, clock: Callable[[], float]) -> FdLink | SubmitLink:
+def link_to(channel: Channel, limit: int, clock: Callable[[], float], *, pickle: bool = False) -> FdLink | SubmitLink:
     """The driver that fits a channel."""
     fds = channel.fileno()
     if fds is None:
         return SubmitLink(channel, clock)
-    return FdLink(fds, channel.sentinel(), limit, channel.info.pid, clock)
+    return FdLink(fds, channel.sentinel(), limit, channel.info.pid, clock, CODEC_PICKLE if pickle else CODEC_JSON)

@@ -22,7 +22,7 @@ from bridge.core.protocol import Connection, Frame, State
 from bridge.errors import ProtocolError
 from bridge.link import ClaimRef, Following, Left
 from bridge.pipes import write_quietly
-from bridge.wire import ANSWER, CALL, EXTRAS, READ_SIZE
+from bridge.wire import ANSWER, CALL, CODEC_JSON, EXTRAS, READ_SIZE
 
 
 class FdSteps:
@@ -48,7 +48,13 @@ class FdSteps:
     )
 
     def __init__(
-        self, fds: tuple[int, int], sentinel: int | None, limit: int, pid: int | None, clock: Callable[[], float]
+        self,
+        fds: tuple[int, int],
+        sentinel: int | None,
+        limit: int,
+        pid: int | None,
+        clock: Callable[[], float],
+        codec: int = CODEC_JSON,
     ) -> None:
         self._read_fd, self._write_fd = fds
         self._write = write_quietly if getsignal(SIGPIPE) == SIG_DFL else write  # Python itself ignores it
@@ -58,7 +64,7 @@ class FdSteps:
         self._claim: ClaimRef | None = None  # whose call is out, if others may cancel it
         self._alarm = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # readable when another thread has
         self._sentinel = sentinel
-        self.connection = Connection(limit)
+        self.connection = Connection(limit, codec)
         self.pid = pid
         self.listener: Callable[[], object] | None = None
         """Of a holder that doesn't wait in `call`: called, from any thread, when it is to poll."""
@@ -138,7 +144,9 @@ class FdSteps:
                     raise WorkerGone(started=self._was_read() if self._whole else False)
                 frame = connection.receive(data) if space is None else connection.filled(count)
             kind, body = frame
-            return kind, decode_item(body, self.pid) if kind > ANSWER else decode_reply(kind, body, command, self.pid)
+            if kind > ANSWER:
+                return kind, decode_item(body, self.pid)
+            return kind, decode_reply(kind, body, command, self.pid, pickled=connection.pickled)
         except ProtocolError as error:
             connection.state = State.CLOSED
             raise ProtocolError(error.detail, pid=self.pid) from None

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from bridge.aio import AsyncBridge
     from bridge.core.stats import Health, Stats, WorkerStats
+    from bridge.executor import BridgeExecutor
 
 
 T = TypeVar("T")
@@ -162,6 +163,19 @@ class Bridge:
         return bulk.run(
             runtime, command, calls_args, seconds, ordered=ordered, return_exceptions=return_exceptions, owner=self
         )
+
+    def executor(self, max_workers: int | None = None) -> BridgeExecutor:
+        """A concurrent.futures.Executor whose functions run on these workers; it needs `worker.codec` = "pickle".
+
+        Its shutdown leaves the bridge open.
+
+        Args:
+            max_workers: Functions that run at once; None is the size of the pool.
+        """
+        from bridge.executor import BridgeExecutor  # not above: most bridges are asked for commands
+
+        policy = self._source.runtime().pool.policy
+        return BridgeExecutor(max_workers or policy.size + policy.max_overflow, source=lambda: self._source.runtime())
 
     def lease(self, *, timeout: Timeout = DEFAULT) -> Lease:
         """One worker, exclusively, for several calls; `with` gives it back.

@@ -29,6 +29,7 @@ class Capability(str, Enum):
     FDS = "fds"
     """`fileno` answers: the real codec over real descriptors."""
     PICKLE = "pickle"
+    """Values may be pickled, and functions sent (`worker.codec`)."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class WorkerSpec:
     limits: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """By the names of the setting `worker.limits`; only those that are set. START carries these and the umask, so a
     worker that takes START from the runtime sets them itself."""
+    pickle: Mapping[str, str] | None = None
+    """Not None: calls are pickled (`worker.codec`); it is what bridge.pickling.program says of the caller's program."""
     max_frame_bytes: int = 256 * 1024 * 1024
     propagate: tuple[str, ...] = ()
     """Names of ContextVars that travel with each call."""

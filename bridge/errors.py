@@ -341,9 +341,14 @@ class UnexpectedCall(CallError):
 
 
 class RemoteError(BridgeError):
-    """The handler raised. `type` is the exception's qualified name; its traceback is text, never a live object."""
+    """The handler raised. `type` is the exception's qualified name; its traceback is text, never a live object.
+
+    `original` is the exception itself where calls are pickled (`worker.codec`) and it could be, else None.
+    """
 
     __module__ = "bridge"
+
+    original: BaseException | None = None
 
     def __init__(self, type: str, message: str, *, command: str, remote_traceback: str = "") -> None:  # noqa: A002
         text = f"{command!r} raised {type}: {message}"

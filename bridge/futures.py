@@ -13,7 +13,6 @@ from contextvars import copy_context
 from math import inf
 from typing import Any
 
-from bridge.core.messages import encode_call
 from bridge.errors import PoolClosed, PoolTimeout
 from bridge.returns import Convert, apply
 from bridge.runtime import Runtime, calls
@@ -36,7 +35,7 @@ def submit(
         owner: Kept alive until the end: a bridge that nobody holds would close under its own call.
     """
     began_at = runtime.clock()
-    body = encode_call(command, args, runtime.spec.max_frame_bytes)
+    body = calls.encoded(runtime, command, args)
     job = _Job(runtime, command, body, timeout, began_at, idempotent=idempotent, convert=convert, owner=owner)
     future = job.future
     runtime.crew.give(job)

@@ -23,6 +23,16 @@ TOO_LONG = "the result has %d bytes, over max_frame_bytes=%d; return less, or ra
 NO_COMMAND = "the handler has no such command; it has: %s"
 
 
+async def _nothing() -> None: ...
+
+
+_coroutine = _nothing()
+_coroutine.close()
+Coroutine = type(_coroutine)
+"""What an `async def` returns. Found so, since `types` would have to be imported for it."""
+del _coroutine
+
+
 class Cancelled(BaseException):
     """The caller has left this call: raised inside the handler. Not an Exception, so that `except Exception` lets it
     through; a handler may tidy up (`finally`, `except BaseException`) and should then let it go on.

@@ -1,6 +1,7 @@
 """Adapter names: ours, and those that other distributions bring by the entry point group `bridge.adapters`.
 
-Rules: nothing is imported until its name is asked for. Apart from assembly.py because third parties look here.
+Rules: nothing is imported until its name is asked for. Apart from assembly.py because third parties look here,
+and for executor.py, which has no settings.
 """
 
 from __future__ import annotations

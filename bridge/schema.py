@@ -24,7 +24,7 @@ from pydantic_settings import (
 )
 
 from bridge.errors import ConfigurationError
-from bridge.settings import TestMode, mode_in_force, refuse_misspelt
+from bridge.settings import Codec, TestMode, mode_in_force, refuse_misspelt
 
 MAX_FRAME: Final = 2**32 - 1
 LEAST_SPACE: Final = 32 * 1024 * 1024
@@ -114,6 +114,7 @@ class WorkerSettings(_Frozen):
     propagate: tuple[str, ...] = Field(
         (), description="ContextVars that travel with each call, by dotted path, and traceparent"
     )
+    codec: Codec = Field(Codec.JSON, description="pickle is for workers that are trusted: see the guide to executors")
     max_frame_bytes: int = Field(256 * 1024 * 1024, ge=1024, le=MAX_FRAME, description="bytes of one value, encoded")
 
 

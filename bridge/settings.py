@@ -35,6 +35,13 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'bridge.settings' has no attribute {name!r}")
 
 
+class Codec(str, Enum):
+    """How calls and results become bytes."""
+
+    JSON = "json"
+    PICKLE = "pickle"
+
+
 class TestMode(str, Enum):
     """What tests run on."""
 

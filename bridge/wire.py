@@ -23,7 +23,7 @@ HELLO, START, READY, FAILED, CALL, HOOK, RESULT, ERROR, STOP, CANCEL, CREDIT, AN
 TIMED, EXTRAS = 1, 2
 """Flags of CALL: what stands before the command in its body, in this order. EXTRAS: 4 bytes of length, an object."""
 SECONDS = struct.Struct("<d")
-CODEC_NONE, CODEC_JSON = 0, 1
+CODEC_NONE, CODEC_JSON, CODEC_PICKLE = 0, 1, 2
 READ_SIZE = MAX_TEXT = 65536  # bytes; characters of a message or a traceback: more would only fill the caller's log
 
 

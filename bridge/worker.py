@@ -13,6 +13,7 @@ import sys
 from bridge.handler import (
     NO_COMMAND,
     Cancelled,
+    Coroutine,
     commands_of,
     describe,
     fault_frame,
@@ -28,6 +29,7 @@ from bridge.wire import (
     CALL,
     CANCEL,
     CODEC_JSON,
+    CODEC_PICKLE,
     CREDIT,
     ERROR,
     EXTRAS,
@@ -64,16 +66,6 @@ class HungUp(Exception):
     """The caller is gone, or what comes can't be its."""
 
 
-async def _nothing() -> None: ...
-
-
-_coroutine = _nothing()
-_coroutine.close()
-Coroutine = type(_coroutine)
-"""What an `async def` returns. Found so, since `types` would have to be imported for it."""
-del _coroutine
-
-
 def _beside(name: str) -> "Any":
     """Another file of ours, where this package can be imported."""
     return getattr(__import__("bridge." + name), name)
@@ -98,13 +90,14 @@ class Pipes:
         beside: "Callable[[str], Any]" = _beside,
     ) -> None:
         self.request, self.reply, self._put, self._pending, self.spare = request, reply, put, b"", b""
-        self._armed = self._nudged = False
-        self._current = 0
+        self._armed, self._nudged, self._current = False, False, 0
         self._beside = beside
-        self._loop: "Any" = None  # made for the first coroutine
+        nothing: "Any" = None
+        self._loop = self._dialogue = self._coding = nothing  # each made for the first call that needs it
         self.wants: "Dict[str, Tuple[str, ...]]" = {}
         """Commands that have parameters which are filled here."""
-        self._dialogue: "Any" = None  # loaded for the first call that needs it
+        self._codec = CODEC_JSON  # of what was read last
+        self.main = nothing  # where the program lies of a caller that may send pickles; None if it may not
         self.left = False
         """The caller has left the call of the dialogue, whatever its handler made of that."""
         self.variables: "Dict[str, Any]" = {}
@@ -212,6 +205,13 @@ class Pipes:
         self.left = False
         return self._dialogue(self, call_id, extras, seconds, limit)
 
+    def coding(self) -> "Any":
+        """What reads and answers the call that was just read; None for JSON."""
+        if self._codec != CODEC_PICKLE or self.main is None:
+            return None
+        self._coding = self._coding or self._beside("pickling").Coding(self.main)
+        return self._coding
+
     def read(self) -> "Tuple[int, int, int, Any]":
         """Wait for one whole frame: kind, flags, call id, body. What follows calls that are over is passed by."""
         data, self._pending = self._pending, b""
@@ -220,7 +220,7 @@ class Pipes:
                 if not (more := os.read(self.request, READ_SIZE)):
                     raise HungUp
                 data += more
-            kind, _codec, flags, length, call_id = HEADER.unpack_from(data)
+            kind, self._codec, flags, length, call_id = HEADER.unpack_from(data)
             if length > self.limit + 8 * (flags & TIMED):
                 raise HungUp
             if kind != CANCEL and kind != CREDIT:
@@ -304,15 +304,19 @@ def serve(pipes: Pipes, tables: "Dict[int, Dict[str, Callable[..., Any]]]", limi
 def _answer(
     pipes: Pipes, commands: "Dict[str, Callable[..., Any]]", flags: int, call_id: int, body: "Any", limit: int
 ) -> bytes:
-    extras, start, seconds = None, 0, FOREVER
+    extras, start, seconds, coding = None, 0, FOREVER, pipes.coding()
     try:
         if flags & TIMED:
             start, seconds = 8, body[:8]
         if flags & EXTRAS:
             end = start + 4 + int.from_bytes(body[start : start + 4], "little")
             extras, start = decode_json(body[start + 4 : end]), end
-        command, args = decode_json(memoryview(body)[start:] if start else body)
-        function = commands.get(command)
+        body = memoryview(body)[start:] if start else body
+        if coding is None:
+            command, args = decode_json(body)
+            function = commands.get(command)
+        else:
+            command, args, function = coding.given(body, commands)
     except (ValueError, TypeError, RecursionError) as error:  # what one Python can write another can fail to read
         return fault_frame(ERROR, call_id, limit, kind="arguments", message="the worker can't read them: %s" % error)
     if function is not None:
@@ -323,16 +327,18 @@ def _answer(
                 talk = pipes.talk(call_id, extras or {}, SECONDS.unpack(seconds)[0], limit)
                 function = talk.given(function, pipes.wants.get(command, ()))
                 value = talk.run(function, args)
-            fault, result = result_of(value, limit)
+            fault, result = (result_of if coding is None else coding.result_of)(value, limit)
         except BaseException as error:  # sys.exit() in a handler is an answer like any other
             pipes.spare = b"" if isinstance(error, MemoryError) else pipes.spare
             let_go(error)
             fault, result = fault_of(error, function, args), b""
+            if coding is not None:
+                return bytes(coding.error_frame(call_id, limit, fault, error))
     else:
         fault, result = {"kind": "command", "message": NO_COMMAND % (", ".join(sorted(commands)) or "none")}, b""
     if fault is not None:
         return fault_frame(ERROR, call_id, limit, **fault)
-    return HEADER.pack(RESULT, CODEC_JSON, 0, len(result), call_id) + result
+    return HEADER.pack(RESULT, CODEC_JSON if coding is None else CODEC_PICKLE, 0, len(result), call_id) + result
 
 
 def converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> bool:
@@ -353,7 +359,7 @@ def _converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> bool:
         body = pipes.read()[3]
         try:
             start = decode_json(body)
-            limit = int(start["max_frame_bytes"])
+            limit, pipes.main = int(start["max_frame_bytes"]), start.get("pickle")
             handler = make(start)
             pipes.run(0, hooks_of(handler).get("on_start", bool), None)
             tables = {CALL: commands_of(handler), HOOK: hooks_of(handler)}
@@ -374,11 +380,7 @@ def _converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> bool:
 
 
 def main(argv: "List[str]", beside: "Callable[[str], Any]") -> None:
-    """Entry: argv[1:4] are the request, reply and lifeline descriptors (lifeline -1: there is none).
-
-    Args:
-        beside: Loads another file of ours by its name.
-    """
+    """Entry: argv[1:4] are the request, reply and lifeline descriptors (lifeline -1: there is none)."""
     pipes = Pipes(take(int(argv[1])), take(int(argv[2])), beside=beside)
     pipes.spare = bytes(2**22)  # untouched, so of addresses only: given up for the report of a MemoryError
     silence()

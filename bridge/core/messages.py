@@ -7,6 +7,7 @@ KeyError. Apart from protocol.py because that one knows frames, not what is in t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -26,29 +27,51 @@ class Hello:
     executable: str
 
 
-def encode_call(command: str, args: Any, limit: int) -> bytes:
+def encode_call(command: Any, args: Any, limit: int, *, pickle: bool = False) -> bytes:
     """The body of a call.
 
     Args:
         args: A mapping goes by keyword, a list or tuple by position, None is no argument (as in JSON-RPC).
         limit: Bytes that the body may have.
+        pickle: It is pickled, and may be a function in place of a command, with [positional, named] as its args.
 
     Raises:
         CallError: It can't travel; nothing was taken and nothing was sent.
     """
-    if not isinstance(command, str):  # the worker looks it up: a list there would end the process
+    if not isinstance(command, str) and not (
+        pickle and callable(command)
+    ):  # the worker looks it up: a list there would end the process
         _refuse(repr(command), f"a command is a str, not {type(command).__name__}")
     if args is not None and type(args) is not dict and not isinstance(args, (dict, list, tuple)):
         if not isinstance(args, Mapping):
             _refuse(command, f"args must be a mapping, a list, a tuple or None, not {type(args).__name__}")
         args = dict(args)
     try:
-        body = encode_json((command, args), "call")
+        body = encode_json((command, args), "call") if not pickle else _pickled((command, args))
     except NotEncodable as fault:
-        _refuse(command, "args" + str(fault).removeprefix("call").removeprefix("[1]"))
+        _refuse(name_of(command), "args" + str(fault).removeprefix("call").removeprefix("[1]"))
     if len(body) > limit:
-        _refuse(command, f"the arguments have {len(body)} bytes, over max_frame_bytes={limit}; raise it, or send less")
+        _refuse(
+            name_of(command),
+            f"the arguments have {len(body)} bytes, over max_frame_bytes={limit}; raise it, or send less",
+        )
     return body
+
+
+def _pickled(value: Any) -> bytes:
+    from bridge.pickling import encode  # not above: most callers don't need pickle
+
+    try:
+        return encode(value)
+    except NotEncodable as fault:
+        raise NotEncodable(f": {fault}") from fault
+
+
+def name_of(command: Any) -> str:
+    """What stands for a command in errors: itself, or the name of a function that is called directly."""
+    if isinstance(command, str):
+        return command
+    return str(getattr(command, "__qualname__", None) or type(command).__qualname__)
 
 
 def encode_extras(extras: Mapping[str, Any]) -> bytes:
@@ -73,14 +96,19 @@ def encode_hook(name: str) -> bytes:
     return encode_json((name, None), "hook")
 
 
-def decode_reply(kind: int, body: Body, command: str, pid: int | None) -> Any:
+def decode_reply(kind: int, body: Body, command: str, pid: int | None, *, pickled: bool = False) -> Any:
     """The value that the handler returned.
+
+    Args:
+        pickled: By a worker that is trusted.
 
     Raises:
         RemoteError: The handler raised.
         CallError: Unknown command, wrong arguments, or a result that can't travel.
         ProtocolError: The body isn't what a worker of ours sends.
     """
+    if pickled:
+        return _unpickled(kind, body, command, pid)
     if kind == RESULT:
         try:
             return decode_json(body)
@@ -93,6 +121,23 @@ def decode_reply(kind: int, body: Body, command: str, pid: int | None) -> Any:
         raise CallError("result", detail, command=command, side="handler") from None
     value = _decode(body, pid)
     raise error_of(value, command, pid)
+
+
+def _unpickled(kind: int, body: Body, command: str, pid: int | None) -> Any:
+    from bridge.pickling import decode
+
+    try:
+        value = decode(body)
+    except ValueError as fault:
+        raise CallError("result", f"the result: {fault}", command=command, side="handler") from fault.__cause__
+    if kind == RESULT:
+        return value
+    fields, original = value
+    error = error_of(fields, command, pid)
+    if isinstance(error, RemoteError):
+        with suppress(ValueError):  # a class that only the worker has
+            error.original = decode(original)
+    raise error
 
 
 def decode_item(body: Body, pid: int | None) -> Any:
@@ -126,6 +171,7 @@ def encode_start(
     max_frame_bytes: int,
     umask: int | None = None,
     limits: Mapping[str, int] = MappingProxyType({}),
+    pickle: Mapping[str, str] | None = None,
 ) -> bytes:
     """The body of START: what the worker serves, where it finds it, and what it may use."""
     return encode_json(
@@ -138,6 +184,7 @@ def encode_start(
             "umask": umask,
             "niceness": limits.get("niceness", 0),
             "rlimits": rlimits_of(limits),
+            "pickle": None if pickle is None else dict(pickle),
         },
         "worker",
     )

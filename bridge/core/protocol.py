@@ -20,6 +20,7 @@ from bridge.wire import (
     CANCEL,
     CODEC_JSON,
     CODEC_NONE,
+    CODEC_PICKLE,
     CREDIT,
     ERROR,
     EXTRAS,
@@ -109,12 +110,14 @@ class Connection:
 
     Args:
         limit: Bytes that the body of one received frame may have.
+        codec: Of the calls; only with CODEC_PICKLE is what comes looked at as such.
     """
 
-    __slots__ = ("_body", "_filled", "_kind", "_pending", "call_id", "limit", "state")
+    __slots__ = ("_body", "_codec", "_filled", "_kind", "_pending", "call_id", "limit", "pickled", "state")
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, limit: int, codec: int = CODEC_JSON) -> None:
+        self.limit, self._codec = limit, codec
+        self.pickled = False  # the body of the frame that came last
         self.state = State.CONNECTING
         self.call_id = 0  # of the call that is out, or was last; never repeats
         self._pending: bytes = b""  # bytes behind the last whole frame
@@ -139,10 +142,11 @@ class Connection:
             if flags & EXTRAS:
                 self.state = State.FOLLOWED
             self.call_id += 1
+            codec = self._codec if kind == CALL else CODEC_JSON
             if seconds != inf:
                 flags |= TIMED
-                return TIMED_HEADER.pack(kind, CODEC_JSON, flags, len(body) + 8, self.call_id, seconds) + body
-            return HEADER.pack(kind, CODEC_JSON, flags, len(body), self.call_id) + body
+                return TIMED_HEADER.pack(kind, codec, flags, len(body) + 8, self.call_id, seconds) + body
+            return HEADER.pack(kind, codec, flags, len(body), self.call_id) + body
         return pack(kind, 0, body, CODEC_JSON if body else CODEC_NONE)
 
     def receive(self, data: bytes) -> Frame | None:
@@ -162,7 +166,8 @@ class Connection:
                 self._fail(data)
             self._pending = data
             return None
-        kind, _codec, flags, length, call_id = HEADER.unpack_from(data)
+        kind, codec, flags, length, call_id = HEADER.unpack_from(data)
+        self.pickled = codec == CODEC_PICKLE == self._codec  # never read as such where nobody asked for it
         state = RECEIVE.get((self.state, kind))
         if state is None or flags or call_id != self.call_id:
             self._fail(data)

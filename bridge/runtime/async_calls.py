@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.channel_async import Conversation
 from bridge.contract import WorkerGone
-from bridge.core.messages import encode_call, encode_hook
+from bridge.core.messages import encode_hook
 from bridge.errors import BridgeError, CallCancelled, WorkerCrashed
-from bridge.runtime.calls import ENDINGS, MAX_RETRIES, outcome
+from bridge.runtime.calls import ENDINGS, MAX_RETRIES, encoded, outcome
 from bridge.runtime.loop_claims import LoopClaim, Rounds
 from bridge.runtime.pool import LAST_LOOK
 from bridge.runtime.worker import Worker
@@ -63,7 +63,7 @@ async def call(
     """Call a command on any worker. As calls.call."""
     clock, pool = runtime.clock, runtime.pool
     deadline = inf if timeout is None else clock() + timeout
-    body = encode_call(command, args, runtime.spec.max_frame_bytes - (0 if follow is None else len(follow.head)))
+    body = encoded(runtime, command, args, follow)
     claim = LoopClaim(clock, pool.refuse_grant)
     if pool.policy.poison_threshold is not None:
         pool.refuse_poison(command, body)
@@ -92,7 +92,7 @@ async def call_on(
     runtime: Runtime, claim: LoopClaim, command: str, args: Any, timeout: float | None, follow: Follow | None = None
 ) -> Any:
     """Call a command on the worker of a lease. As calls.call_on."""
-    body = encode_call(command, args, runtime.spec.max_frame_bytes - (0 if follow is None else len(follow.head)))
+    body = encoded(runtime, command, args, follow)
     return await _call_on(runtime, claim, command, body, timeout, CALL, follow)
 
 

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.channel_async import Conversation
 from bridge.contract import WorkerGone
-from bridge.core.messages import encode_call
 from bridge.errors import CallCancelled
 from bridge.runtime import async_calls
-from bridge.runtime.calls import ENDINGS, MAX_RETRIES
+from bridge.runtime.calls import ENDINGS, MAX_RETRIES, encoded
 from bridge.runtime.loop_claims import LoopClaim
 from bridge.wire import ASK, CALL, ITEM
 
@@ -45,7 +44,7 @@ class AsyncStream:
         owner: object,
     ) -> None:
         self._runtime, self._command, self._timeout, self._owner = runtime, command, timeout, owner
-        self._body = encode_call(command, args, runtime.spec.max_frame_bytes - len(follow.head))
+        self._body = encoded(runtime, command, args, follow)
         self._follow, self._half, self._taken = follow, max(1, ahead // 2), 0
         self._claim: LoopClaim | None = None
         self._worker: Worker | None = None

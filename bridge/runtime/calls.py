@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bridge.contract import ExitStatus, WorkerGone
 from bridge.core.fleet import Why
-from bridge.core.messages import encode_call, encode_hook
+from bridge.core.messages import encode_call, encode_hook, name_of
 from bridge.errors import BridgeError, CallCancelled, CallTimeout, WorkerCrashed
 from bridge.link import DeadlinePassed, Left
 from bridge.runtime.claims import Claim
@@ -36,7 +36,7 @@ STATUS_WAIT: Final = 1.0
 
 def call(
     runtime: Runtime,
-    command: str,
+    command: Any,
     args: Any,
     timeout: float | None,
     claim: Claim | None = None,
@@ -49,6 +49,7 @@ def call(
     """Call a command on any worker.
 
     Args:
+        command: Its name; a function, where calls are pickled.
         timeout: Seconds for all of it; None is no limit.
         claim: The caller's own, so that another thread can cancel it.
         idempotent: Running it twice does no harm: it is sent again after a crash, too.
@@ -59,7 +60,8 @@ def call(
     clock, pool = runtime.clock, runtime.pool
     deadline = inf if timeout is None else (clock() if began_at is None else began_at) + timeout
     if body is None:
-        body = encode_call(command, args, runtime.spec.max_frame_bytes - (0 if follow is None else len(follow.head)))
+        body = encoded(runtime, command, args, follow)
+    command = name_of(command)
     claim = claim or Claim()
     if pool.policy.poison_threshold is not None:
         pool.refuse_poison(command, body)
@@ -90,6 +92,13 @@ def call(
             pool.checkin(claim)
 
 
+def encoded(runtime: Runtime, command: Any, args: Any, follow: Follow | None = None) -> bytes:
+    """The body of a call. Raises CallError."""
+    spec = runtime.spec
+    limit = spec.max_frame_bytes - (0 if follow is None else len(follow.head))
+    return encode_call(command, args, limit, pickle=spec.pickle is not None)
+
+
 def _followed(runtime: Runtime, worker: Worker, command: str, body: bytes, deadline: float, follow: Follow) -> Any:
     """Send a call, hear what it reports and answer what it asks until its reply comes."""
     link = worker.link
@@ -108,8 +117,8 @@ def call_on(
     runtime: Runtime, claim: Claim, command: str, args: Any, timeout: float | None, follow: Follow | None = None
 ) -> Any:
     """Call a command on the worker of a lease; if it isn't clean afterwards, that lease is spent."""
-    body = encode_call(command, args, runtime.spec.max_frame_bytes - (0 if follow is None else len(follow.head)))
-    return _call_on(runtime, claim, command, body, timeout, CALL, follow)
+    body = encoded(runtime, command, args, follow)
+    return _call_on(runtime, claim, name_of(command), body, timeout, CALL, follow)
 
 
 def reset(runtime: Runtime, claim: Claim, timeout: float | None) -> None:

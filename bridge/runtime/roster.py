@@ -117,7 +117,7 @@ class Roster:
         """From here on its death is noticed; on an error it is dead already."""
         link = None
         try:
-            link = link_to(channel, self._spec.max_frame_bytes, self._clock)
+            link = link_to(channel, self._spec.max_frame_bytes, self._clock, pickle=self._spec.pickle is not None)
             worker = Worker(channel, link, replace(channel.info, generation=generation), now)
             self._announcer.meet(worker)
             if self.threaded:

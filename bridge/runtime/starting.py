@@ -52,6 +52,7 @@ class Starting:
             max_frame_bytes=spec.max_frame_bytes,
             umask=spec.umask,
             limits=spec.limits,
+            pickle=spec.pickle,
         )
         self._unsent = link.connection.send(START, body)
         poller.watch(self._read_fd, self.hear)

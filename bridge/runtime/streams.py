@@ -13,9 +13,8 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from bridge.contract import WorkerGone
-from bridge.core.messages import encode_call
 from bridge.errors import BridgeError, CallCancelled
-from bridge.runtime.calls import ENDINGS, MAX_RETRIES, outcome
+from bridge.runtime.calls import ENDINGS, MAX_RETRIES, encoded, outcome
 from bridge.runtime.claims import Claim
 from bridge.wire import ASK, ITEM
 
@@ -47,7 +46,7 @@ class Stream:
         owner: object,
     ) -> None:
         self._runtime, self._command, self._timeout, self._owner = runtime, command, timeout, owner
-        self._body = encode_call(command, args, runtime.spec.max_frame_bytes - len(follow.head))
+        self._body = encoded(runtime, command, args, follow)
         self._follow, self._half, self._taken = follow, max(1, ahead // 2), 0
         self._claim: Claim | None = None
         self._worker: Worker | None = None

@@ -207,6 +207,7 @@ def test_start_carries_what_the_worker_needs() -> None:
         "umask": 0o27,
         "niceness": 3,
         "rlimits": [[RLIMIT_CORE, 0, 0]],
+        "pickle": None,
     }
 
 

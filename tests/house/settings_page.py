@@ -81,7 +81,7 @@ def default(value: Any) -> str:
         return "null"
     if isinstance(value, (dict, tuple, BaseModel)):
         return "empty"
-    return f"`{value}`"
+    return f"`{value.value if isinstance(value, Enum) else value}`"
 
 
 def table(fields: Mapping[str, Any], group: str) -> Iterator[str]:

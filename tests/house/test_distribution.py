@@ -73,6 +73,7 @@ def check_wheel(wheel: Path, unpacked: Path) -> None:
         "bridge/handler.py",
         "bridge/coroutines.py",
         "bridge/dialogue.py",
+        "bridge/pickling.py",
         "bridge/worker.py",
         "bridge/reaper.py",
     } <= names

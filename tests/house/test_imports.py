@@ -17,7 +17,7 @@ from tests.house.sources import OURS, TESTS, Import, Source, imports
 FLOORS: Final = (
     (
         ("bridge.errors", "bridge.platforms"),
-        ("bridge.wire", "bridge.handler", "bridge.dialogue", "bridge.worker"),
+        ("bridge.wire", "bridge.handler", "bridge.dialogue", "bridge.pickling", "bridge.worker"),
         ("bridge.coroutines", "bridge.settle"),
         ("bridge.reaper",),
         ("bridge.pipes",),
@@ -81,11 +81,13 @@ FLOORS: Final = (
     (
         ("bridge.frames", "bridge.spawning", "bridge.scope"),
         (
+            "bridge.registry",
             "bridge.door",
             "bridge.returns",
             "bridge.stubs",
             "bridge.futures",
             "bridge.bulk",
+            "bridge.executor",
             "bridge.leasing",
             "bridge.aio",
             "bridge.client",
@@ -93,7 +95,6 @@ FLOORS: Final = (
     ),
     (
         (
-            "bridge.registry",
             "bridge.settings",
             "bridge.schema",
             "bridge.assembly",

@@ -24,6 +24,8 @@ PUBLIC: Final = [
     "Bridge",
     "BridgeContainer",
     "BridgeError",
+    "BridgeExecutor",
+    "BridgeFuture",
     "BridgeMockAdapter",
     "BridgeSettings",
     "CallCancelled",

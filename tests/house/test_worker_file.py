@@ -122,6 +122,7 @@ def test_the_contracts_handler_is_served_by_every_other_python(minor: int) -> No
         "bridge.handler",
         "bridge.coroutines",
         "bridge.dialogue",
+        "bridge.pickling",
         "bridge.worker",
         "bridge.testing.contract_handler",
     ],
