@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pickle
 import threading
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 import bridge
 from bridge import Bridge, CallError, CapabilityError, RemoteError
+from tests.house import interpreters
 from tests.process import pickle_handlers
 from tests.process.conftest import Connect
 from tests.process.pickle_handlers import Odd
@@ -82,6 +84,20 @@ def test_a_worker_loads_pickle_only_when_it_is_sent_one(connect: Connect) -> Non
     """Fails when a worker pays for a codec that it doesn't use."""
     assert "_scoped_bridge_pickling" not in connect(HANDLER).call("loaded")
     assert "_scoped_bridge_pickling" in connect(HANDLER, codec="pickle").call("loaded")
+
+
+@pytest.mark.parametrize("minor", interpreters.EACH)
+def test_every_other_python_speaks_it(connect: Connect, tmp_path: Path, minor: int) -> None:
+    """Nothing is installed there, and the package isn't found there either."""
+    handler = tmp_path / "shapes.py"
+    handler.write_text("class Shapes:\n    def union(self, left, right):\n        return left | right\n")
+    b = connect(f"{handler}:Shapes", codec="pickle", python=interpreters.need(minor))
+    assert b.call("union", [{1}, {2}]) == {1, 2}
+    with pytest.raises(RemoteError) as caught:
+        b.call("union", [1, set()])
+    assert isinstance(caught.value.original, TypeError)
+    with b.executor() as executor:
+        assert list(executor.map(abs, [-1, -2], chunksize=2)) == [1, 2]
 
 
 def test_without_the_setting_no_function_is_sent(connect: Connect) -> None:
