@@ -169,6 +169,13 @@ class AdapterContract(DialogueContract):
 
             assert (error.kind, error.side) == ("arguments", "caller")
 
+    def test_arguments_of_exactly_the_limit_arrive(self) -> None:
+        """One byte more is refused; what the caller's side adds to a call, its deadline, doesn't count."""
+        with self.opened(max_frame_bytes=2000) as (bridge, _):
+            text = "x" * (2000 - len('["echo",[""]]'))
+            assert bridge.call("echo", [text], timeout=30) == text
+            assert "over max_frame_bytes" in raised(CallError, bridge.call, "echo", [text + "x"]).detail
+
     def test_a_result_over_the_limit_is_refused(self) -> None:
         """The worker doesn't send it, and lives on."""
         with self.opened(max_frame_bytes=4096) as (bridge, runtime):
