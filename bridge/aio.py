@@ -7,6 +7,7 @@ of their own for as long as they last. Apart from client.py, which imports no as
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from math import inf
@@ -63,7 +64,7 @@ class AsyncBridge:
         follow = follow_stream(runtime, self._functions, check_ahead(ahead, command))
         return AsyncStream(runtime, command, args, seconds, follow, ahead, self)
 
-    async def map(
+    def map(
         self,
         command: str,
         items: Iterable[Any] | AsyncIterable[Any],
@@ -76,32 +77,7 @@ class AsyncBridge:
     ) -> AsyncGenerator[Any, None]:
         """Call a command for each item, on all workers at once, and iterate over the results. As Bridge.map."""
         runtime, seconds = enter(self._source, timeout)
-        width = AHEAD * (runtime.pool.policy.size + runtime.pool.policy.max_overflow)
-        source = aiter(items) if isinstance(items, AsyncIterable) else _async_iterator(items)
-        running: deque[asyncio.Task[Any]] = deque()
-        try:
-            while True:
-                while len(running) < width and (found := await _take(source)):
-                    args = found[0] if arg is None else {arg: found[0]}
-                    running.append(asyncio.create_task(async_calls.call(runtime, command, args, seconds)))
-                if not running:
-                    return
-                if ordered:
-                    await asyncio.wait([running[0]])
-                    task = running.popleft()
-                else:
-                    done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                    task = next(each for each in running if each in done)
-                    running.remove(task)
-                error = task.exception()
-                if error is not None and not return_exceptions:
-                    raise error
-                yield task.result() if error is None else error
-        finally:
-            for each in running:
-                each.cancel()
-            if running:
-                await asyncio.wait(running)
+        return _map(runtime, command, items, arg, seconds, ordered=ordered, return_exceptions=return_exceptions)
 
     async def lease(self, *, timeout: Timeout = DEFAULT) -> AsyncLease:
         """One worker, exclusively, for several calls; `async with` gives it back. As Bridge.lease."""
@@ -169,6 +145,7 @@ class AsyncLease:
         self._owner = owner  # kept alive: a bridge that nobody holds closes
         self._runtime, self._functions, self._claim = runtime, functions, claim
         self._returned = self._calling = False
+        self._pid = os.getpid()
         self.info = info
         """Who the worker is."""
 
@@ -183,6 +160,8 @@ class AsyncLease:
     ) -> Any:
         """Call a command on this worker. As Lease.call."""
         seconds = self._runtime.call_timeout if timeout is DEFAULT else checked(timeout)
+        if self._pid != os.getpid():
+            raise WorkerError("this lease is the parent's, not this forked child's; take one here")
         if self._runtime.state is RuntimeState.CLOSED:
             raise PoolClosed(self._runtime.name)
         worker = self._claim.worker
@@ -204,6 +183,8 @@ class AsyncLease:
             self._calling = False
             if not worker.link.clean:
                 self._runtime.pool.checkin(self._claim)
+            elif self._returned:  # closed meanwhile, by another task, which couldn't give it back
+                await self.close()
 
     def cancel(self) -> None:
         """Stop what the worker is doing: its call raises CallCancelled, and the lease is spent."""
@@ -211,10 +192,12 @@ class AsyncLease:
 
     async def close(self) -> None:
         """Give the worker back, after the handler's `on_reset`. Idempotent. As Lease.close."""
+        if self._pid != os.getpid():
+            return  # a forked child has nothing to give back
+        self._returned = True
         if self._calling:
             self.cancel()
-            return  # the task that calls gives it back, since its worker isn't clean
-        self._returned = True
+            return  # the task that calls gives it back
         if self._claim.worker is None:
             return
         self._claim.cancelled = False
@@ -234,6 +217,44 @@ class AsyncLease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+async def _map(
+    runtime: Runtime,
+    command: str,
+    items: Iterable[Any] | AsyncIterable[Any],
+    arg: str | None,
+    seconds: float | None,
+    *,
+    ordered: bool,
+    return_exceptions: bool,
+) -> AsyncGenerator[Any, None]:
+    width = AHEAD * (runtime.pool.policy.size + runtime.pool.policy.max_overflow)
+    source = aiter(items) if isinstance(items, AsyncIterable) else _async_iterator(items)
+    running: deque[asyncio.Task[Any]] = deque()
+    try:
+        while True:
+            while len(running) < width and (found := await _take(source)):
+                args = found[0] if arg is None else {arg: found[0]}
+                running.append(asyncio.create_task(async_calls.call(runtime, command, args, seconds)))
+            if not running:
+                return
+            if ordered:
+                await asyncio.wait([running[0]])
+                task = running.popleft()
+            else:
+                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                task = next(each for each in running if each in done)
+                running.remove(task)
+            error = task.exception()
+            if error is not None and not return_exceptions:
+                raise error
+            yield task.result() if error is None else error
+    finally:
+        for each in running:
+            each.cancel()
+        if running:
+            await asyncio.wait(running)
 
 
 async def _async_iterator(items: Iterable[Any]) -> AsyncGenerator[Any, None]:

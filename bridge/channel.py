@@ -65,7 +65,7 @@ class FdLink(FdSteps):
             WorkerGone, ProtocolError: The link isn't clean, and never will be.
         """
         connection = self.connection
-        self._claim = claim
+        self._claim, self._heard = claim, False
         self._send(connection.send(kind, body, 0, deadline - self._clock()), deadline)
         try:
             reply = self._receive(None, deadline)
@@ -81,7 +81,7 @@ class FdLink(FdSteps):
         except BlockingIOError:
             written = 0
         except OSError:
-            raise WorkerGone(started=False) from None
+            raise WorkerGone(started=self._heard) from None
         if written < len(frame):
             self._write_rest(frame, written, deadline)
         self._whole = True
@@ -114,7 +114,7 @@ class FdLink(FdSteps):
             seconds: That it has left, as the handler is told.
         """
         del command
-        self._claim = claim
+        self._claim, self._heard = claim, False
         self._send(self.connection.send(CALL, follow.head + body, EXTRAS, seconds), deadline)
 
     def hear(self, command: str, deadline: float) -> tuple[int, Any]:
@@ -122,6 +122,7 @@ class FdLink(FdSteps):
         try:
             kind, body = self._receive(self.connection.receive(b""), deadline)
             if kind > ANSWER:
+                self._heard = True
                 return kind, decode_item(body, self.pid)
             return kind, decode_reply(kind, body, command, self.pid, pickled=self.connection.pickled)
         except ProtocolError as error:
@@ -198,18 +199,18 @@ class FdLink(FdSteps):
             if self._read_fd in ready:
                 data = read(self._read_fd, READ_SIZE)
                 if not data:
-                    raise WorkerGone(started=False)
+                    raise WorkerGone(started=self._heard)
                 if self.connection.receive(data) is not None:
                     raise ProtocolError("it answered a call that it had not wholly read")
             elif self._sentinel in ready:
-                raise WorkerGone(started=False)
+                raise WorkerGone(started=self._heard)
             if self._write_fd in ready:
                 try:
                     rest = rest[self._write(self._write_fd, rest) :]
                 except BlockingIOError:
                     pass  # the pipe has room, but less than the kernel writes at once
                 except OSError:
-                    raise WorkerGone(started=False) from None
+                    raise WorkerGone(started=self._heard) from None
 
     def _read_rest(self, deadline: float) -> Frame | None:
         """Read the rest of a large frame straight into its place."""

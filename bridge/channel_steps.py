@@ -37,6 +37,7 @@ class FdSteps:
         "_claim",
         "_clock",
         "_dead",
+        "_heard",
         "_read_fd",
         "_sentinel",
         "_whole",
@@ -60,6 +61,7 @@ class FdSteps:
         self._write = write_quietly if getsignal(SIGPIPE) == SIG_DFL else write  # Python itself ignores it
         self._clock = clock
         self._dead = False
+        self._heard = False  # something of the call that is out: its handler certainly runs
         self._whole = True  # the request that is out was wholly written
         self._claim: ClaimRef | None = None  # whose call is out, if others may cancel it
         self._alarm = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # readable when another thread has
@@ -97,7 +99,7 @@ class FdSteps:
     ) -> bytes:
         """Send a call, as far as that is possible now; what is left is for `push_on`. Raises WorkerGone."""
         del command
-        self._claim = claim
+        self._claim, self._heard = claim, False
         if follow is None:
             return self.push_on(self.connection.send(kind, body, 0, seconds))
         return self.push_on(self.connection.send(kind, follow.head + body, EXTRAS, seconds))
@@ -113,7 +115,7 @@ class FdSteps:
         except BlockingIOError:
             pass  # the pipe is full
         except OSError:
-            raise WorkerGone(started=False) from None
+            raise WorkerGone(started=self._heard) from None
         self._whole = not frame
         return frame
 
@@ -145,6 +147,7 @@ class FdSteps:
                 frame = connection.receive(data) if space is None else connection.filled(count)
             kind, body = frame
             if kind > ANSWER:
+                self._heard = True
                 return kind, decode_item(body, self.pid)
             return kind, decode_reply(kind, body, command, self.pid, pickled=connection.pickled)
         except ProtocolError as error:
@@ -162,7 +165,10 @@ class FdSteps:
         return inf
 
     def _was_read(self) -> bool:
-        """Whether the dead worker had read the request: as long as a byte of it lies in the pipe, it had not."""
+        """Whether the dead worker had read the request: as long as a byte of it lies in the pipe, it had not. After the
+        first frame of a call what lies there is no request."""
+        if self._heard:
+            return True
         unread = fcntl.ioctl(self._write_fd, FIONREAD, b"\0" * 4)
         return int.from_bytes(unread, "little") == 0
 

@@ -16,6 +16,7 @@ from functools import partial
 from math import inf
 from types import MappingProxyType
 from typing import Final
+from weakref import finalize
 
 from bridge.core.events import Event, fields_of, said
 from bridge.core.fleet import Why
@@ -56,6 +57,10 @@ class Announcer:
     ) -> None:
         self._name, self._adapter, self._noted, self._pool = name, adapter, noted, pool
         self._courier = None if listener is None else Courier(listener, name)
+        if self._courier is not None:
+            # Of a bridge that is dropped, and has no thread that would see to its end. No `__del__`: each bridge would
+            # pay for it with moments in which an interruption gets lost.
+            finalize(self, self._courier.stop).atexit = False
         self._clock = clock
         self._unsaid: deque[Event] = deque()
         self._workers: dict[int, Worker] = {}  # by generation, until its last event
@@ -72,11 +77,6 @@ class Announcer:
         """The bridge opens. Idempotent."""
         if self._courier is not None:
             self._courier.begin()
-
-    def __del__(self) -> None:
-        courier = getattr(self, "_courier", None)
-        if courier is not None:  # of a bridge that was dropped, and has no thread that would see to its end
-            courier.stop()
 
     def meet(self, worker: Worker) -> None:
         """Whose pid is to be told."""

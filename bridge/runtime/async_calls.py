@@ -16,8 +16,9 @@ from bridge.channel_async import Conversation
 from bridge.contract import WorkerGone
 from bridge.core.messages import encode_hook
 from bridge.errors import BridgeError, CallCancelled, WorkerCrashed
+from bridge.link import DeadlinePassed, Left
 from bridge.runtime.calls import ENDINGS, MAX_RETRIES, encoded, outcome
-from bridge.runtime.loop_claims import LoopClaim, Rounds
+from bridge.runtime.loop_claims import OFFER, LoopClaim, Rounds
 from bridge.runtime.pool import LAST_LOOK
 from bridge.runtime.worker import Worker
 from bridge.wire import ASK, CALL, HOOK, RESULT
@@ -47,6 +48,7 @@ async def checkout(runtime: Runtime, claim: LoopClaim, deadline: float) -> Worke
 def _rounds_of(runtime: Runtime) -> Rounds:
     keeper = runtime.supervisor
     if runtime.rounds is None:
+        runtime.pool.last_look = OFFER
         runtime.rounds = Rounds(lambda: keeper.attend(0.0), keeper.notice)
     return runtime.rounds
 
@@ -76,14 +78,16 @@ async def call(
             worker.calls += 1
             claim.sent_at = worker.active_at = clock()
             return await _converse(runtime, worker, command, body, deadline, CALL, follow)
-        except ENDINGS as end:
-            lost = await report(runtime, claim, worker, command, end, deadline, timeout, body)
-            again = isinstance(end, WorkerGone) and (not end.started or idempotent)
-            again = again and retries < MAX_RETRIES and not claim.cancelled and isinstance(lost, WorkerCrashed)
-            if not again or clock() >= deadline:
-                raise lost from None
+        except WorkerGone as gone:
+            again = (not gone.started or idempotent) and retries < MAX_RETRIES and not claim.cancelled
+            if gone.started or not again:
+                lost = await report(runtime, claim, worker, command, gone, deadline, timeout, body)
+                if not again or not isinstance(lost, WorkerCrashed) or clock() >= deadline:
+                    raise lost from None
             retries += 1
-            pool.count_again(worker, started=isinstance(end, WorkerGone) and end.started)
+            pool.count_again(worker, started=gone.started)
+        except (DeadlinePassed, Left) as end:
+            raise outcome(runtime, claim, worker, command, end, deadline, timeout, body) from None
         finally:
             pool.checkin(claim)
 

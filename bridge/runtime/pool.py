@@ -60,6 +60,7 @@ class Pool:
         self.tally = Tally()
         self._poison = PoisonList(policy.poison_threshold)
         self.keeper: Keeper | None = None
+        self.last_look = LAST_LOOK  # less once tasks wait here too: their loops may not run
         self.fleet = View()  # what the supervisor last said of its workers
         self._may_ask = False  # for one more worker; until the supervisor has answered
         self._closed = False
@@ -69,8 +70,7 @@ class Pool:
         # Entered with a plain `with`, never through a Python context manager: a signal between the two would leave
         # it locked. Re-entrant, so that a finaliser that runs inside can give a worker back.
         self._lock = threading.RLock()
-        self._refused: deque[Claim] = deque()
-        self._refusing = threading.Lock()
+        self._refused, self._refusing = deque[Claim](), threading.Lock()
 
     # -- For callers -------------------------------------------------------------------------------------
 
@@ -236,7 +236,7 @@ class Pool:
                 if self.keeper is not None and self.keeper.attend(min(FIRST_LOOK, left)):
                     continue
                 claim.sleep(min(pause, left))
-                pause = min(2 * pause, LAST_LOOK)
+                pause = min(2 * pause, self.last_look)
                 self.notice()
         except BaseException:
             self.leave(claim)
@@ -273,7 +273,7 @@ class Pool:
         return min(expiry, shed_at) - now
 
     def notice(self) -> None:
-        """Somebody has waited for long: have an audit made, in case an interruption stranded a worker."""
+        """Have an audit made, in case an interruption stranded a worker."""
         if self.keeper is not None:
             self.keeper.notice()
 
@@ -292,7 +292,7 @@ class Pool:
                 self._refusing.release()
 
     def leave(self, claim: Claim) -> None:
-        """A claim waits no longer; what it was offered goes to the next one."""
+        """What it was offered goes to the next one."""
         with self._lock:
             next_one = self._state.leave(claim, self._clock())
         if next_one is not None:

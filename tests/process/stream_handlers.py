@@ -61,6 +61,11 @@ class Streams:
         yield from range(items)
         os.kill(os.getpid(), signal.SIGKILL)
 
+    def die_when_told(self, items, fifo):
+        yield from range(items)
+        open(fifo).close()
+        os.kill(os.getpid(), signal.SIGKILL)
+
     def odd_after(self, items):
         yield from range(items)
         yield {1, 2}

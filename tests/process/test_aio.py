@@ -138,6 +138,38 @@ def test_threads_and_loops_share_one_pool(connect: Connect, loops: list[LoopThre
     assert (b.stats().busy, b.stats().waiting) == (0, 0)
 
 
+def test_a_map_answers_for_the_scope_that_it_was_made_in() -> None:
+    """Not for the one that its items are taken in; a bad timeout is refused at once, too. Fails when `map` is itself a
+    generator."""
+
+    async def main() -> None:
+        ab = bridge.BridgeContainer(settings={"worker": {"handler": ECHO}}).async_bridge()
+        async with bridge.with_adapter(bridge.MockAdapter({"who": "outer"})):
+            made = ab.map("who", [None, None])
+            async with bridge.with_adapter(bridge.MockAdapter({"who": "inner"})):
+                assert [item async for item in made] == ["outer", "outer"]
+            with pytest.raises(bridge.ConfigurationError):
+                ab.map("who", [None], timeout=-1)
+
+    asyncio.run(main())
+
+
+def test_a_worker_that_dies_late_in_a_stream_is_not_asked_again(connect: Connect, tmp_path: Path) -> None:
+    """Though credit that it hadn't read lies in its pipe. Fails, by items that come twice, when what was heard of a
+    call doesn't count."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+
+    async def main(ab: AsyncBridge) -> None:
+        stream = ab.stream("die_when_told", [10, str(fifo)], ahead=16)
+        assert [await anext(stream) for _ in range(10)] == list(range(10))
+        await asyncio.to_thread(lambda: fifo.open("w").close())
+        with pytest.raises(bridge.WorkerCrashed):
+            await anext(stream)
+
+    asyncio.run(main(connect(HANDLER).aio))
+
+
 def test_the_turn_of_a_stopped_loop_goes_to_the_next(connect: Connect, loops: list[LoopThread]) -> None:
     """Its task has its place again when the loop runs on. Fails when an audit withdraws no offer: the thread would wait
     for ever."""

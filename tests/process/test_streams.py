@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 import bridge
 from bridge import Bridge
 from tests.process.conftest import Connect
-from tests.process.waiting import wait_until
+from tests.process.waiting import wait_until, wait_until_gone
 
 HANDLERS: Final = Path(__file__).parent / "stream_handlers.py"
 HANDLER: Final = f"{HANDLERS}:Streams"
@@ -106,6 +108,37 @@ def test_a_worker_that_dies_ends_its_stream_only(patient: Bridge) -> None:
     with pytest.raises(bridge.WorkerCrashed):
         next(stream)
     assert list(patient.stream("numbers", [3])) == [0, 1, 2]
+
+
+def test_a_worker_that_dies_late_in_a_stream_is_not_asked_again(patient: Bridge, tmp_path: Path) -> None:
+    """Though credit that it hadn't read lies in its pipe, as a request would that certainly wasn't begun. Fails, by
+    items that come twice, when what was heard of a call doesn't count."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    stream = patient.stream("die_when_told", [10, str(fifo)], ahead=16)
+
+    assert [next(stream) for _ in range(10)] == list(range(10))  # with credit sent after the eighth
+    fifo.open("w").close()
+    with pytest.raises(bridge.WorkerCrashed):
+        next(stream)
+    assert patient.stats().crashes == 1
+
+
+@pytest.mark.parametrize("size", [1, 300_000])
+def test_a_worker_that_dies_in_a_callback_is_not_asked_again(patient: Bridge, size: int) -> None:
+    """Nor when the answer can't be written any more. Fails as the one before does."""
+    asked: list[int] = []
+
+    def kill() -> str:
+        asked.append(patient.stats().workers[0].pid or 0)
+        os.kill(asked[-1], signal.SIGKILL)
+        wait_until_gone(asked)
+        return "x" * size
+
+    patient.expose("kill", kill)
+    with pytest.raises(bridge.WorkerCrashed):
+        patient.call("ask", ["kill"])
+    assert len(asked) == 1
 
 
 def test_an_item_that_cannot_travel_ends_the_stream_by_name(patient: Bridge) -> None:
