@@ -10,7 +10,7 @@ from _thread import get_ident
 from functools import partial
 from time import monotonic
 
-from bridge.handler import Cancelled, Misused, describe, invoke, result_of
+from bridge.handler import TOO_LONG, Cancelled, Misused, describe, invoke, result_of
 from bridge.wire import ASK, CODEC_JSON, HEADER, ITEM, decode_json, encode_json
 
 TYPE_CHECKING = False
@@ -153,6 +153,8 @@ class Dialogue:
         """`parent.call`."""
         self._check("parent.call")
         body = encode_question(name, args)
+        if len(body) > self._limit:
+            raise TypeError(TOO_LONG.replace("result", "question") % (len(body), self._limit))
         if "parent" not in self._extras:
             return value_of(nothing_exposed(name))
         was = self._pipes.disarm()
@@ -238,7 +240,7 @@ def answer_to(function: "Callable[..., Any]", args: "Any", limit: int, survive: 
 
 def answer_with(value: "Any", limit: int) -> bytes:
     """The body of ANSWER that carries a value."""
-    fault, body = result_of(value, limit, Exception)
+    fault, body = result_of(value, limit - len(b"[null,]"), Exception)
     if fault is not None:
         return encode_json([["TypeError", fault["message"], ""], None], "answer")
     return b"[null," + body + b"]"

@@ -7,7 +7,7 @@ length.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -139,6 +139,19 @@ class DialogueContract:
             assert bridge.call("ask", ["double", None])["kind"] == "TypeError"
             assert "type set" in bridge.call("ask", ["odd"])["message"]
             assert "double, odd" in bridge.call("ask", ["nothing"])["message"]
+
+    def test_questions_and_answers_have_a_limit(self) -> None:
+        """Up to it they cross; beyond it the handler gets an error, and the worker lives on."""
+        if not self._can(Capability.CALLBACKS):
+            return
+        with self.opened(max_frame_bytes=2000) as (bridge, _):
+            bridge.expose("letters", lambda count: "x" * count)
+            bridge.expose("echo", lambda text: text)
+            assert len(bridge.call("ask", ["letters", [1900]])["value"]) == 1900
+            for count in range(1970, 2010):
+                with suppress(CallError):  # the handler's own result is over the limit, too
+                    assert bridge.call("ask", ["letters", [count]]).get("kind", "TypeError") == "TypeError"
+            assert (bridge.call("add", [1, 2]), bridge.stats().crashes) == (3, 0)
 
     def test_callbacks_within_callbacks_are_bounded(self) -> None:
         """Each asks for a call on one more worker: the ninth is refused to the handler, and all others go on."""

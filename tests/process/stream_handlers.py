@@ -117,5 +117,8 @@ class Streams:
     def state(self):
         return [self._made, self._ended]
 
+    def same(self, value):
+        return value
+
     def pid(self):
         return os.getpid()
