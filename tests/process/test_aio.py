@@ -138,22 +138,6 @@ def test_threads_and_loops_share_one_pool(connect: Connect, loops: list[LoopThre
     assert (b.stats().busy, b.stats().waiting) == (0, 0)
 
 
-def test_a_map_answers_for_the_scope_that_it_was_made_in() -> None:
-    """Not for the one that its items are taken in; a bad timeout is refused at once, too. Fails when `map` is itself a
-    generator."""
-
-    async def main() -> None:
-        ab = bridge.BridgeContainer(settings={"worker": {"handler": ECHO}}).async_bridge()
-        async with bridge.with_adapter(bridge.MockAdapter({"who": "outer"})):
-            made = ab.map("who", [None, None])
-            async with bridge.with_adapter(bridge.MockAdapter({"who": "inner"})):
-                assert [item async for item in made] == ["outer", "outer"]
-            with pytest.raises(bridge.ConfigurationError):
-                ab.map("who", [None], timeout=-1)
-
-    asyncio.run(main())
-
-
 def test_a_worker_that_dies_late_in_a_stream_is_not_asked_again(connect: Connect, tmp_path: Path) -> None:
     """Though credit that it hadn't read lies in its pipe. Fails, by items that come twice, when what was heard of a
     call doesn't count."""
@@ -320,36 +304,6 @@ def test_a_lease_of_a_task_can_be_cancelled_and_is_spent(connect: Connect) -> No
         assert await ab.call("echo", [1]) == 1
 
     asyncio.run(main(connect(ECHO).aio))
-
-
-def test_a_container_lends_its_bridge_to_asyncio() -> None:
-    """`async with container.async_bridge()` starts it in the lifespan of an application, and shuts it down."""
-
-    async def main() -> None:
-        container = bridge.BridgeContainer(settings={"adapter": "python_port", "worker": {"handler": ECHO}})
-        async with container.async_bridge() as ab:
-            assert await ab.call("add", [1, 2]) == 3
-            assert container.bridge().call("add", [1, 2]) == 3
-        with pytest.raises(bridge.PoolClosed):
-            await ab.call("add", [1, 2])
-
-    asyncio.run(main())
-
-
-def test_a_scope_decides_for_tasks_too() -> None:
-    """Two tasks side by side, each in its own scope, by one AsyncBridge."""
-
-    async def ask(ab: AsyncBridge, answer: str) -> str:
-        async with bridge.with_adapter(bridge.MockAdapter({"who": answer})):
-            await turns(2)
-            value: str = await ab.call("who")
-            return value
-
-    async def main() -> None:
-        ab = bridge.BridgeContainer(settings={"worker": {"handler": ECHO}}).async_bridge()
-        assert list(await asyncio.gather(ask(ab, "one"), ask(ab, "two"))) == ["one", "two"]
-
-    asyncio.run(main())
 
 
 def test_nothing_is_left_registered_between_calls(connect: Connect) -> None:
