@@ -34,9 +34,15 @@ async def checkout(runtime: Runtime, claim: LoopClaim, deadline: float) -> Worke
     started = runtime.clock()
     try:
         if not pool.ask(claim, started):
-            with _rounds_of(runtime).go_on():
+            rounds = _rounds_of(runtime)
+            found = rounds.enter()
+            try:
                 while (left := pool.look(claim, deadline, started)) is not None:
                     await claim.rest(min(LAST_LOOK, left))
+                    claim.rested()
+            finally:
+                claim.rested()
+                rounds.leave(found)
     except BaseException:
         pool.leave(claim)
         raise

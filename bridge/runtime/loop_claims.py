@@ -8,9 +8,8 @@ Apart from claims.py, whose owners always look.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 from bridge.runtime.claims import Claim
 
@@ -28,7 +27,7 @@ class LoopClaim(Claim):
         refuse: Called with it when its loop is closed.
     """
 
-    __slots__ = ("_awaited", "_clock", "_loop", "_offered_at", "_refuse", "_rung")
+    __slots__ = ("_awaited", "_clock", "_loop", "_offered_at", "_refuse", "_timer")
 
     def __init__(self, clock: Callable[[], float], refuse: Callable[[LoopClaim], object]) -> None:
         super().__init__()
@@ -36,7 +35,7 @@ class LoopClaim(Claim):
         self._clock, self._refuse = clock, refuse
         self._awaited: asyncio.Future[None] | None = None
         self._offered_at: float | None = None
-        self._rung = False
+        self._timer: asyncio.TimerHandle | None = None
 
     def arm(self) -> None:
         """Nothing to get ready."""
@@ -54,7 +53,6 @@ class LoopClaim(Claim):
             self._refuse(self)
 
     def _look(self) -> None:
-        self._rung = True
         if self._awaited is not None and not self._awaited.done():
             self._awaited.set_result(None)
 
@@ -62,18 +60,27 @@ class LoopClaim(Claim):
         """Whether it was told for so long that its loop can't be running."""
         return self._offered_at is not None and now - self._offered_at > OFFER
 
-    async def rest(self, seconds: float) -> None:
-        """Wait to be woken."""
+    def rest(self, seconds: float) -> asyncio.Future[None]:
+        """To be awaited: whether it was woken. No loop step lies between the look before and this, so that no ring is
+        missed; and no coroutine, since ten thousand may wait. `rested` follows, whatever happens."""
         self._offered_at = None
-        if not self._rung:
-            self._awaited = self._loop.create_future()
-            timer = self._loop.call_later(seconds, self._look)
-            try:
-                await self._awaited
-            finally:
-                timer.cancel()
-                self._awaited = None
-        self._rung = False
+        self._awaited = self._loop.create_future()
+        self._timer = self._loop.call_later(seconds, self._look)
+        return self._awaited
+
+    def rested(self) -> None:
+        """After it."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._awaited = self._timer = None
+
+
+class Round:
+    """Of one loop: how many of its tasks wait, and the timer."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop, self.waiting = loop, 0
+        self.timer: asyncio.Handle | None = None
 
 
 class Rounds:
@@ -86,30 +93,31 @@ class Rounds:
 
     def __init__(self, attend: Callable[[], bool], notice: Callable[[], object]) -> None:
         self._attend, self._notice = attend, notice
-        self._of: dict[asyncio.AbstractEventLoop, list[Any]] = {}  # how many wait, and the timer
+        self._of: dict[asyncio.AbstractEventLoop, Round] = {}
 
-    @contextmanager
-    def go_on(self) -> Iterator[None]:
-        """While a task of the running loop waits. The end may come when that loop is closed, from the collector."""
+    def enter(self) -> Round:
+        """A task of the running loop begins to wait; it ends by `leave`. No context manager: ten thousand may wait."""
         loop = asyncio.get_running_loop()
         found = self._of.get(loop)
         if found is None:
             for gone in [other for other in list(self._of) if other.is_closed()]:
                 self._of.pop(gone, None)
-            found = self._of[loop] = [0, None]
-            found[1] = loop.call_soon(self._look, loop, found)
-        found[0] += 1
-        try:
-            yield
-        finally:
-            found[0] -= 1
-            if not found[0]:
-                found[1].cancel()
-                self._of.pop(loop, None)
+            found = self._of[loop] = Round(loop)
+            found.timer = loop.call_soon(self._look, found)
+        found.waiting += 1
+        return found
 
-    def _look(self, loop: asyncio.AbstractEventLoop, found: list[Any]) -> None:
+    def leave(self, found: Round) -> None:
+        """The end of it; perhaps from the collector, when the loop is closed."""
+        found.waiting -= 1
+        if not found.waiting:
+            if found.timer is not None:
+                found.timer.cancel()
+            self._of.pop(found.loop, None)
+
+    def _look(self, found: Round) -> None:
         if self._attend():
-            found[1] = loop.call_later(HEAR, self._look, loop, found)
+            found.timer = found.loop.call_later(HEAR, self._look, found)
         else:
-            found[1] = loop.call_later(OFFER, self._look, loop, found)
+            found.timer = found.loop.call_later(OFFER, self._look, found)
             self._notice()
