@@ -58,7 +58,8 @@ def background(app: FastAPI) -> str:
 def served(app: FastAPI) -> Iterator[str]:
     """The application behind uvicorn, in a thread that is started plainly."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+        # Not uvloop, which keeps a pipe for the whole process.
+        server = uvicorn.Server(uvicorn.Config(app, loop="asyncio", log_level="error"))
         thread = threading.Thread(target=server.run, args=([listener],), name="uvicorn")
         thread.start()
         try:

@@ -76,7 +76,7 @@ def test_a_breach_in_a_call_fails_that_call_alone(
         pytest.param(HALF_A_HELLO + "os._exit(4)", "crashed", "exit code 4", id="half-a-frame-and-die"),
         deep(HALF_A_HELLO + HANG, "timeout", "after 2 s", id="half-a-frame-and-hang"),
         pytest.param("send(wire.HELLO, protocol=99); " + HANG, "protocol", "speaks protocol 99", id="other-version"),
-        deep("send(wire.HELLO, protocol=1, pid='x'); " + HANG, "protocol", "lacks pid", id="odd-hello"),
+        deep("send(wire.HELLO, protocol=wire.PROTOCOL, pid='x'); " + HANG, "protocol", "lacks pid", id="odd-hello"),
         deep("hello(); hello(); " + HANG, "protocol", "unexpected frame (hello)", id="two-hellos"),
         deep("hello(); send(wire.READY, hooks=3); " + HANG, "protocol", "list of hooks", id="odd-ready"),
         pytest.param(ODD_FAILED + HANG, "protocol", "its failed frame", id="odd-failed"),
