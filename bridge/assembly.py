@@ -22,7 +22,7 @@ from bridge.core.recycling import RecyclePolicy
 from bridge.errors import CapabilityError, ConfigurationError
 from bridge.runtime import Runtime
 from bridge.runtime.courier import Listener
-from bridge.runtime.pool import PoolPolicy
+from bridge.runtime.pool_policy import PoolPolicy
 from bridge.runtime.supervisor import SupervisorPolicy
 from bridge.schema import BridgeSettings, closest
 from bridge.settings import Codec, TestMode

@@ -19,8 +19,8 @@ from typing import Any
 from bridge.channel_steps import FdSteps
 from bridge.channel_submit import SubmitLink
 from bridge.contract import Channel, WorkerGone
-from bridge.core.messages import decode_item, decode_reply
-from bridge.core.protocol import Frame, State
+from bridge.core.messages import decode_reply
+from bridge.core.protocol import Frame
 from bridge.errors import ProtocolError
 from bridge.link import ClaimRef, DeadlinePassed, Following, Left
 from bridge.wire import ANSWER, CALL, CODEC_JSON, CODEC_PICKLE, CREDIT, EXTRAS, READ_SIZE
@@ -71,8 +71,7 @@ class FdLink(FdSteps):
             reply = self._receive(None, deadline)
             return decode_reply(reply[0], reply[1], command, self.pid, pickled=connection.pickled)
         except ProtocolError as error:
-            connection.state = State.CLOSED
-            raise ProtocolError(error.detail, pid=self.pid) from None
+            raise self._broken(error) from None
 
     def _send(self, frame: bytes, deadline: float) -> None:
         self._whole = False
@@ -120,17 +119,14 @@ class FdLink(FdSteps):
     def hear(self, command: str, deadline: float) -> tuple[int, Any]:
         """The next frame of it, as its kind and value: ITEM, ASK, and at the end RESULT. Raises as `call`."""
         try:
-            kind, body = self._receive(self.connection.receive(b""), deadline)
-            if kind > ANSWER:
-                self._heard = True
-                return kind, decode_item(body, self.pid)
-            return kind, decode_reply(kind, body, command, self.pid, pickled=self.connection.pickled)
+            return self._said(self._receive(self.connection.receive(b""), deadline), command)
         except ProtocolError as error:
-            self.connection.state = State.CLOSED
-            raise ProtocolError(error.detail, pid=self.pid) from None
+            raise self._broken(error) from None
 
     def answer(self, body: bytes, deadline: float) -> None:
-        """Answer an ASK."""
+        """Answer an ASK. Raises DeadlinePassed, too, when making the answer took too long."""
+        if self._clock() >= deadline:
+            raise DeadlinePassed(started=True)
         self._send(self.connection.send(ANSWER, body), deadline)
 
     def credit(self, items: int) -> bool:

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from math import inf
 from typing import Any
+from weakref import ref
 
 from bridge.link import ClaimRef, DeadlinePassed, Following, Link
 from bridge.wire import CALL
@@ -29,7 +30,7 @@ class Conversation:
         self._awaited: asyncio.Future[None] | None = None
         self._rest = b""
         self._reads = self._writes = False
-        link.listener = self._ring
+        self._ref = link.listener = ref(self)
 
     async def say(
         self,
@@ -45,7 +46,9 @@ class Conversation:
         await self._push_on(deadline)
 
     async def answer(self, body: bytes, deadline: float) -> None:
-        """Answer an ASK."""
+        """Answer an ASK. Raises DeadlinePassed, too, when making the answer took too long."""
+        if self._clock() >= deadline:
+            raise DeadlinePassed(started=True)
         self._rest = self._link.begin_answer(body)
         await self._push_on(deadline)
 
@@ -94,8 +97,13 @@ class Conversation:
         if future is not None and not future.done():
             future.set_result(None)
 
-    def _ring(self) -> None:
-        """From any thread."""
+    @property
+    def is_over(self) -> bool:
+        """Whether its loop is closed: nobody will ever poll."""
+        return self._loop.is_closed()
+
+    def ring(self) -> None:
+        """Poll, in the loop. From any thread."""
         if asyncio._get_running_loop() is self._loop:  # noqa: SLF001  # no need to wake a selector
             self._wake()
             return
@@ -108,7 +116,8 @@ class Conversation:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._link.listener = None
+        if self._link.listener is self._ref:  # else the worker was taken back, since the loop is closed
+            self._link.listener = None
         watched = self._link.watched
         if watched is not None and not self._loop.is_closed():
             if self._reads:

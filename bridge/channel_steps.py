@@ -20,7 +20,7 @@ from bridge.contract import WorkerGone
 from bridge.core.messages import decode_item, decode_reply
 from bridge.core.protocol import Connection, Frame, State
 from bridge.errors import ProtocolError
-from bridge.link import ClaimRef, Following, Left
+from bridge.link import ClaimRef, Following, Left, ListenerRef, ring
 from bridge.pipes import write_quietly
 from bridge.wire import ANSWER, CALL, CODEC_JSON, EXTRAS, READ_SIZE
 
@@ -68,8 +68,8 @@ class FdSteps:
         self._sentinel = sentinel
         self.connection = Connection(limit, codec)
         self.pid = pid
-        self.listener: Callable[[], object] | None = None
-        """Of a holder that doesn't wait in `call`: called, from any thread, when it is to poll."""
+        self.listener: ListenerRef | None = None
+        """The holder, while a call is out that it doesn't wait for in `call`."""
 
     @property
     def clean(self) -> bool:
@@ -124,35 +124,45 @@ class FdSteps:
         claim = None if self._claim is None else self._claim()
         if claim is not None and claim.cancelled:
             raise Left
-        connection = self.connection
         try:
-            frame = connection.receive(b"")
-            while frame is None:
-                space = connection.space()
-                data: bytes | None = b""
-                count = -1
-                try:
-                    if space is None:
-                        data = read(self._read_fd, READ_SIZE)
-                    else:
-                        count = readv(self._read_fd, [space])
-                except BlockingIOError:
-                    data = None
-                if data is None:
-                    if self._dead:
-                        raise WorkerGone(started=self._was_read())
-                    return None
-                if not (data if space is None else count):
-                    raise WorkerGone(started=self._was_read() if self._whole else False)
-                frame = connection.receive(data) if space is None else connection.filled(count)
-            kind, body = frame
-            if kind > ANSWER:
-                self._heard = True
-                return kind, decode_item(body, self.pid)
-            return kind, decode_reply(kind, body, command, self.pid, pickled=connection.pickled)
+            frame = self._frame_now()
+            return None if frame is None else self._said(frame, command)
         except ProtocolError as error:
-            connection.state = State.CLOSED
-            raise ProtocolError(error.detail, pid=self.pid) from None
+            raise self._broken(error) from None
+
+    def _frame_now(self) -> Frame | None:
+        """The next frame, as far as it has come."""
+        connection = self.connection
+        frame = connection.receive(b"")
+        while frame is None:
+            space = connection.space()
+            data, count = b"", 0
+            try:
+                if space is None:
+                    data = read(self._read_fd, READ_SIZE)
+                else:
+                    count = readv(self._read_fd, [space])
+            except BlockingIOError:
+                if self._dead:
+                    raise WorkerGone(started=self._was_read()) from None
+                return None
+            if not (data or count):
+                raise WorkerGone(started=self._was_read())
+            frame = connection.receive(data) if space is None else connection.filled(count)
+        return frame
+
+    def _said(self, frame: Frame, command: str) -> tuple[int, Any]:
+        """A frame of a call as its kind and value. Raises as `call`."""
+        kind, body = frame
+        if kind > ANSWER:
+            self._heard = True
+            return kind, decode_item(body, self.pid)
+        return kind, decode_reply(kind, body, command, self.pid, pickled=self.connection.pickled)
+
+    def _broken(self, error: ProtocolError) -> ProtocolError:
+        """The same, of this worker, whose conversation is over."""
+        self.connection.state = State.CLOSED
+        return ProtocolError(error.detail, pid=self.pid)
 
     @property
     def watched(self) -> tuple[int, int] | None:
@@ -180,16 +190,13 @@ class FdSteps:
                 os.eventfd_write(alarm, 1)
             except OSError:
                 pass  # it rang already, or the worker is dead and nobody's
-        listener = self.listener
-        if listener is not None:
-            listener()
+        ring(self.listener)
 
     def abort(self) -> None:
         """The worker is dead. A holder that waits in `call` sees the end of the stream, or its sentinel."""
-        listener = self.listener
-        if listener is not None:
+        if self.listener is not None:
             self._dead = True
-            listener()
+            ring(self.listener)
 
     def close(self) -> None:
         """Give the alarm back; only when nobody holds the worker any more. Idempotent."""

@@ -12,7 +12,7 @@ from math import inf
 from typing import Any
 
 from bridge.contract import Channel, Reply, Request, WorkerGone
-from bridge.link import ClaimRef, DeadlinePassed, Following, Left
+from bridge.link import ClaimRef, DeadlinePassed, Following, Left, ListenerRef, ring
 from bridge.wire import CALL, HOOK, ITEM, RESULT, decode_json
 
 
@@ -42,8 +42,8 @@ class SubmitLink:
         self._items: Generator[Any, None, None] | None = None
         self._caller: ClaimRef | None = None
         self._until = inf  # when a delayed reply is due
-        self.listener: Callable[[], object] | None = None
-        """Of a holder that doesn't wait in `call`: called, from any thread, when it is to poll."""
+        self.listener: ListenerRef | None = None
+        """The holder, while a call is out that it doesn't wait for in `call`."""
         # A bare lock, not an Event: a signal inside Event.wait can leave its condition broken.
         self._bell = threading.Lock()
 
@@ -171,10 +171,13 @@ class SubmitLink:
         claim: ClaimRef | None = None,
         follow: Following | None = None,
     ) -> bytes:
-        """Begin a call; nothing is ever left of it to be written. Raises WorkerGone, Left."""
+        """Begin a call; nothing is ever left of it to be written. Raises WorkerGone, Left, and DeadlinePassed when its
+        channel took too long for that."""
         deadline = self._clock() + seconds
         self._until = inf
         self._submit(self._request(command, body, deadline, kind, follow), claim)
+        if self._clock() > deadline:
+            raise DeadlinePassed(started=True)
         return b""
 
     def begin_answer(self, body: bytes) -> bytes:
@@ -266,9 +269,7 @@ class SubmitLink:
             self._bell.release()
         except RuntimeError:
             pass  # nobody waits, or it rang already
-        listener = self.listener
-        if listener is not None:
-            listener()
+        ring(self.listener)
 
 
 def _bounded(seconds: float) -> float:

@@ -266,16 +266,18 @@ class CallTimeout(WorkerError, TimeoutError):
 
 
 class CallCancelled(WorkerError):
-    """Somebody cancelled the call, or closed its bridge. With a pid: while that worker ran it, which is told to stop;
-    else before it was sent.
+    """Somebody cancelled the call, or closed its bridge: before it was sent if `retryable`, else while a worker ran it,
+    which is told to stop. `pid` is that worker's, if it is a process.
     """
 
     __module__ = "bridge"
 
-    def __init__(self, command: str, *, pid: int | None, why: str = "") -> None:
-        when = "before it was sent" if pid is None else f"while its worker (pid {pid}) ran it"
+    def __init__(self, command: str, *, pid: int | None, why: str = "", started: bool = False) -> None:
+        started = started or pid is not None
+        who = "its worker" if pid is None else f"its worker (pid {pid})"
+        when = f"while {who} ran it" if started else "before it was sent"
         super().__init__(f"{command!r} was cancelled {when}{why and f': {why}'}")
-        self.command, self.pid, self.retryable = command, pid, pid is None
+        self.command, self.pid, self.retryable = command, pid, not started
 
 
 class PoisonCall(WorkerError):

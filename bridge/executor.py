@@ -26,7 +26,7 @@ from bridge.errors import CapabilityError, RemoteError
 from bridge.pickling import encode, program, run_each
 from bridge.runtime import Runtime, RuntimeState, calls
 from bridge.runtime.claims import Claim
-from bridge.runtime.pool import PoolPolicy
+from bridge.runtime.pool_policy import PoolPolicy
 from bridge.runtime.supervisor import SupervisorPolicy
 
 P = ParamSpec("P")
@@ -110,7 +110,14 @@ class BridgeExecutor(Executor):
         The future raises the original exception, with a RemoteError that shows the worker's traceback as its cause;
         RemoteError itself where the original can't travel; WorkerCrashed when the worker died, which harms no other
         future; CallError for what can't be pickled.
+
+        Raises:
+            TypeError: It can't be called.
+            CapabilityError: The bridge's workers take no pickles.
+            RuntimeError: The executor was shut down.
         """
+        if not callable(fn):
+            raise TypeError(f"an executor runs functions, and {fn!r:.80} can't be called")
         runtime, future = self._source(), BridgeFuture[T]()
         if runtime.spec.pickle is None:
             raise CapabilityError("functions need worker.codec='pickle', as in bridge.connect(..., codec='pickle')")
@@ -179,7 +186,10 @@ def _as_raised(error: BaseException) -> BaseException:
     original = error.original if isinstance(error, RemoteError) else None
     if original is None:
         return error
-    original.__cause__ = error
+    try:
+        original.__cause__ = error
+    except Exception:  # of a class that won't have one
+        return error
     return original
 
 

@@ -56,6 +56,21 @@ class Following(Protocol):
         """The body of ANSWER to what came in an ASK."""
 
 
+class Listener(Protocol):
+    """Whoever waits for a worker by other means than `Link.call`."""
+
+    def ring(self) -> None:
+        """Poll, the sooner the better. From any thread; takes no lock, never blocks."""
+
+    @property
+    def is_over(self) -> bool:
+        """It never will: what it waits in is closed."""
+
+
+ListenerRef = Callable[[], Listener | None]
+"""A weak reference to one: a worker must not keep alive what waits for it."""
+
+
 class Link(Protocol):
     """How the holder of a lease talks to its worker."""
 
@@ -89,8 +104,8 @@ class Link(Protocol):
     def hear(self, command: str, deadline: float) -> tuple[int, Any]:
         """The next of them."""
 
-    listener: Callable[[], object] | None
-    """Of a holder that waits by other means than `call`: called, from any thread, when it is to poll."""
+    listener: ListenerRef | None
+    """The holder, while a call is out that it waits for by other means than `call`."""
 
     def begin(
         self,
@@ -134,3 +149,10 @@ class Link(Protocol):
 
     def abort(self) -> None:
         """The worker is dead: whoever waits for its reply need not any longer."""
+
+
+def ring(listener: ListenerRef | None) -> None:
+    """Have the one who listens poll, if there is one."""
+    found = None if listener is None else listener()
+    if found is not None:
+        found.ring()

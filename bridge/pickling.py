@@ -145,9 +145,8 @@ class Coding:
         if fault["kind"] == "raised":
             try:
                 original = dumps(error, VERSION)
-                decode(original)
-                body = dumps((fault, original), VERSION)
-            except Exception:
+                body = dumps((fault, original), VERSION) if isinstance(decode(original), BaseException) else b""
+            except Exception:  # whatever its class does when it is asked: its fields travel without it
                 body = b""
             if 0 < len(body) <= limit:
                 return pack(ERROR, call_id, body, CODEC_PICKLE)

@@ -38,13 +38,11 @@ def encode_call(command: Any, args: Any, limit: int, *, pickle: bool = False) ->
     Raises:
         CallError: It can't travel; nothing was taken and nothing was sent.
     """
-    if not isinstance(command, str) and not (
-        pickle and callable(command)
-    ):  # the worker looks it up: a list there would end the process
+    if not (isinstance(command, str) or (pickle and callable(command))):  # a list there would end the worker
         _refuse(repr(command), f"a command is a str, not {type(command).__name__}")
     if args is not None and type(args) is not dict and not isinstance(args, (dict, list, tuple)):
         if not isinstance(args, Mapping):
-            _refuse(command, f"args must be a mapping, a list, a tuple or None, not {type(args).__name__}")
+            _refuse(name_of(command), f"args must be a mapping, a list, a tuple or None, not {type(args).__name__}")
         args = dict(args)
     try:
         body = encode_json((command, args), "call") if not pickle else _pickled((command, args))
@@ -136,7 +134,8 @@ def _unpickled(kind: int, body: Body, command: str, pid: int | None) -> Any:
     error = error_of(fields, command, pid)
     if isinstance(error, RemoteError):
         with suppress(ValueError):  # a class that only the worker has
-            error.original = decode(original)
+            found = decode(original)
+            error.original = found if isinstance(found, BaseException) else None
     raise error
 
 
@@ -158,7 +157,7 @@ def error_of(value: Any, command: str, pid: int | None) -> BridgeError:
         side = "handler" if kind == "result" else "caller"
         return CallError(kind, message, command=command, side=side)
     elif kind == "cancelled":
-        return CallCancelled(command, pid=pid)
+        return CallCancelled(command, pid=pid, started=True)
     return ProtocolError(f"an error frame of kind {kind!r:.60}", pid=pid)
 
 

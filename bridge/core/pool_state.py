@@ -191,7 +191,7 @@ class PoolState(Generic[W]):
         """
         stranded: list[W] = []
         awake: list[Waiter[W]] = []
-        for worker, holder in list(self._lent()):
+        for worker, holder in list(self.lent()):
             if holder is None:
                 stranded.append(worker)
             elif not holder.taken:
@@ -203,9 +203,10 @@ class PoolState(Generic[W]):
 
     def offered(self) -> list[Waiter[W]]:
         """Whoever was given a worker and has not looked yet."""
-        return [holder for _, holder in self._lent() if holder is not None and not holder.taken]
+        return [holder for _, holder in self.lent() if holder is not None and not holder.taken]
 
-    def _lent(self) -> Iterator[tuple[W, Waiter[W] | None]]:
+    def lent(self) -> Iterator[tuple[W, Waiter[W] | None]]:
+        """Each worker that isn't idle, and who holds it."""
         for worker in self.workers:
             if worker not in self.idle:
                 yield worker, worker.holder() if worker.holder is not None else None

@@ -28,7 +28,8 @@ from bridge.runtime.courier import Listener
 from bridge.runtime.crew import Crew
 from bridge.runtime.follow import Depths
 from bridge.runtime.journal import log, say
-from bridge.runtime.pool import Pool, PoolPolicy
+from bridge.runtime.pool import Pool
+from bridge.runtime.pool_policy import PoolPolicy
 from bridge.runtime.supervisor import Supervisor, SupervisorPolicy
 from bridge.runtime.worker import Worker
 

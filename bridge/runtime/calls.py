@@ -87,7 +87,7 @@ def call(
         except DeadlinePassed:
             raise _late(runtime, worker, command, timeout) from None
         except Left:
-            raise CallCancelled(command, pid=worker.info.pid) from None
+            raise CallCancelled(command, pid=worker.info.pid, started=True) from None
         finally:
             pool.checkin(claim)
 
@@ -194,7 +194,7 @@ def outcome(
         return _lost(runtime, claim, worker, command, deadline, body=body, started=end.started)
     if isinstance(end, DeadlinePassed):
         return _late(runtime, worker, command, timeout)
-    return CallCancelled(command, pid=worker.info.pid)
+    return CallCancelled(command, pid=worker.info.pid, started=True)
 
 
 def _late(runtime: Runtime, worker: Worker, command: str, timeout: float | None) -> CallTimeout:
@@ -207,13 +207,13 @@ def _lost(
 ) -> BridgeError:
     """The report of a death, once the supervisor knows how it happened."""
     if claim.cancelled:
-        return CallCancelled(command, pid=worker.info.pid)
+        return CallCancelled(command, pid=worker.info.pid, started=True)
     left = deadline - runtime.clock()
     if worker.process is None or not worker.exited.wait(min(DYING, left)):
         runtime.supervisor.retire(worker)  # it may only have closed its pipe
         worker.exited.wait(min(STATUS_WAIT, left))
     if worker.killed is Why.SHUTDOWN_TIMEOUT:
-        return CallCancelled(command, pid=worker.info.pid, why="the bridge was closed")
+        return CallCancelled(command, pid=worker.info.pid, why="the bridge was closed", started=True)
     runtime.pool.count(crashes=1)
     if started:
         runtime.pool.suspect(body, worker.how_it_ended())

@@ -12,7 +12,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass
 from math import inf
 from typing import Final
 
@@ -23,28 +22,13 @@ from bridge.core.recycling import Worn
 from bridge.errors import CallCancelled, CircuitOpen, PoisonCall, PoolClosed, PoolError, PoolOverloaded, PoolTimeout
 from bridge.runtime.claims import Claim
 from bridge.runtime.keeper import Keeper
+from bridge.runtime.pool_policy import PoolPolicy
 from bridge.runtime.tally import Tally
 from bridge.runtime.worker import Worker
 
 FIRST_LOOK: Final = 0.02
 """Seconds that a waiter sleeps before it asks for an audit; doubles up to LAST_LOOK."""
 LAST_LOOK: Final = 2.0
-
-
-@dataclass(frozen=True)
-class PoolPolicy:
-    """How long callers wait, and how many may. Seconds."""
-
-    size: int
-    max_overflow: int = 0
-    checkout_timeout: float = 30.0
-    max_waiting: int | None = None
-    poison_threshold: int | None = None
-    """Deaths of workers after which a call is refused."""
-    queue_target: float | None = None
-    """Seconds that a caller may wait while the queue stands."""
-    queue_interval: float = 1.0
-    """Seconds after which a queue that was never empty stands."""
 
 
 class Pool:
@@ -306,7 +290,10 @@ class Pool:
     # -- For the supervisor ------------------------------------------------------------------------------
 
     def audit(self) -> None:
-        """Find workers whose holder is gone, grants that nobody was told of, and those whose loop doesn't look."""
+        """Find workers whose holder is gone, grants that nobody was told of, loops that don't look or are closed."""
+        for holder, worker in self._left_by_loops():
+            worker.link.listener = None
+            self._give_up(holder, worker)
         now = self._clock()
         with self._lock:
             ignored = [claim for claim in self._state.offered() if claim.waits_in_vain(now)]
@@ -322,6 +309,17 @@ class Pool:
             elif self.keeper is not None:
                 self.keeper.retire(worker)
             self.remove(worker)  # after it was told: cut short between the two, the next audit reports it again
+
+    def _left_by_loops(self) -> list[tuple[Claim, Worker]]:
+        """Calls that are out, and whose task never goes on, though it may still be there."""
+        with self._lock:
+            held = [(holder, worker) for worker, holder in self._state.lent() if isinstance(holder, Claim)]
+        found = [(holder, worker, worker.link.listener) for holder, worker in held]
+        return [
+            (holder, worker)
+            for holder, worker, listener in found
+            if listener is not None and (waits := listener()) is not None and waits.is_over
+        ]
 
     def add(self, worker: Worker) -> None:
         """A worker became ready."""

@@ -36,7 +36,7 @@ from bridge.errors import (
     WorkerStartError,
 )
 from bridge.runtime import Runtime
-from bridge.runtime.pool import PoolPolicy
+from bridge.runtime.pool_policy import PoolPolicy
 from bridge.runtime.supervisor import SupervisorPolicy
 from bridge.testing import contract_handler
 from bridge.testing.dialogue_contract import DialogueContract, raised
@@ -264,7 +264,7 @@ class AdapterContract(DialogueContract):
 
     def test_a_lease_can_be_cancelled_from_another_thread(self) -> None:
         """Its call ends in CallCancelled soon; another worker takes the place of the one that was lost."""
-        errors: list[BaseException] = []
+        errors: list[BridgeError] = []
 
         def nap() -> None:
             try:
@@ -284,7 +284,7 @@ class AdapterContract(DialogueContract):
             took = time.monotonic() - began
             lease.close()
 
-            assert [type(error) for error in errors] == [CallCancelled]
+            assert [(type(error), error.retryable) for error in errors] == [(CallCancelled, False)]
             assert took < self.slack
             assert bridge.call("echo", [1]) == 1
 

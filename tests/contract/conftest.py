@@ -12,7 +12,7 @@ from bridge.client import Bridge
 from bridge.contract import Adapter, WorkerSpec
 from bridge.door import Fixed
 from bridge.runtime import Runtime
-from bridge.runtime.pool import PoolPolicy
+from bridge.runtime.pool_policy import PoolPolicy
 from bridge.runtime.supervisor import SupervisorPolicy
 
 OpenBridge = Callable[..., Bridge]

@@ -159,9 +159,11 @@ def test_a_pool_timeout_says_why_nobody_came_free() -> None:
 
 
 def test_a_cancelled_call_says_whether_it_ran() -> None:
-    """Without a pid it was never sent."""
+    """Not every worker has a pid. Fails when only those that have one count as running it."""
     before, during = errors.CallCancelled("run", pid=None), errors.CallCancelled("run", pid=7)
+    on_a_thread = errors.CallCancelled("run", pid=None, started=True)
 
+    assert ("while its worker ran it" in str(on_a_thread), on_a_thread.retryable) == (True, False)
     assert ("before it was sent" in str(before), before.retryable) == (True, True)
     assert ("while its worker (pid 7) ran it" in str(during), during.retryable) == (True, False)
 

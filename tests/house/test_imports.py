@@ -61,6 +61,7 @@ FLOORS: Final = (
             "bridge.runtime.starting",
             "bridge.runtime.drains",
             "bridge.runtime.keeper",
+            "bridge.runtime.pool_policy",
             "bridge.runtime.loop_claims",
             "bridge.runtime.pool",
             "bridge.runtime.announcer",

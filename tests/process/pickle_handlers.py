@@ -70,3 +70,22 @@ def wait(started: str) -> None:
     with open(started, "w") as fifo:
         fifo.write("x")
     select.select([], [], [])  # a signal reaches it there, so its worker needn't be killed
+
+
+class Shrinking(Exception):
+    """Arrives as a number."""
+
+    def __reduce__(self) -> tuple[type[int], tuple[str]]:
+        return int, ("5",)
+
+
+class Unwilling(Exception):
+    """Takes no attribute once it is made."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(name)
+
+
+def fail_with(name: str) -> None:
+    """Raise the exception of that name."""
+    raise globals()[name]

@@ -188,6 +188,41 @@ def test_a_closed_loop_refuses_its_turn(connect: Connect, loops: list[LoopThread
         vars_of.get_coro().close()
 
 
+def begun(b: Bridge, *, loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any]:
+    """A task whose call is out when its loop is closed. It isn't reported when it is collected."""
+    task: Any = loop.create_task(b.aio.call("sleep", [0.05]))
+    loop.run_until_complete(turns(3))
+    wait_until(lambda: b.stats().busy == 1)
+    loop.close()
+    task._log_destroy_pending = False
+    return task  # type: ignore[no-any-return]
+
+
+def test_a_call_that_is_out_when_its_loop_is_closed_keeps_no_worker(connect: Connect) -> None:
+    """Though its task is still there: whoever waits gets the same worker, and those that waited in that loop are gone.
+    Fails when the audit doesn't look whether a loop is closed."""
+    b = connect(ECHO, cancel_grace=30)
+    pid, loop = b.call("pid"), asyncio.new_event_loop()
+    behind: Any = loop.create_task(b.aio.call("echo", ["behind"]))
+    behind._log_destroy_pending = False
+    task = begun(b, loop=loop)
+
+    assert b.call("pid", timeout=20) == pid
+    wait_until(lambda: (b.stats().busy, b.stats().waiting) == (0, 0))
+    assert not task.done()
+
+
+def test_a_call_that_is_dropped_with_its_loop_gives_its_worker_back(connect: Connect) -> None:
+    """Without another caller that would look for it. Fails when the worker itself keeps alive who waits for it."""
+    b = connect(ECHO, cancel_grace=30)
+    b.call("pid")
+    begun(b, loop=asyncio.new_event_loop())
+    gc.collect()
+
+    wait_until(lambda: b.stats().busy == 0, what="its worker to be free")
+    assert b.call("echo", [1]) == 1
+
+
 def test_a_task_that_is_cancelled_in_the_step_of_its_turn_gives_it_on(connect: Connect) -> None:
     """It was offered the worker, and had no step since. Fails when `leave` keeps what was offered."""
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ALL_COMPLETED, CancelledError, as_completed, wait
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -120,6 +120,24 @@ def test_a_future_raises_the_original_exception(shared: BridgeExecutor) -> None:
     assert caught.value.args == (1, "two")
     assert isinstance(caught.value.__cause__, RemoteError)
     assert "raise Odd(*args)" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"), [("Shrinking", False), ("Unwilling", True)], ids=["no exception any more", "takes no cause"]
+)
+def test_an_exception_that_cannot_be_raised_so_is_told_as_text(shared: BridgeExecutor, name: str, kept: bool) -> None:
+    """Its future ends, with RemoteError. Fails, by a future that runs for ever, when what was unpickled is taken for an
+    exception unseen, or when its class is relied on to take a cause."""
+    with pytest.raises(RemoteError, match=name) as caught:
+        shared.submit(pickle_handlers.fail_with, name).result(LONG)
+    assert (caught.value.original is not None) is kept
+
+
+@pytest.mark.parametrize("no_function", [5, "name", None])
+def test_what_cannot_be_called_is_refused_at_once(shared: BridgeExecutor, no_function: Any) -> None:
+    """A TypeError, and no future. Fails when the worker is asked."""
+    with pytest.raises(TypeError, match="can't be called"):
+        shared.submit(no_function)
 
 
 def test_what_cannot_be_pickled_is_an_error_of_its_future(shared: BridgeExecutor) -> None:

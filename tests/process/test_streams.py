@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import signal
@@ -254,6 +255,21 @@ def test_large_values_cross_both_ways(patient: Bridge) -> None:
     patient.expose("turn", lambda text: text[::-1])
     text = "ab" * 200_000
     assert patient.call("ask", ["turn", [text]]) == text[::-1]
+
+
+@pytest.mark.parametrize("adapter", ["mock", "bridge_mock", "python_port"])
+def test_an_answer_that_comes_after_the_deadline_is_too_late(connect: Connect, adapter: str) -> None:
+    """Of a callback that takes longer than its call has: CallTimeout, on every adapter, though the handler would answer
+    at once. Fails when the time is looked at only while there is nothing to read."""
+    b = connect(HANDLER, adapter=adapter, fake=HANDLER, cancel_grace=30)
+    b.expose("dawdle", lambda: threading.Event().wait(0.3))
+    for _ in range(3):
+        b.call("pid")
+        with pytest.raises(bridge.CallTimeout):
+            b.call("ask", ["dawdle"], timeout=0.1)
+    b.call("pid")
+    with pytest.raises(bridge.CallTimeout):
+        asyncio.run(b.aio.call("ask", ["dawdle"], timeout=0.1))
 
 
 def test_an_error_of_a_callback_can_leave_the_handler(patient: Bridge) -> None:

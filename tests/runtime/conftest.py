@@ -9,7 +9,7 @@ import pytest
 
 from bridge.contract import Adapter, WorkerSpec
 from bridge.runtime import Runtime
-from bridge.runtime.pool import PoolPolicy
+from bridge.runtime.pool_policy import PoolPolicy
 from bridge.runtime.supervisor import SupervisorPolicy
 
 MakeRuntime = Callable[..., Runtime]

@@ -1,0 +1,24 @@
+"""How long callers wait for a worker, and how many may.
+
+Rules: frozen values, made of the settings. Apart from the pool, which keeps to them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PoolPolicy:
+    """How long callers wait, and how many may. Seconds."""
+
+    size: int
+    max_overflow: int = 0
+    checkout_timeout: float = 30.0
+    max_waiting: int | None = None
+    poison_threshold: int | None = None
+    """Deaths of workers after which a call is refused."""
+    queue_target: float | None = None
+    """Seconds that a caller may wait while the queue stands."""
+    queue_interval: float = 1.0
+    """Seconds after which a queue that was never empty stands."""
