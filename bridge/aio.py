@@ -17,7 +17,7 @@ from bridge.door import DEFAULT, Source, Timeout, checked, enter
 from bridge.errors import CallCancelled, PoolClosed, WorkerError
 from bridge.runtime import Runtime, RuntimeState, async_calls
 from bridge.runtime.async_streams import AsyncStream
-from bridge.runtime.follow import DEFAULT_AHEAD, check_ahead, follow_call, follow_stream
+from bridge.runtime.follow import DEFAULT_AHEAD, check_ahead, expose, follow_call, follow_stream
 from bridge.runtime.loop_claims import LoopClaim
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class AsyncBridge:
 
     def expose(self, name: str, function: Callable[..., Any]) -> None:
         """Let handlers ask for a function here, which may be a coroutine function. As Bridge.expose, and for both."""
-        self._functions[name] = function
+        expose(self._functions, name, function)
 
     # -- Life --------------------------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 Rules: items are taken in the consumer's thread, as results are asked for; the window bounds both what runs and what
 waits to be fetched; leaving early cancels what runs. The threads are daemons, since interpreter exit must not wait
-for a call. Apart from client.py because it owns threads.
+for a call, and its own: on the runtime's crew, a map in the callback of a future would wait for its own thread. Apart
+from client.py because it owns threads.
 """
 
 from __future__ import annotations

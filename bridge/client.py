@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from bridge import bulk, futures
 from bridge.door import DEFAULT, Source, Timeout, checked, enter
-from bridge.errors import ConfigurationError
 from bridge.leasing import Lease
 from bridge.returns import Returns, apply
 from bridge.runtime import calls
-from bridge.runtime.follow import DEFAULT_AHEAD, check_ahead, follow_call, follow_stream
+from bridge.runtime.follow import DEFAULT_AHEAD, check_ahead, expose, follow_call, follow_stream
 from bridge.runtime.streams import Stream
 from bridge.stubs import Stub
 
@@ -132,9 +131,7 @@ class Bridge:
         It may call the same bridge, on another worker, up to 8 calls deep. Every call of this bridge costs some
         microseconds more once anything is exposed.
         """
-        if not isinstance(name, str) or not callable(function):
-            raise ConfigurationError(f"expose(name, function) takes a str and a function, not {name!r}, {function!r}")
-        self._functions[name] = function
+        expose(self._functions, name, function)
 
     def map(
         self,

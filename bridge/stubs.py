@@ -15,11 +15,9 @@ from types import ModuleType
 from typing import Any, Final, get_origin, get_type_hints
 
 from bridge.errors import CallError, ConfigurationError
-from bridge.handler import HOOKS, commands_of
+from bridge.handler import FILLED, HOOKS, commands_of
 from bridge.returns import Convert, Returns, apply
 
-INJECTED: Final = frozenset(("session", "progress", "context", "parent"))
-"""Keyword-only parameters that the worker fills, unless the caller does."""
 STREAMS: Final = (Generator, Iterator, AsyncGenerator, AsyncIterator)
 
 Call = Callable[[str, Any], Any]
@@ -111,7 +109,7 @@ class Method:
         return whole.replace(
             parameters=[
                 each.replace(default=None)
-                if each.kind is Parameter.KEYWORD_ONLY and each.name in INJECTED and each.default is Parameter.empty
+                if each.kind is Parameter.KEYWORD_ONLY and each.name in FILLED and each.default is Parameter.empty
                 else each
                 for each in taken
             ]

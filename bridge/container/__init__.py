@@ -6,7 +6,6 @@ in providers.py. Apart from binding.py, which works without a container.
 
 from __future__ import annotations
 
-import asyncio
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -65,23 +64,13 @@ class BridgeContainerInstance(containers.DynamicContainer):
         self.bridge().__exit__(kind, error, trace)
 
     async def __aenter__(self) -> BridgeContainerInstance:
-        bridge = self.bridge()
-        entry = asyncio.ensure_future(asyncio.to_thread(bridge.__enter__))
-        try:
-            await asyncio.shield(entry)
-        except BaseException:
-            if not entry.done():  # cancelled: the thread goes on, and would leave it open
-                await asyncio.to_thread(bridge.close, 0)  # ends its waiting
-                await asyncio.wait([entry])
-                if entry.cancelled() or entry.exception() is None:
-                    await asyncio.to_thread(bridge.close, 0)  # it was about to start when that was closed
-            raise
+        await self.async_bridge().__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.to_thread(self.bridge().__exit__, kind, error, trace)
+        await self.async_bridge().__aexit__(kind, error, trace)
 
 
 class BridgeContainer(containers.DeclarativeContainer):

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.channel_async import Conversation
 from bridge.contract import WorkerGone
-from bridge.core.messages import encode_hook
+from bridge.core.messages import encode_hook, name_of
 from bridge.errors import BridgeError, CallCancelled, WorkerCrashed
 from bridge.link import DeadlinePassed, Left
-from bridge.runtime.calls import ENDINGS, MAX_RETRIES, encoded, outcome
+from bridge.runtime.calls import ENDINGS, MAX_RETRIES, begin_on, encoded, outcome
 from bridge.runtime.loop_claims import OFFER, LoopClaim, Rounds
 from bridge.runtime.pool import LAST_LOOK
 from bridge.runtime.worker import Worker
@@ -72,6 +72,7 @@ async def call(
     clock, pool = runtime.clock, runtime.pool
     deadline = inf if timeout is None else clock() + timeout
     body = encoded(runtime, command, args, follow)
+    command = name_of(command)
     claim = LoopClaim(clock, pool.refuse_grant)
     if pool.policy.poison_threshold is not None:
         pool.refuse_poison(command, body)
@@ -103,7 +104,7 @@ async def call_on(
 ) -> Any:
     """Call a command on the worker of a lease. As calls.call_on."""
     body = encoded(runtime, command, args, follow)
-    return await _call_on(runtime, claim, command, body, timeout, CALL, follow)
+    return await _call_on(runtime, claim, name_of(command), body, timeout, CALL, follow)
 
 
 async def reset(runtime: Runtime, claim: LoopClaim, timeout: float | None) -> None:
@@ -122,12 +123,7 @@ async def _call_on(
     kind: int,
     follow: Follow | None,
 ) -> Any:
-    deadline = inf if timeout is None else runtime.clock() + timeout
-    worker = claim.worker
-    assert worker is not None
-    worker.calls += 1
-    worker.needs_reset = kind == CALL
-    worker.active_at = sent_at = runtime.clock()
+    worker, sent_at, deadline = begin_on(runtime, claim, timeout, kind)
     try:
         return await _converse(runtime, worker, command, body, deadline, kind, follow)
     except ENDINGS as end:

@@ -162,12 +162,7 @@ def _call_on(
     kind: int,
     follow: Follow | None = None,
 ) -> Any:
-    deadline = inf if timeout is None else runtime.clock() + timeout
-    worker = claim.worker
-    assert worker is not None
-    worker.calls += 1
-    worker.needs_reset = kind == CALL
-    worker.active_at = sent_at = runtime.clock()
+    worker, sent_at, deadline = begin_on(runtime, claim, timeout, kind)
     try:
         if follow is not None:
             return _followed(runtime, worker, command, body, deadline, follow)
@@ -177,6 +172,16 @@ def _call_on(
     finally:
         if worker.link.clean:
             runtime.pool.record(worker, sent_at)
+
+
+def begin_on(runtime: Runtime, claim: Claim, timeout: float | None, kind: int) -> tuple[Worker, float, float]:
+    """A call on a lease begins: its worker, the time, and its deadline."""
+    worker = claim.worker
+    assert worker is not None
+    worker.calls += 1
+    worker.needs_reset = kind == CALL
+    worker.active_at = sent_at = runtime.clock()
+    return worker, sent_at, inf if timeout is None else sent_at + timeout
 
 
 def outcome(

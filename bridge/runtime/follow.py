@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bridge.contract import Capability
 from bridge.core.messages import encode_extras
 from bridge.dialogue import answer_of_error, answer_to, answer_with
-from bridge.errors import CallError, CapabilityError
+from bridge.errors import CallError, CapabilityError, ConfigurationError
 from bridge.handler import invoke
 from bridge.runtime.propagation import Propagation
 from bridge.settle import settled
@@ -132,6 +132,13 @@ class Follow:
             names = ", ".join(sorted(self._functions)) or "none"
             raise LookupError(f"the caller exposes no function {name!r:.99}; it exposes: {names}")
         return function, args
+
+
+def expose(functions: dict[str, Callable[..., Any]], name: str, function: Callable[..., Any]) -> None:
+    """Add one that handlers may ask for. Raises ConfigurationError."""
+    if not isinstance(name, str) or not callable(function):
+        raise ConfigurationError(f"expose(name, function) takes a str and a function, not {name!r}, {function!r}")
+    functions[name] = function
 
 
 def follow_call(

@@ -13,7 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from bridge.contract import WorkerGone
-from bridge.errors import BridgeError, CallCancelled
+from bridge.errors import CallCancelled
 from bridge.runtime.calls import ENDINGS, MAX_RETRIES, encoded, outcome
 from bridge.runtime.claims import Claim
 from bridge.wire import ASK, ITEM
@@ -21,13 +21,14 @@ from bridge.wire import ASK, ITEM
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from bridge.link import Link
     from bridge.runtime import Runtime
     from bridge.runtime.follow import Follow
     from bridge.runtime.worker import Worker
 
 
-class Stream:
-    """An iterator over the items; `Bridge.stream` makes it. `with` closes it.
+class BaseStream:
+    """What a stream keeps, however its caller waits.
 
     Args:
         timeout: Seconds for each item; None is no limit.
@@ -51,6 +52,60 @@ class Stream:
         self._claim: Claim | None = None
         self._worker: Worker | None = None
         self._over = self._sent = False
+
+    def _deadline(self) -> float:
+        """Of the next item."""
+        return inf if self._timeout is None else self._runtime.clock() + self._timeout
+
+    def _took(self, claim: Claim, worker: Worker) -> Worker:
+        """The claim was lent a worker."""
+        if claim.cancelled:
+            raise CallCancelled(self._command, pid=None)
+        self._worker = worker
+        worker.calls += 1
+        claim.sent_at = worker.active_at = self._runtime.clock()
+        return worker
+
+    def _give_credit(self, link: Link) -> None:
+        """Ask for as many items more as were taken, now and then."""
+        if self._taken >= self._half and link.credit(self._taken):
+            self._taken = 0
+
+    def _is_to_be_sent_again(self, end: Exception, retries: int) -> bool:
+        """Whether the worker had certainly not begun it, and there are tries left."""
+        unsent = isinstance(end, WorkerGone) and not end.started
+        return unsent and retries < MAX_RETRIES and self._claim is not None and not self._claim.cancelled
+
+    def _try_another(self, worker: Worker) -> None:
+        """That worker died before it saw the call."""
+        self._let_go()
+        self._runtime.pool.count_again(worker, started=False)
+
+    def _end(self) -> None:
+        self._over = True
+        self._let_go()
+
+    def _let_go(self) -> None:
+        claim, worker = self._claim, self._worker
+        if claim is not None:
+            try:
+                if worker is not None and claim.worker is worker:
+                    worker.link.leave()
+            finally:
+                self._worker, self._sent = None, False
+                self._runtime.pool.checkin(claim)
+
+    def __del__(self) -> None:
+        if getattr(self, "_worker", None) is not None and not self._over:
+            self._claim = self._worker = None
+            self._runtime.supervisor.notice()  # it finds a worker whose holder is gone
+
+
+class Stream(BaseStream):
+    """An iterator over the items; `Bridge.stream` makes it. `with` closes it."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         self._using = threading.RLock()  # its own thread can always close, whatever interrupted it
 
     def __iter__(self) -> Stream:
@@ -70,7 +125,7 @@ class Stream:
                 raise StopIteration
             going_on = False
             try:
-                kind, value = self._next(inf if self._timeout is None else self._runtime.clock() + self._timeout)
+                kind, value = self._next(self._deadline())
                 going_on = kind == ITEM
             finally:
                 if not going_on:
@@ -90,8 +145,7 @@ class Stream:
                 if not self._sent:
                     self._sent = True
                     link.open(self._command, self._body, deadline, inf, worker.holder, self._follow)
-                if self._taken >= self._half and link.credit(self._taken):
-                    self._taken = 0
+                self._give_credit(link)
                 kind, value = link.hear(self._command, deadline)
                 while kind == ASK:
                     link.answer(self._follow.answer(value), deadline)
@@ -99,30 +153,19 @@ class Stream:
                 self._taken += 1
                 return kind, value
             except ENDINGS as end:
-                again = isinstance(end, WorkerGone) and not end.started and retries < MAX_RETRIES
-                if not again or self._claim is None or self._claim.cancelled:
-                    raise self._report(end, deadline) from None
+                if not self._is_to_be_sent_again(end, retries):
+                    claim = self._claim
+                    assert claim is not None
+                    raise outcome(
+                        self._runtime, claim, worker, self._command, end, deadline, self._timeout, self._body
+                    ) from None
                 retries += 1
-                self._let_go()
-                self._runtime.pool.count_again(worker, started=False)
+                self._try_another(worker)
 
     def _begin(self, deadline: float) -> Worker:
-        """Take a worker, and send the call."""
+        """Take a worker."""
         self._claim = claim = Claim()
-        worker = self._runtime.pool.checkout(claim, deadline)
-        if claim.cancelled:
-            raise CallCancelled(self._command, pid=None)
-        self._worker = worker
-        worker.calls += 1
-        claim.sent_at = worker.active_at = self._runtime.clock()
-        return worker
-
-    def _report(self, end: Exception, deadline: float) -> BridgeError:
-        assert self._worker is not None
-        assert self._claim is not None
-        return outcome(
-            self._runtime, self._claim, self._worker, self._command, end, deadline, self._timeout, self._body
-        )
+        return self._took(claim, self._runtime.pool.checkout(claim, deadline))
 
     def close(self) -> None:
         """End it; the handler's generator is closed, so that its `finally` runs. Idempotent. An item that another
@@ -137,20 +180,6 @@ class Stream:
         finally:
             self._using.release()
 
-    def _end(self) -> None:
-        self._over = True
-        self._let_go()
-
-    def _let_go(self) -> None:
-        claim, worker = self._claim, self._worker
-        if claim is not None:
-            try:
-                if worker is not None and claim.worker is worker:
-                    worker.link.leave()
-            finally:
-                self._worker, self._sent = None, False
-                self._runtime.pool.checkin(claim)
-
     def __enter__(self) -> Stream:
         return self
 
@@ -158,8 +187,3 @@ class Stream:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_worker", None) is not None and not self._over:
-            self._claim = self._worker = None
-            self._runtime.supervisor.notice()  # it finds a worker whose holder is gone
