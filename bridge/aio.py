@@ -14,8 +14,9 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from bridge.door import DEFAULT, Source, Timeout, checked, enter
-from bridge.errors import CallCancelled, PoolClosed, WorkerError
-from bridge.runtime import Runtime, RuntimeState, async_calls
+from bridge.errors import WorkerError
+from bridge.leasing import lent, refuse_forked
+from bridge.runtime import Runtime, async_calls
 from bridge.runtime.async_streams import AsyncStream
 from bridge.runtime.follow import DEFAULT_AHEAD, check_ahead, expose, follow_call, follow_stream
 from bridge.runtime.loop_claims import LoopClaim
@@ -160,21 +161,10 @@ class AsyncLease:
     ) -> Any:
         """Call a command on this worker. As Lease.call."""
         seconds = self._runtime.call_timeout if timeout is DEFAULT else checked(timeout)
-        if self._pid != os.getpid():
-            raise WorkerError("this lease is the parent's, not this forked child's; take one here")
-        if self._runtime.state is RuntimeState.CLOSED:
-            raise PoolClosed(self._runtime.name)
-        worker = self._claim.worker
+        refuse_forked(self._pid)
         if self._calling:
             raise WorkerError("another task is calling on this lease; a lease has one user at a time")
-        if self._returned:
-            raise WorkerError("this lease was given back; take another one with `await ab.lease()`")
-        if worker is None or not worker.link.clean:
-            raise WorkerError(
-                f"the worker of this lease (pid {self.info.pid}) was lost by an earlier call; take another lease"
-            )
-        if self._claim.cancelled:
-            raise CallCancelled(command, pid=None, why="its lease was; take another one with `await ab.lease()`")
+        worker = lent(self._runtime, self._claim, self.info, command, returned=self._returned)
         self._calling = True
         try:
             follow = follow_call(self._runtime, self._functions, on_progress)

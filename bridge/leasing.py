@@ -21,8 +21,35 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from bridge.contract import WorkerInfo
+    from bridge.runtime.worker import Worker
 
 T = TypeVar("T")
+
+
+def refuse_forked(pid: int) -> None:
+    """A lease belongs to the process that took it. Raises WorkerError."""
+    if pid != os.getpid():
+        raise WorkerError("this lease is the parent's, not this forked child's; take another one here, with lease()")
+
+
+def lent(runtime: Runtime, claim: Claim, info: WorkerInfo, command: str, *, returned: bool) -> Worker:
+    """The worker of a lease, which can be called.
+
+    Raises:
+        PoolClosed, WorkerError, CallCancelled: It can't.
+    """
+    if runtime.state is RuntimeState.CLOSED:
+        raise PoolClosed(runtime.name)
+    worker = claim.worker
+    if returned:
+        raise WorkerError("this lease was given back; take another one with lease()")
+    if worker is None or not worker.link.clean:
+        raise WorkerError(
+            f"the worker of this lease (pid {info.pid}) was lost by an earlier call; take another one with lease()"
+        )
+    if claim.cancelled:
+        raise CallCancelled(command, pid=None, why="its lease was; take another one with lease()")
+    return worker
 
 
 class Lease:
@@ -92,22 +119,11 @@ class Lease:
         """
         convert = self._returns.convert(returns)
         seconds = self._runtime.call_timeout if timeout is DEFAULT else checked(timeout)
-        if self._pid != os.getpid():
-            raise WorkerError("this lease is the parent's, not this forked child's; take one here with b.lease()")
-        if self._runtime.state is RuntimeState.CLOSED:
-            raise PoolClosed(self._runtime.name)
+        refuse_forked(self._pid)
         if not self._calling.acquire(blocking=False):
             raise WorkerError("another thread is calling on this lease; a lease has one user at a time")
         try:
-            worker = self._claim.worker
-            if self._returned:
-                raise WorkerError("this lease was given back; take another one with b.lease()")
-            if worker is None or not worker.link.clean:
-                raise WorkerError(
-                    f"the worker of this lease (pid {self._info.pid}) was lost by an earlier call; take another lease"
-                )
-            if self._claim.cancelled:
-                raise CallCancelled(command, pid=None, why="its lease was; take another one with b.lease()")
+            worker = lent(self._runtime, self._claim, self._info, command, returned=self._returned)
             try:
                 follow = follow_call(self._runtime, self._functions, on_progress)
                 result = calls.call_on(self._runtime, self._claim, command, args, seconds, follow)

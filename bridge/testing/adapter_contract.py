@@ -9,20 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from math import inf, isnan
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar
 
-from bridge.client import Bridge
-from bridge.contract import Adapter, Capability, FdChannel, ProcessAdapter, ProcessChannel, WorkerInfo, WorkerSpec
-from bridge.door import Fixed
+from bridge.contract import Capability, FdChannel, ProcessAdapter, ProcessChannel, WorkerInfo
 from bridge.errors import (
     BridgeError,
     CallCancelled,
@@ -35,11 +29,8 @@ from bridge.errors import (
     WorkerCrashed,
     WorkerStartError,
 )
-from bridge.runtime import Runtime
-from bridge.runtime.pool_policy import PoolPolicy
-from bridge.runtime.supervisor import SupervisorPolicy
-from bridge.testing import contract_handler
-from bridge.testing.dialogue_contract import DialogueContract, raised
+from bridge.testing.contract_base import raised
+from bridge.testing.dialogue_contract import DialogueContract
 from bridge.testing.possessions import left_behind, possessions
 
 
@@ -54,36 +45,6 @@ class AdapterContract(DialogueContract):
     """Seconds that the handler takes for its slow command. Callers are free again long before."""
     slack: ClassVar[float] = 0.6
     """Seconds within which a caller whose deadline has passed, or who was cancelled, is free again."""
-
-    def make_adapter(self) -> Adapter:
-        """A new adapter, to be tested and then closed."""
-        raise NotImplementedError("override make_adapter: it returns a new instance of the adapter to be tested")
-
-    def make_spec(self, **changes: Any) -> WorkerSpec:
-        """What its workers serve: the contract's handler, in the caller's interpreter."""
-        handler = f"{contract_handler.__file__}:ContractHandler"
-        values = {"handler": handler, "fake": handler, "path": tuple(sys.path), "replace_path": True, **changes}
-        return WorkerSpec(**values)
-
-    @contextmanager
-    def opened(
-        self,
-        size: int = 1,
-        *,
-        checkout_timeout: float = 30.0,
-        startup_timeout: float = 30.0,
-        options: Mapping[str, Any] = MappingProxyType({}),
-        **spec: Any,
-    ) -> Iterator[tuple[Bridge, Runtime]]:
-        """A warm bridge over a new adapter, and what is inside it."""
-        runtime = Runtime(
-            self.make_adapter(),
-            self.make_spec(options=options, **spec),
-            pool_policy=PoolPolicy(size, checkout_timeout=checkout_timeout),
-            supervisor_policy=SupervisorPolicy(startup_timeout=startup_timeout, max_restarts=0),
-        )
-        with Bridge(Fixed(runtime)) as bridge:
-            yield bridge, runtime
 
     # -- Values, commands, errors ------------------------------------------------------------------------
 

@@ -6,51 +6,16 @@ length.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
-from types import MappingProxyType
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import Any
 
-from bridge.client import Bridge
-from bridge.contract import Adapter, Capability
+from bridge.contract import Capability
 from bridge.errors import CallError, CapabilityError, RemoteError
-from bridge.runtime import Runtime
-
-E = TypeVar("E", bound=BaseException)
+from bridge.testing.contract_base import ContractBase, raised
 
 
-def raised(kind: type[E], function: Callable[..., Any], *args: Any, **kwargs: Any) -> E:
-    """The error that a call ends in; it is an AssertionError if it ends in none."""
-    try:
-        value = function(*args, **kwargs)
-    except kind as error:
-        return error
-    raise AssertionError(f"{kind.__name__} was expected, but it returned {value!r:.200}")
-
-
-class DialogueContract:
+class DialogueContract(ContractBase):
     """The part of the suite about calls that say more than their result."""
-
-    def make_adapter(self) -> Adapter:
-        """A new adapter."""
-        raise NotImplementedError
-
-    def opened(
-        self,
-        size: int = 1,
-        *,
-        checkout_timeout: float = 30.0,
-        startup_timeout: float = 30.0,
-        options: Mapping[str, Any] = MappingProxyType({}),
-        **spec: Any,
-    ) -> AbstractContextManager[tuple[Bridge, Runtime]]:
-        """A warm bridge over a new adapter, and what is inside it."""
-        raise NotImplementedError
-
-    def _can(self, capability: Capability) -> bool:
-        adapter = self.make_adapter()
-        adapter.close()
-        return capability in adapter.capabilities
 
     def test_what_it_cannot_do_is_refused_at_once(self) -> None:
         """A stream or a report from an adapter without the capability is a CapabilityError, and nothing was sent."""

@@ -113,6 +113,7 @@ FLOORS: Final = (
             "bridge.testing.fakes",
             "bridge.testing.possessions",
             "bridge.testing.contract_handler",
+            "bridge.testing.contract_base",
             "bridge.testing.dialogue_contract",
             "bridge.testing.adapter_contract",
             "bridge.testing",

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from bridge import BridgeExecutor
+from bridge import BridgeExecutor, CallError, WorkerCrashed
 
 PACKAGE: Final = "test.test_concurrent_futures"
 TESTS: Final = (
@@ -24,6 +24,7 @@ TESTS: Final = (
     ("test_wait", "WaitTests"),
     ("test_as_completed", "AsCompletedTests"),
     ("test_shutdown", "ExecutorShutdownTest"),
+    ("test_deadlock", "ExecutorDeadlockTest"),
 )
 """Module and class of the tests that any executor is given there."""
 
@@ -41,6 +42,8 @@ NOT_RUN: Final = MappingProxyType(
         "test_saturation": OTHER,
         "test_ressources_gced_in_workers": OTHER,
         "test_python_finalization_error": OTHER,
+        "test_shutdown_deadlock_pickle": OTHER,
+        "test_gh105829_should_not_deadlock_if_wakeup_pipe_full": OTHER,
     }
 )
 """Method and why."""
@@ -68,16 +71,29 @@ def find_ours(run: Callable[..., Any]) -> Callable[..., Any]:
     return run_ours
 
 
+class Contextless(BridgeExecutor):
+    """Ours, where they name a context of multiprocessing."""
+
+    def __init__(self, max_workers: int, mp_context: None = None) -> None:
+        del mp_context
+        super().__init__(max_workers)
+
+
 def cases() -> unittest.TestSuite:
     """Those that are run."""
     base: Any = importlib.import_module(f"{PACKAGE}.util").BaseTestCase
     mixin: Any = importlib.import_module(f"{PACKAGE}.util").ExecutorMixin
     shutdown: Any = importlib.import_module(f"{PACKAGE}.test_shutdown")
     shutdown.assert_python_ok = find_ours(shutdown.assert_python_ok)
+    deadlock: Any = importlib.import_module(f"{PACKAGE}.test_deadlock")
+    # Where one function breaks their pool, it is ours that fails alone: by its worker's death, or by name.
+    deadlock.BrokenProcessPool, deadlock.PicklingError = (WorkerCrashed, CallError), CallError
     suite, seen = unittest.TestSuite(), set()
     for module, name in TESTS:
         tests: Any = getattr(importlib.import_module(f"{PACKAGE}.{module}"), name)
-        found = type(f"Bridge{name}", (tests, mixin, base), {"executor_type": BridgeExecutor})
+        kind = Contextless if tests is deadlock.ExecutorDeadlockTest else BridgeExecutor
+        ours = {"executor_type": kind, "get_context": lambda _self: None}
+        found = type(f"Bridge{name}", (tests, mixin, base), ours)
         for method in unittest.defaultTestLoader.getTestCaseNames(found):
             if method not in NOT_RUN and (method, getattr(found, method)) not in seen:
                 seen.add((method, getattr(found, method)))

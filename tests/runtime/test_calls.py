@@ -7,11 +7,14 @@ from math import inf
 
 import pytest
 
+from bridge.client import Bridge
 from bridge.contract import ExitStatus
+from bridge.door import Fixed
 from bridge.errors import (
     CallCancelled,
     CallError,
     CallTimeout,
+    CapabilityError,
     PoolClosed,
     PoolOverloaded,
     PoolTimeout,
@@ -256,3 +259,16 @@ def test_what_a_call_was_sent_again_for_is_counted_when_it_is_known(make_runtime
 
     assert runtime.stats().sent_again == {"killed by SIGKILL": 2}
     assert (runtime.stats().retries, runtime.stats().repeats) == (1, 1)
+
+
+def test_what_an_adapter_cannot_do_is_said_before_anything_is_sent(make_runtime: MakeRuntime) -> None:
+    """A stream, or a report of progress. Fails when the capabilities aren't looked at."""
+    adapter = ScriptedAdapter([("work", 1)])
+    b = Bridge(Fixed(make_runtime(adapter)))
+
+    with pytest.raises(CapabilityError, match="can't stream"):
+        b.stream("count")
+    with pytest.raises(CapabilityError, match="report progress"):
+        b.call("work", on_progress=print)
+    assert b.call("work") == 1
+    assert adapter.finished
