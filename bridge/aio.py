@@ -173,8 +173,6 @@ class AsyncLease:
             self._calling = False
             if not worker.link.clean:
                 self._runtime.pool.checkin(self._claim)
-            elif self._returned:  # closed meanwhile, by another task, which couldn't give it back
-                await self.close()
 
     def cancel(self) -> None:
         """Stop what the worker is doing: its call raises CallCancelled, and the lease is spent."""
@@ -187,7 +185,7 @@ class AsyncLease:
         self._returned = True
         if self._calling:
             self.cancel()
-            return  # the task that calls gives it back
+            return  # the task that calls gives it back: its call can't end otherwise any more
         if self._claim.worker is None:
             return
         self._claim.cancelled = False

@@ -12,7 +12,7 @@ import sys
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, InvalidStateError, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
 from itertools import chain, islice
 from math import inf
@@ -173,11 +173,9 @@ class BridgeExecutor(Executor):
                     runtime.start()
                     value = calls.call(runtime, fn, [args, kwargs], None, claim)
                 except BaseException as error:
-                    future.set_exception(_as_raised(error))
+                    future.set_exception(_as_raised(error))  # one that was cancelled refuses it, unheard in its thread
                 else:
                     future.set_result(value)
-        except InvalidStateError:
-            pass  # it was cancelled while it ran
         finally:
             del future  # which holds an error, and that this frame
 

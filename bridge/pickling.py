@@ -145,7 +145,8 @@ class Coding:
         if fault["kind"] == "raised":
             try:
                 original = dumps(error, VERSION)
-                body = dumps((fault, original), VERSION) if isinstance(decode(original), BaseException) else b""
+                decode(original)
+                body = dumps((fault, original), VERSION)
             except Exception:  # whatever its class does when it is asked: its fields travel without it
                 body = b""
             if 0 < len(body) <= limit:

@@ -17,7 +17,7 @@ import bridge
 from bridge import BridgeMockAdapter, CallError, CallTimeout, RemoteError, WorkerStartError
 from bridge.adapters import bridge_mock
 from bridge.runtime.supervisor import SupervisorPolicy
-from bridge.testing import Gate
+from bridge.testing import Gate, contract_handler
 from bridge.testing.possessions import left_behind, possessions
 from tests.contract import fakes
 from tests.contract.conftest import OpenBridge
@@ -346,3 +346,17 @@ def test_a_wrong_call_does_not_end_the_worker(open_bridge: OpenBridge) -> None:
     with pytest.raises(CallError):
         b.call("thread", [1])
     assert b.call("thread") == thread
+
+
+def test_an_adapter_that_cannot_ask_has_handlers_told_so() -> None:
+    """Though functions are exposed: the handler gets an error for its question, and the worker lives on. Fails when the
+    capability isn't looked at."""
+
+    class Silent(BridgeMockAdapter):
+        capabilities = BridgeMockAdapter.capabilities - {bridge.Capability.CALLBACKS}
+
+    handler = f"{contract_handler.__file__}:ContractHandler"
+    with bridge.connect(handler, adapter=Silent(handler), size=1) as b:
+        b.expose("double", lambda value: 2 * value)
+        assert b.call("ask", ["double", [4]])["kind"] == "LookupError"
+        assert b.call("add", [1, 2]) == 3

@@ -6,10 +6,10 @@ import tracemalloc
 
 import pytest
 
-from bridge.core.protocol import HEADER_SIZE, State
+from bridge.core.protocol import HEADER_SIZE, Connection, State
 from bridge.errors import ProtocolError
-from bridge.wire import CALL, CODEC_JSON, ERROR, FAILED, HEADER, HELLO, READY, RESULT, pack
-from tests.core.test_protocol import HELLO_FRAME, LIMIT, RECEIVABLE, connection_in, frame_of, hear
+from bridge.wire import CALL, CODEC_JSON, CODEC_PICKLE, ERROR, FAILED, HEADER, HELLO, READY, RESULT, pack
+from tests.core.test_protocol import HELLO_FRAME, LIMIT, READY_FRAME, RECEIVABLE, connection_in, frame_of, hear
 
 
 def test_a_frame_over_the_limit_is_refused_at_its_header() -> None:
@@ -121,3 +121,15 @@ def test_nothing_can_be_filled_into_no_frame() -> None:
     """A driver that reads into a frame that isn't open is told so. Fails when `filled` doesn't look."""
     with pytest.raises(ProtocolError, match="isn't open"):
         connection_in(State.BUSY).filled(3)
+
+
+@pytest.mark.parametrize(("asked", "found"), [(CODEC_JSON, False), (CODEC_PICKLE, True)])
+def test_a_pickle_is_one_only_where_it_was_asked_for(asked: int, found: bool) -> None:
+    """To unpickle is to run what the worker says. Fails when the worker decides."""
+    connection = Connection(LIMIT, asked)
+    hear(connection, HELLO_FRAME)
+    hear(connection, READY_FRAME)
+    connection.send(CALL, b"null")
+    hear(connection, HEADER.pack(RESULT, CODEC_PICKLE, 0, 2, connection.call_id) + b"{}")
+
+    assert connection.pickled is found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 import sys
 import types
 import weakref
@@ -12,7 +13,7 @@ from typing import Any, NoReturn
 import pytest
 
 from bridge.handler import arguments_fault, describe, fault_frame, invoke, result_of
-from bridge.wire import ERROR, HEADER, MAX_TEXT, decode_json, let_go
+from bridge.wire import CODEC_PICKLE, ERROR, HEADER, MAX_TEXT, decode_json, let_go
 from bridge.worker import Pipes, _answer
 
 # -- Exceptions as data ------------------------------------------------------------------------------------
@@ -292,3 +293,12 @@ def test_a_frame_that_still_runs_is_no_second_error() -> None:
         below = types.TracebackType(error.__traceback__, sys._getframe(), 0, 1)
 
         let_go(error.with_traceback(below))
+
+
+def test_a_worker_reads_no_pickle_that_it_was_not_told_of() -> None:
+    """START says whether its caller may send any. Fails when the frame alone decides."""
+    pipes = Pipes(-1, -1)
+    pipes._codec = CODEC_PICKLE
+    fields = decode_json(_answer(pipes, {}, 0, 7, pickle.dumps(("echo", None)), 2**20)[HEADER.size :])
+
+    assert (fields["kind"], "can't read" in fields["message"]) == ("arguments", True)

@@ -154,6 +154,21 @@ def test_a_worker_that_dies_late_in_a_stream_is_not_asked_again(connect: Connect
     asyncio.run(main(connect(HANDLER).aio))
 
 
+def test_a_stream_has_one_task_at_a_time(connect: Connect) -> None:
+    """Another one is refused, and the first has its item. Fails when nobody looks whether it is running."""
+
+    async def main(ab: AsyncBridge) -> None:
+        stream = ab.stream("numbers", [3])
+        first = asyncio.create_task(anext(stream))
+        await turns(2)
+        with pytest.raises(RuntimeError, match="one user"):
+            await anext(stream)
+        assert (await first, await anext(stream)) == (0, 1)
+        await stream.aclose()
+
+    asyncio.run(main(connect(HANDLER).aio))
+
+
 def test_the_turn_of_a_stopped_loop_goes_to_the_next(connect: Connect, loops: list[LoopThread]) -> None:
     """Its task has its place again when the loop runs on. Fails when an audit withdraws no offer: the thread would wait
     for ever."""
@@ -189,11 +204,10 @@ def test_a_closed_loop_refuses_its_turn(connect: Connect, loops: list[LoopThread
 
 
 def begun(b: Bridge, *, loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any]:
-    """A task whose call is out when its loop is closed. It isn't reported when it is collected."""
+    """A task whose call is out when its loop stops. It isn't reported when it is collected."""
     task: Any = loop.create_task(b.aio.call("sleep", [0.05]))
     loop.run_until_complete(turns(3))
     wait_until(lambda: b.stats().busy == 1)
-    loop.close()
     task._log_destroy_pending = False
     return task  # type: ignore[no-any-return]
 
@@ -206,14 +220,34 @@ def test_a_call_that_is_out_when_its_loop_is_closed_keeps_no_worker(connect: Con
     behind: Any = loop.create_task(b.aio.call("echo", ["behind"]))
     behind._log_destroy_pending = False
     task = begun(b, loop=loop)
+    loop.close()
 
     assert b.call("pid", timeout=20) == pid
     wait_until(lambda: (b.stats().busy, b.stats().waiting) == (0, 0))
     assert not task.done()
 
 
+def test_what_is_left_of_such_a_call_disturbs_no_later_one(connect: Connect, loops: list[LoopThread]) -> None:
+    """Its task is dropped while another one's call is out on the same worker, which can still be cancelled. Fails when
+    the end of the first takes away who listens for the second."""
+    b, loop = connect(ECHO, cancel_grace=30), asyncio.new_event_loop()
+    b.call("pid")
+    task = begun(b, loop=loop)
+    loop.close()
+    lease = loops[0].submit(b.aio.lease()).result(20)
+    running = loops[0].submit(lease.call("sleep", [60]))
+    wait_until(lambda: b.stats().workers[0].calls == 3)
+    del task
+    gc.collect()
+    lease.cancel()
+
+    with pytest.raises(bridge.CallCancelled):
+        running.result(20)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed event loop")
 def test_a_call_that_is_dropped_with_its_loop_gives_its_worker_back(connect: Connect) -> None:
-    """Without another caller that would look for it. Fails when the worker itself keeps alive who waits for it."""
+    """Which nobody closed. Fails when the worker itself keeps alive who waits for it."""
     b = connect(ECHO, cancel_grace=30)
     b.call("pid")
     begun(b, loop=asyncio.new_event_loop())

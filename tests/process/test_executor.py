@@ -172,6 +172,19 @@ def test_cancel_stops_what_runs(executor: BridgeExecutor, fifo: Path) -> None:
     assert wait([future], LONG).done == {future}
 
 
+def test_whoever_waits_for_a_future_that_is_cancelled_is_told(executor: BridgeExecutor, fifo: Path) -> None:
+    """Though it ran. Fails when `cancel` doesn't tell the waiters."""
+    future, told = executor.submit(pickle_handlers.wait, str(fifo)), []
+    fifo.read_text()
+    thread = threading.Thread(target=lambda: told.append(wait([future], LONG).done))
+    thread.start()
+    wait_until(lambda: future._waiters)
+    assert future.cancel()
+    thread.join(20)
+
+    assert told == [{future}]
+
+
 def test_cancel_of_what_is_over_does_nothing(shared: BridgeExecutor) -> None:
     """It answers False, as in the standard library."""
     future = shared.submit(abs, -1)

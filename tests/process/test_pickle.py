@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.spawn
 import pickle
 import threading
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 import bridge
-from bridge import Bridge, CallError, CapabilityError, RemoteError
+from bridge import Bridge, CallError, CapabilityError, RemoteError, pickling
 from tests.house import interpreters
 from tests.process import pickle_handlers
 from tests.process.conftest import Connect
@@ -123,3 +124,14 @@ def test_a_large_value_fits_or_is_refused(connect: Connect) -> None:
         b.call("union", [set(range(5000)), set()])
     with pytest.raises(CallError, match=r"the result has .* over max_frame_bytes"):
         b.call(set, [(range(5000),), {}])  # type: ignore[call-overload]
+
+
+def test_a_program_is_never_imported_into_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a thread of it is the worker. Fails, by what other threads see meanwhile, when it is begun at all."""
+    begun: list[str] = []
+    for name in ("_fixup_main_from_name", "_fixup_main_from_path"):
+        monkeypatch.setattr(multiprocessing.spawn, name, begun.append)
+    pickling.take_up(pickling.program())
+    assert begun == []
+    pickling.take_up({"path": "another.py"})
+    assert begun == ["another.py"]

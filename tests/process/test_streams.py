@@ -156,16 +156,14 @@ def test_another_thread_can_close_a_stream_that_waits(patient: Bridge) -> None:
     """Whoever waits for the item gets CallCancelled, and is free. Fails when `close` waits for the item."""
     stream = patient.stream("stuck_after", [1])
     next(stream)
-    begun = threading.Event()
 
     def take() -> None:
-        begun.set()
         with suppress(bridge.CallCancelled, StopIteration):
             next(stream)
 
     thread = threading.Thread(target=take)
     thread.start()
-    begun.wait(10)
+    wait_until(lambda: "<locked" in repr(stream._using), what="the thread to wait for the item")
     stream.close()
     thread.join(20)
 
