@@ -50,7 +50,8 @@ class LoopClaim(Claim):
         try:
             self._loop.call_soon_threadsafe(self._look)
         except RuntimeError:  # it is closed: the task never looks
-            self._refuse(self)
+            if not self.taken:  # else what it holds isn't an offer, and a reply may be due: that is for the audit
+                self._refuse(self)
 
     def _look(self) -> None:
         if self._awaited is not None and not self._awaited.done():

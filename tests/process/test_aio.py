@@ -245,6 +245,22 @@ def test_what_is_left_of_such_a_call_disturbs_no_later_one(connect: Connect, loo
         running.result(20)
 
 
+def test_a_call_whose_loop_is_closed_can_still_be_cancelled(connect: Connect) -> None:
+    """Nobody hears of it there, and its worker isn't lent on before its reply has come. Fails, by an error in whoever
+    cancels, when `ring` minds that the loop is closed; and by a worker that isn't clean when `wake` takes it for an
+    offer that was refused."""
+    b, loop = connect(ECHO, cancel_grace=30), asyncio.new_event_loop()
+    pid, lease = b.call("pid"), loop.run_until_complete(b.aio.lease())
+    task: Any = loop.create_task(lease.call("sleep", [60]))
+    task._log_destroy_pending = False
+    loop.run_until_complete(turns(3))
+    loop.close()
+    lease.cancel()
+
+    assert b.stats().idle == 0
+    assert b.call("pid", timeout=20) == pid
+
+
 @pytest.mark.filterwarnings("ignore:unclosed event loop")
 def test_a_call_that_is_dropped_with_its_loop_gives_its_worker_back(connect: Connect) -> None:
     """Which nobody closed. Fails when the worker itself keeps alive who waits for it."""

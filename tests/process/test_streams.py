@@ -164,10 +164,12 @@ def test_another_thread_can_close_a_stream_that_waits(patient: Bridge) -> None:
     thread = threading.Thread(target=take)
     thread.start()
     wait_until(lambda: "<locked" in repr(stream._using), what="the thread to wait for the item")
-    stream.close()
+    closing = threading.Thread(target=stream.close)
+    closing.start()
+    closing.join(20)
     thread.join(20)
 
-    assert not thread.is_alive()
+    assert not closing.is_alive()
     assert list(stream) == []
 
 
