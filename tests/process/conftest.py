@@ -15,6 +15,7 @@ import pytest
 import bridge
 from bridge import Bridge
 from tests.conftest import HANDLERS
+from tests.facade.looping import LoopThread
 from tests.process.endings import offspring
 from tests.process.rogue import Rogue
 from tests.process.waiting import children_of, wait_until
@@ -122,3 +123,12 @@ def rough() -> str:
 def rogue(tmp_path: Path) -> Rogue:
     """Makes interpreters whose first worker speaks the protocol wrongly."""
     return Rogue(tmp_path)
+
+
+@pytest.fixture
+def loops() -> Iterator[list[LoopThread]]:
+    """Three loops in threads of their own."""
+    made = [LoopThread() for _ in range(3)]
+    yield made
+    for each in made:
+        each.close()
