@@ -152,17 +152,23 @@ class PoolTimeout(PoolError, TimeoutError):
 
 
 class PoolOverloaded(PoolError):
-    """The queue is full (`max_waiting`), or it stands (`queue_target`). The call was never sent."""
+    """The queue is full (`max_waiting`), or it stands (`queue_target`), or the worker that has the state of a session
+    is busy (`session`, strict_fail_fast). The call was never sent."""
 
     __module__ = "bridge"
 
-    def __init__(self, name: str, *, queued: int, limit: int | None, waited: float = 0.0) -> None:
-        if limit is not None:
+    def __init__(
+        self, name: str, *, queued: int, limit: int | None = None, waited: float = 0.0, session: str | None = None
+    ) -> None:
+        if session is not None:
+            why = f"the worker of {name} that has the state of session {session!r} is busy (strict_fail_fast)"
+        elif limit is not None:
             why = f"{queued} callers wait already for a worker of {name} (max_waiting={limit})"
         else:
             why = f"the queue of {name} has stood for too long, and this caller waited {waited:.3f} s (queue_target)"
-        super().__init__(f"{why}. Slow down, raise `size`, or raise the limit.")
-        self.name, self.queued, self.limit, self.waited = name, queued, limit, waited
+        cure = "Slow down, raise `size`, or raise the limit" if session is None else "Try later, or use strict_queue"
+        super().__init__(f"{why}. {cure}.")
+        self.name, self.queued, self.limit, self.waited, self.session = name, queued, limit, waited, session
 
 
 class CircuitOpen(PoolError):

@@ -10,19 +10,25 @@ so that every interleaving can be tested as plain data.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 from weakref import ReferenceType, ref
 
 
 class Lendable(Protocol):
-    """What the pool asks of a worker: a place to note who holds it."""
+    """What the pool asks of a worker: a place to note who holds it, and one for its end."""
 
     holder: ReferenceType[Any] | None
+    departed: bool
+    """It will never be lent again, so nobody may wait for it."""
 
 
 W = TypeVar("W", bound=Lendable)
+
+
+class Departed(Exception):
+    """The one worker that a caller wanted will never be lent again. Nothing was lent."""
 
 
 class Waiter(Generic[W]):
@@ -32,10 +38,22 @@ class Waiter(Generic[W]):
     may be withdrawn instead: then its owner, when it looks at last, comes back by `checkout`.
     """
 
-    __slots__ = ("__weakref__", "enqueued_at", "error", "taken", "ticket", "withdrawn", "worker")
+    __slots__ = (
+        "__weakref__",
+        "enqueued_at",
+        "error",
+        "prefers",
+        "taken",
+        "ticket",
+        "wants",
+        "withdrawn",
+        "worker",
+    )
 
     def __init__(self) -> None:
         self.worker: W | None = None
+        self.wants: W | None = None  # that one and no other
+        self.prefers: W | None = None  # that one, if it is idle at its turn
         self.error: BaseException | None = None
         self.enqueued_at = 0.0
         self.taken = self.withdrawn = False
@@ -53,7 +71,7 @@ class Waiter(Generic[W]):
 class PoolState(Generic[W]):
     """Which workers there are, who holds them, who waits."""
 
-    __slots__ = ("idle", "populated_at", "standing_since", "tickets", "waiting", "workers")
+    __slots__ = ("idle", "own", "populated_at", "standing_since", "tickets", "waiting", "workers")
 
     def __init__(self) -> None:
         self.workers: dict[W, None] = {}
@@ -61,14 +79,22 @@ class PoolState(Generic[W]):
         # An OrderedDict and not a deque with tombstones: leaving the queue is O(1) and atomic, its length is the
         # live count, and there is nothing to compact (docs/design/decisions/0003-ordered-queue.md).
         self.waiting: OrderedDict[Waiter[W], None] = OrderedDict()
+        # Of those who want one worker and no other. Tickets are common to all queues: whoever came first is first.
+        self.own: dict[W, OrderedDict[Waiter[W], None]] = {}
         self.tickets = 0  # given out so far
         self.populated_at = 0.0  # when the first worker came after there had been none
         self.standing_since = 0.0  # when the first waiter came after there had been none
 
     def checkout(self, waiter: Waiter[W], now: float) -> bool:
-        """Lend the warmest idle worker, or queue the waiter (False): at the end, or where it stood when withdrawn."""
-        if self.idle and not self.waiting:
-            worker = next(reversed(self.idle))
+        """Lend a worker (the one it wants, else the one it prefers, else the warmest idle one), or queue the waiter
+        (False): at the end, or where it stood when withdrawn.
+
+        Raises:
+            Departed: The worker that it wants will never be lent again.
+        """
+        wants = waiter.wants
+        if self.idle and not self.waiting if wants is None else wants in self.idle and not self.own.get(wants):
+            worker = wants or self._warmest(waiter)
             worker.holder = ref(waiter)
             waiter.worker = worker
             waiter.taken = True
@@ -79,12 +105,18 @@ class PoolState(Generic[W]):
             self.tickets += 1
             waiter.ticket, waiter.enqueued_at = self.tickets, now
         waiter.taken, waiter.error = False, None
-        if not self.waiting:
-            self.standing_since = now
-        self.waiting[waiter] = None
+        if wants is None:
+            queue = self.waiting
+            if not queue:
+                self.standing_since = now
+        elif wants.departed:
+            raise Departed
+        else:
+            queue = self.own.setdefault(wants, OrderedDict())
+        queue[waiter] = None
         if waiter.withdrawn:
-            for later in [other for other in self.waiting if other.ticket > waiter.ticket]:
-                self.waiting.move_to_end(later)
+            for later in [other for other in queue if other.ticket > waiter.ticket]:
+                queue.move_to_end(later)
             waiter.withdrawn = False
         return False
 
@@ -98,7 +130,7 @@ class PoolState(Generic[W]):
                 self.idle[worker] = now
             worker.holder = None
         waiter.worker = None
-        return self._match()
+        return self._match(worker)
 
     def take(self, waiter: Waiter[W]) -> bool:
         """The owner woke up: accept what was offered. False while there is nothing."""
@@ -109,14 +141,14 @@ class PoolState(Generic[W]):
             waiter.worker = None
             return False
         self.idle.pop(worker, None)  # the offer may have been cut short
-        self.waiting.pop(waiter, None)
+        self._unqueue(waiter)
         waiter.taken = True
         waiter.withdrawn = False
         return True
 
     def leave(self, waiter: Waiter[W], now: float) -> Waiter[W] | None:
         """The owner gives up. What was offered to it meanwhile goes to the next one."""
-        self.waiting.pop(waiter, None)
+        self._unqueue(waiter)
         waiter.withdrawn = False
         return self.checkin(waiter, now)
 
@@ -135,19 +167,28 @@ class PoolState(Generic[W]):
             self.populated_at = now
         self.workers[worker] = None
         self.idle[worker] = now
-        return self._match()
+        return self._match(worker)
 
     def remove(self, worker: W) -> None:
         """A worker must not be lent again. Whoever holds it keeps it. Idempotent."""
         self.idle.pop(worker, None)  # first: cut short here, the audit reports it; the other way it would be lent
         self.workers.pop(worker, None)
 
+    def bury(self, worker: W) -> list[Waiter[W]]:
+        """A worker will never be lent again: refuse whoever wants that one; each is to be woken. Idempotent."""
+        worker.departed = True  # first: nobody may come to wait for it any more
+        self.remove(worker)
+        return self._fail(self.own.get(worker, ()), Departed())
+
     def fail_all(self, error: BaseException) -> list[Waiter[W]]:
         """Refuse everybody who waits; each is to be woken."""
-        refused = [waiter for waiter in self.waiting if waiter.worker is None]
+        return self._fail([*self.waiting, *(waiter for queue in self.own.values() for waiter in queue)], error)
+
+    def _fail(self, waiters: Iterable[Waiter[W]], error: BaseException) -> list[Waiter[W]]:
+        refused = [waiter for waiter in waiters if waiter.worker is None]
         for waiter in refused:
             waiter.error = error
-            self.waiting.pop(waiter, None)
+            self._unqueue(waiter)
         return refused
 
     def take_out(self, worker: W) -> bool:
@@ -173,7 +214,7 @@ class PoolState(Generic[W]):
         CoDel's idea, in the form of Facebook's servers (Maurer, Fail at Scale, ACM Queue 2015): a queue that was empty
         lately absorbs a burst; one that stands only delays, and whoever has waited for longer than the target is shed.
         """
-        if not self.workers:
+        if not self.workers or waiter.wants is not None:  # a queue of its own says nothing of how busy the pool is
             return inf
         return max(max(waiter.enqueued_at, self.populated_at) + target, self.stands_at(interval))
 
@@ -195,8 +236,11 @@ class PoolState(Generic[W]):
             if holder is None:
                 stranded.append(worker)
             elif not holder.taken:
-                self.waiting.pop(holder, None)
+                self._unqueue(holder)
                 awake.append(holder)
+        for worker in [*self.own]:
+            while worker in self.idle and (waiter := self._match(worker)) is not None:
+                awake.append(waiter)
         while (waiter := self._match()) is not None:
             awake.append(waiter)
         return stranded, awake
@@ -211,19 +255,47 @@ class PoolState(Generic[W]):
             if worker not in self.idle:
                 yield worker, worker.holder() if worker.holder is not None else None
 
-    def _match(self) -> Waiter[W] | None:
-        """Offer the warmest idle worker to the first waiter."""
-        if not self.waiting or not self.idle:
+    def _match(self, freed: W | None = None) -> Waiter[W] | None:
+        """Offer an idle worker to whoever came first: of those who take any, and of those who want the one that came
+        free."""
+        if not self.idle:
             return None
-        waiter = next(iter(self.waiting))
+        waiter = next(iter(self.waiting), None)
+        if self.own and freed is not None and freed in self.idle:
+            first = next(iter(self.own.get(freed, ())), None)
+            if first is not None and (waiter is None or first.ticket < waiter.ticket):
+                waiter = first
+        if waiter is None:
+            return None
         worker = waiter.worker
         if worker is None or not _binds(worker, waiter):  # else: an interruption cut this very offer short
-            worker = next(reversed(self.idle))
+            worker = waiter.wants or self._warmest(waiter)
             worker.holder = ref(waiter)
             waiter.worker = worker
         self.idle.pop(worker, None)
-        self.waiting.pop(waiter, None)
+        self._unqueue(waiter)
         return waiter
+
+    def _warmest(self, waiter: Waiter[W]) -> W:
+        """Of the idle ones; the one that it prefers is warmer than any."""
+        return waiter.prefers if waiter.prefers in self.idle else next(reversed(self.idle))  # type: ignore[return-value]
+
+    def _unqueue(self, waiter: Waiter[W]) -> None:
+        if waiter.wants is None:
+            self.waiting.pop(waiter, None)
+        elif (queue := self.own.get(waiter.wants)) is not None:
+            queue.pop(waiter, None)
+            if not queue:
+                self.own.pop(waiter.wants, None)
+
+    def queue_of(self, waiter: Waiter[W]) -> int:
+        """How many wait where this one waits, or would."""
+        return len(self.waiting if waiter.wants is None else self.own.get(waiter.wants, ()))
+
+    @property
+    def all_waiting(self) -> int:
+        """How many wait, for whatever worker."""
+        return len(self.waiting) + sum(map(len, [*self.own.values()]))
 
 
 def _binds(worker: Lendable, waiter: object) -> bool:

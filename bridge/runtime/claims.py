@@ -16,12 +16,13 @@ from bridge.runtime.worker import Worker
 class Claim(Waiter[Worker]):
     """One thread's check-out."""
 
-    __slots__ = ("_bell", "cancelled", "sent_at")
+    __slots__ = ("_bell", "cancelled", "impatient_for", "sent_at")
 
     def __init__(self) -> None:
         super().__init__()
         self._bell: Any = None
         self.cancelled = False  # by another thread
+        self.impatient_for: str | None = None  # a session whose worker it doesn't wait for while others have it
         self.sent_at = 0.0  # monotonic seconds; of the call that the worker was lent for
 
     def arm(self) -> None:

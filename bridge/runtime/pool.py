@@ -16,14 +16,13 @@ from math import inf
 from typing import Final
 
 from bridge.core.members import View
-from bridge.core.poison import PoisonList
 from bridge.core.pool_state import PoolState
 from bridge.core.recycling import Worn
-from bridge.errors import CallCancelled, CircuitOpen, PoisonCall, PoolClosed, PoolError, PoolOverloaded, PoolTimeout
+from bridge.errors import CallCancelled, CircuitOpen, PoolClosed, PoolError, PoolOverloaded, PoolTimeout
 from bridge.runtime.claims import Claim
 from bridge.runtime.keeper import Keeper
 from bridge.runtime.pool_policy import PoolPolicy
-from bridge.runtime.tally import Tally
+from bridge.runtime.tally import Counting
 from bridge.runtime.worker import Worker
 
 FIRST_LOOK: Final = 0.02
@@ -31,7 +30,7 @@ FIRST_LOOK: Final = 0.02
 LAST_LOOK: Final = 2.0
 
 
-class Pool:
+class Pool(Counting):
     """Who has which worker.
 
     Args:
@@ -40,20 +39,15 @@ class Pool:
     """
 
     def __init__(self, policy: PoolPolicy, *, name: str, clock: Callable[[], float]) -> None:
+        super().__init__(policy.poison_threshold, clock)
         self.policy = policy
-        self.tally = Tally()
-        self._poison = PoisonList(policy.poison_threshold)
         self.keeper: Keeper | None = None
         self.last_look = LAST_LOOK  # less once tasks wait here too: their loops may not run
         self.fleet = View()  # what the supervisor last said of its workers
         self._may_ask = False  # for one more worker; until the supervisor has answered
         self._closed = False
         self._name = name
-        self._clock = clock
         self._state: PoolState[Worker] = PoolState()
-        # Entered with a plain `with`, never through a Python context manager: a signal between the two would leave
-        # it locked. Re-entrant, so that a finaliser that runs inside can give a worker back.
-        self._lock = threading.RLock()
         self._refused, self._refusing = deque[Claim](), threading.Lock()
 
     # -- For callers -------------------------------------------------------------------------------------
@@ -66,6 +60,7 @@ class Pool:
 
         Raises:
             PoolTimeout, PoolOverloaded, PoolClosed, CircuitOpen, WorkerStartError: Nothing was lent.
+            Departed: The claim wants one worker, which will never be lent again.
         """
         now = self._clock()
         if not self.ask(claim, now):
@@ -82,8 +77,8 @@ class Pool:
         try:
             with self._lock:
                 state = self._state
-                if self._closed or state.waiting or not state.idle:
-                    self._refuse(now)
+                if self._closed or state.waiting or not state.idle or claim.wants is not None:
+                    self._refuse(claim, now)
                     claim.arm()
                 return state.checkout(claim, now)
         except CircuitOpen:
@@ -146,41 +141,6 @@ class Pool:
         if worker is not None and self.keeper is not None:
             self.keeper.retire(worker)
 
-    def record(self, worker: Worker, sent_at: float) -> None:
-        """Count a call that was answered on a worker that stays lent."""
-        worker.active_at = now = self._clock()
-        with self._lock:
-            self.tally.calls += 1
-            self.tally.latencies.add(now - sent_at)
-
-    def count(self, *, timeouts: int = 0, crashes: int = 0) -> None:
-        """Count a call that got no answer."""
-        with self._lock:
-            self.tally.timeouts += timeouts
-            self.tally.crashes += crashes
-
-    def count_again(self, worker: Worker, *, started: bool) -> None:
-        """Count a call that is sent again, since that worker died before it saw it, or in it."""
-        with self._lock:
-            self.tally.again(worker, started=started)
-
-    def explain(self, worker: Worker) -> None:
-        """It is known by now how a worker ended: so it is why its calls were sent again."""
-        with self._lock:
-            self.tally.explain(worker)
-
-    def suspect(self, body: bytes, how: str) -> None:
-        """A worker died in the call with these bytes."""
-        with self._lock:
-            self._poison.died(body, how)
-
-    def refuse_poison(self, command: str, body: bytes) -> None:
-        """Raise PoisonCall for a call that has killed too many workers."""
-        with self._lock:
-            verdict = self._poison.verdict(body)
-        if verdict is not None:
-            raise PoisonCall(command, deaths=verdict[0], how=verdict[1])
-
     def _give_up(self, claim: Claim, worker: Worker) -> None:
         # Else: a check-out or a return was cut short, and by now somebody else has it and a call out on it.
         if worker.holder is not None and worker.holder() is claim:
@@ -194,7 +154,7 @@ class Pool:
         if self.keeper is not None:
             self.keeper.notice()
 
-    def _refuse(self, now: float) -> None:
+    def _refuse(self, claim: Claim, now: float) -> None:
         """Raise what a caller that would have to wait is to be told at once."""
         if self._closed:
             raise PoolClosed(self._name)
@@ -202,7 +162,13 @@ class Pool:
         if self.fleet.unavailable and error is not None:
             last = f"{error.reason}: {error.detail}"
             raise CircuitOpen(self._name, last_error=last, retry_in=max(0.0, self.fleet.probe_at - now)) from error
-        limit, queued = self.policy.max_waiting, len(self._state.waiting)
+        worker, queued = claim.wants, self._state.queue_of(claim)
+        if worker in self._state.idle:
+            return
+        if claim.impatient_for is not None and worker is not None and worker.lent:
+            self.tally.refused += 1
+            raise PoolOverloaded(self._name, queued=queued, session=claim.impatient_for)
+        limit = self.policy.max_waiting
         if limit is not None and queued >= limit:
             self.tally.refused += 1
             raise PoolOverloaded(self._name, queued=queued, limit=limit)
@@ -231,7 +197,7 @@ class Pool:
         waiting ends in."""
         if self.keeper is not None and self.keeper.interrupted_here:
             raise self._interrupted()  # the worker that it would wait for is the step's to bring
-        if self._may_ask and self.keeper is not None:
+        if self._may_ask and self.keeper is not None and claim.wants is None:
             self._may_ask = False
             self.keeper.grow()
         target = self.policy.queue_target
@@ -245,13 +211,13 @@ class Pool:
         if taken and now < deadline:
             return None
         if taken:
-            raise self._timeout(now - started)  # who is late isn't run, though it was its turn
+            raise self._timeout(claim, now - started)  # who is late isn't run, though it was its turn
         if claim.cancelled:
             raise CallCancelled("a call that waited for a worker", pid=None)
         if claim.error is not None:
             raise copy(claim.error)  # each caller its own: a shared one would collect their tracebacks
         if now >= expiry:
-            raise self._timeout(now - started)
+            raise self._timeout(claim, now - started)
         if shed_at <= now:
             raise self._shed(now - started)
         return min(expiry, shed_at) - now
@@ -282,8 +248,8 @@ class Pool:
         if next_one is not None:
             next_one.wake()
 
-    def _timeout(self, waited: float) -> PoolTimeout:
-        queued = max(0, len(self._state.waiting) - 1)
+    def _timeout(self, claim: Claim, waited: float) -> PoolTimeout:
+        queued = max(0, self._state.queue_of(claim) - 1)
         workers = len(self._state.workers)
         return PoolTimeout(waited, queued=queued, workers=workers, starting=self.fleet.starting, name=self._name)
 
@@ -332,6 +298,13 @@ class Pool:
         """A worker is dead or to die; whoever holds it finds out by itself."""
         with self._lock:
             self._state.remove(worker)
+
+    def bury(self, worker: Worker) -> None:
+        """A worker is dead, or was told to end: whoever wants that one is refused. Idempotent."""
+        with self._lock:
+            refused = self._state.bury(worker)
+        for waiter in refused:
+            waiter.wake()
 
     def take(self, worker: Worker) -> bool:
         """Remove a worker if it is idle."""
@@ -389,8 +362,18 @@ class Pool:
 
     @property
     def waiting(self) -> int:
-        """Callers in the queue."""
+        """Callers in the queue, and in those of single workers."""
+        return self._state.all_waiting
+
+    @property
+    def waiting_for_any(self) -> int:
+        """Callers whom one more worker would help."""
         return len(self._state.waiting)
+
+    def is_away(self, worker: Worker) -> bool:
+        """Whether a worker is neither idle nor lent: it is being looked after, and comes back soon or never."""
+        with self._lock:
+            return worker not in self._state.idle and not worker.lent
 
     def states(self) -> dict[Worker, str]:
         """Each worker that can be lent or is: ready or busy."""

@@ -150,6 +150,7 @@ class Roster:
 
     def _stop(self, worker: Worker) -> None:
         worker.killed = Why.CLOSING
+        self._pool.bury(worker)
         link, fds = worker.link, worker.channel.fileno()
         if not isinstance(link, FdLink):
             link.stop(worker.hooks, self._said_goodbye)
@@ -216,6 +217,7 @@ class Roster:
         lent = worker.lent  # before `exited` is set: its holder waits for that, and leaves it then
         worker.exited.set()
         worker.link.abort()
+        self._pool.bury(worker)
         self._pool.explain(worker)
         served = worker.calls > 0
         try:

@@ -119,7 +119,7 @@ class Supervisor:
 
     def grow(self) -> None:
         """Callers wait."""
-        self._post(lambda: self.roster.perform(self.fleet.grow(self._pool.waiting, self._clock())))
+        self._post(lambda: self.roster.perform(self.fleet.grow(self._pool.waiting_for_any, self._clock())))
 
     @property
     def workers(self) -> dict[int, Worker]:

@@ -49,6 +49,7 @@ class Worker:
         "asked_at",
         "calls",
         "channel",
+        "departed",
         "exited",
         "fault",
         "generation",
@@ -75,6 +76,7 @@ class Worker:
         self.started_at = started_at
         self.active_at = started_at  # when something was last sent to it or heard of it; by whoever did
         self.holder: ReferenceType[Any] | None = None
+        self.departed = False  # the pool's
         self.hooks: frozenset[str] = frozenset()
         self.calls = 0  # written by the holder before a call is sent
         self.thresholds = Thresholds()  # after which it is replaced

@@ -44,7 +44,18 @@ class Worker(Actor):
     """One process, with the parent's end of its pipes. It does `todo` when `ready_at` comes."""
 
     __slots__ = (
-        *("__weakref__", "alive", "asked_to_stop", "buried", "calls", "doomed", "fault", "frozen", "generation"),
+        *(
+            "__weakref__",
+            "alive",
+            "asked_to_stop",
+            "buried",
+            "calls",
+            "departed",
+            "doomed",
+            "fault",
+            "frozen",
+            "generation",
+        ),
         *("holder", "left", "out", "ready", "reply", "request", "retired", "rss", "shell", "stalled_at", "thresholds"),
         *("todo", "was_read", "written"),
     )
@@ -53,6 +64,7 @@ class Worker(Actor):
         super().__init__()
         self.shell, self.generation, self.thresholds = shell, generation, thresholds
         self.holder: ReferenceType[SimWaiter] | None = None
+        self.departed = False
         self.alive, self.frozen, self.buried, self.ready = True, False, False, False
         self.retired = False  # taken out of the pool because its successor is ready
         self.asked_to_stop = self.doomed = False

@@ -19,6 +19,7 @@ class Worker:
     def __init__(self, name: str = "w") -> None:
         self.name = name
         self.holder: ReferenceType[Any] | None = None
+        self.departed = False
 
     def __repr__(self) -> str:
         return self.name
