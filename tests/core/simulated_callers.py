@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from bridge.core.pool_state import Waiter
+from bridge.core.pool_state import Departed, Waiter
 from tests.core.simulated_workers import Actor, Worker
 
 if TYPE_CHECKING:
@@ -175,7 +175,8 @@ class Caller(Actor):
         pause = FIRST_LOOK
         self.phase = "waiting"
         while True:
-            shell.ask_for_more()
+            if waiter.wants is None:
+                shell.ask_for_more()
             if shell.now >= call.deadline:
                 raise End("pool timeout")  # before the look: an expired waiter is never run
             if shell.checkout(waiter) if waiter.withdrawn else shell.take(waiter):
@@ -183,7 +184,7 @@ class Caller(Actor):
             if waiter.cancelled:
                 raise Cancelled("cancelled")
             if waiter.error is not None:
-                raise End("refused")
+                raise End("departed" if isinstance(waiter.error, Departed) else "refused")
             expiry, shed_at = shell.expiry(waiter, call.deadline), shell.shed_at(waiter)
             if shell.now >= expiry:
                 raise End("pool timeout")

@@ -6,11 +6,13 @@ so that an error of the core can't hide itself. Apart from the shell because tha
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import inf
 from typing import Final
 
 from bridge.core.lifecycle import TRANSITIONS, WorkerState
 from bridge.core.members import Member
+from bridge.core.pool_state import Waiter
 from tests.core.simulated_callers import LAST_LOOK, Caller, SimWaiter
 from tests.core.simulated_shell import ANSWER_WITHIN, Shell
 from tests.core.simulated_workers import Worker
@@ -120,6 +122,8 @@ class Checks:
         call = holder.caller.call
         if holder.worker is not worker:
             raise Broken(f"{worker} is bound to {holder}, who has {holder.worker}")
+        if holder.wants not in (None, worker):
+            raise Broken(f"{worker} is lent to {holder}, who wants {holder.wants}")
         if not holder.taken:
             if worker.out:
                 raise Broken(f"{worker} is offered while the reply to call {worker.out} is outstanding")
@@ -160,18 +164,20 @@ class Checks:
     def _check_queue(self) -> None:
         shell = self.shell
         pool = shell.state
-        places = [waiter.place for waiter in pool.waiting]  # type: ignore[attr-defined]
-        if places != sorted(places):
-            raise Broken(f"the queue isn't in the order of arrival: {places}")
+        places = _places(pool.waiting)
         if places and pool.idle:
             raise Broken(f"{list(pool.idle)} are idle while {list(pool.waiting)} wait")
+        own = self._check_own_queues() if pool.own else {}
+        if pool.all_waiting != len(places) + sum(map(len, own.values())):
+            raise Broken(f"{len(places)} wait for any worker, {own} for one, and the pool says {pool.all_waiting}")
         offered = set()
         for worker in pool.workers:
             holder = worker.holder() if worker.holder is not None else None
             if holder is not None and not holder.taken:
-                offered.add(holder.place)
-        if places and any(place > places[0] for place in offered - self._offered):
-            raise Broken(f"{sorted(offered - self._offered)} were served before {places}")
+                offered.add(place := holder.place)
+                earlier = [queue[0] for queue in (places, own.get(worker)) if queue and queue[0] < place]
+                if earlier and place not in self._offered:
+                    raise Broken(f"{place} was served before {earlier}")
         self._offered = offered
         if not places:
             self._standing_since = inf
@@ -185,12 +191,29 @@ class Checks:
         elif self._populated_at == inf:
             self._populated_at = shell.now
 
+    def _check_own_queues(self) -> dict[Worker, list[int]]:
+        """Of those who want one worker: the places, in their order."""
+        pool, own = self.shell.state, {}
+        for worker, queue in pool.own.items():
+            if worker in pool.idle:
+                raise Broken(f"{worker} is idle while {list(queue)} wait for it")
+            if worker.buried or worker.asked_to_stop:
+                raise Broken(f"{list(queue)} wait for {worker}, which will never be lent again")
+            if any(waiter.wants is not worker for waiter in queue):
+                raise Broken(f"{list(queue)} wait for {worker}, and don't want it")
+            own[worker] = _places(queue)
+            if not queue:
+                raise Broken(f"nobody waits for {worker}, and its queue is kept")
+        return own
+
     # -- Callers -----------------------------------------------------------------------------------------
 
     def _check_callers(self) -> None:
         shell = self.shell
         now = shell.now
         for waiter in shell.turned_away:
+            if waiter.wants is not None:
+                raise Broken(f"{waiter}, who wants {waiter.wants}, was turned away since others wait")
             if now < max(waiter.enqueued_at, self._populated_at) + shell.limits.queue_target:
                 raise Broken(f"{waiter} was turned away before it had waited for the target")
         shell.turned_away.clear()
@@ -222,7 +245,10 @@ class Checks:
         """Who waits is in the queue, or has to look."""
         alive = caller.loop is None or not caller.loop.closed
         told = waiter.withdrawn or waiter.worker is not None or waiter.error is not None
-        if caller.phase == "waiting" and alive and not told and waiter not in self.shell.state.waiting:
+        if caller.phase != "waiting" or not alive or told:
+            return
+        pool, wants = self.shell.state, waiter.wants
+        if waiter not in (pool.waiting if wants is None else pool.own.get(wants, ())):
             raise Broken(f"{waiter} has lost its place")
 
     def _is_late(self, caller: Caller, deadline: float) -> bool:
@@ -238,6 +264,8 @@ class Checks:
             return f"{open_calls} have no outcome"
         if pool.waiting:
             return f"{list(pool.waiting)} wait for ever"
+        if pool.own:
+            return f"{pool.own} is left"
         if any(worker.out for worker in shell.workers.values()):
             return "a reply is outstanding, and nobody waits for it"
         if shell.inbox:
@@ -248,3 +276,10 @@ class Checks:
         if ready == len(pool.idle) == shell.fleet.size == len(members) == len(pool.workers):
             return ""
         return f"{ready} ready and {len(pool.idle)} idle of {len(members)}; the size is {shell.fleet.size}"
+
+
+def _places(queue: Iterable[Waiter[Worker]]) -> list[int]:
+    places = [waiter.place for waiter in queue]  # type: ignore[attr-defined]
+    if places != sorted(places):
+        raise Broken(f"the queue isn't in the order of arrival: {places}")
+    return places

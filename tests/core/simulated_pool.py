@@ -15,7 +15,7 @@ from typing import Any, Final
 from bridge.core.fleet import Fleet
 from bridge.core.lifecycle import WorkerState
 from bridge.core.policy import RestartPolicy
-from bridge.core.pool_state import PoolState
+from bridge.core.pool_state import Departed, PoolState
 from bridge.core.recycling import RecyclePolicy
 from tests.core.simulated_callers import Call, Caller, End, SimWaiter
 from tests.core.simulated_workers import Actor, Worker
@@ -88,24 +88,32 @@ class SimPool(Actor):
 
     def checkout(self, waiter: SimWaiter) -> bool:
         """Lend a worker or queue the waiter. Raises End when it is refused."""
-        if self.closed or self.state.waiting or not self.state.idle:
-            self._refuse()
+        state = self.state
+        if self.closed or state.waiting or not state.idle or waiter.wants is not None:
+            self._refuse(waiter)
         if not waiter.withdrawn:
             self.places += 1
             waiter.place = self.places
-        overtakes = bool(self.state.waiting)
-        granted = self.state.checkout(waiter, self.now)
-        assert not (granted and overtakes), f"{waiter} overtook those who wait"
-        if granted:
+        overtakes, favourite = bool(state.waiting), waiter.prefers if waiter.prefers in state.idle else None
+        try:
+            granted = state.checkout(waiter, self.now)
+        except Departed:
+            raise End("departed") from None
+        worker = waiter.worker
+        if granted and worker is not None:
+            assert not overtakes and worker not in state.own, f"{waiter} overtook those who wait"
+            assert favourite in (None, worker), f"{waiter} was lent {worker}, and {favourite} is idle"
             self._took(waiter)
         return granted
 
-    def _refuse(self) -> None:
+    def _refuse(self, waiter: SimWaiter) -> None:
         if self.closed:
             raise End("closed")
         if self.view.unavailable and self.view.last_error is not None:
             raise End("unavailable")
-        if self.limits.max_waiting is not None and len(self.state.waiting) >= self.limits.max_waiting:
+        if waiter.wants in self.state.idle:
+            return
+        if self.limits.max_waiting is not None and self.state.queue_of(waiter) >= self.limits.max_waiting:
             raise End("overloaded")
 
     def take(self, waiter: SimWaiter) -> bool:

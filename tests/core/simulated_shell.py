@@ -117,6 +117,7 @@ class Shell(SimPool):
                     self.state.remove(self.workers[generation])
                     self.workers[generation].retired = True
                 case Stop(generation):
+                    self._bury(self.workers[generation])
                     self.workers[generation].stop()
                 case Kill(generation, _why):
                     self.state.remove(self.workers[generation])
@@ -143,6 +144,11 @@ class Shell(SimPool):
 
     def _refuse_all(self, error: BridgeError) -> None:
         for waiter in self.state.fail_all(error):
+            waiter.wake()
+
+    def _bury(self, worker: Worker) -> None:
+        """It is dead, or told to end."""
+        for waiter in self.state.bury(worker):
             waiter.wake()
 
     def _let_go(self) -> Program:
@@ -201,9 +207,9 @@ class Shell(SimPool):
         return self.fleet.retire(worker.generation, Why.START_FAILED)
 
     def _on_died(self, worker: Worker) -> list[Effect]:
-        self.state.remove(worker)
         self.workers.pop(worker.generation)
         worker.buried = True
+        self._bury(worker)
         if worker.holder is not None and (holder := worker.holder()) is not None:
             holder.wake()
         served = worker.calls > 0

@@ -62,6 +62,7 @@ class Simulation:
         odds = Odds(bad_start=pick((0.0, 0.05, 0.4)), bad_call=pick((0.0, 0.1, 0.4)))
         self._trouble = pick((0.02, 0.1, 0.3))  # of the acts of the world, how many are bad
         self._eagerness = pick((0.1, 0.3))  # of the steps, how many are acts of the world
+        self._loyalty = pick((0.0, 0.2, 0.6))  # of the calls, how many care which worker they get
         self.shell = Shell(core or Core(), limits, odds, recycle, policy, random)
         loops = [Loop() for _ in range(2)]
         crowd = random.randint(2, 8)
@@ -201,9 +202,15 @@ class Simulation:
             caller = random.choice(idle)
             self.calls += 1
             deadline = self.shell.now + random.choice((0.1, 0.5, 0.5, 2.0, inf))
-            call = Call(self.calls, deadline, random.random() < 0.2, SimWaiter(caller, self.calls, deadline))
+            waiter = SimWaiter(caller, self.calls, deadline)
+            known = [*self.shell.workers.values()] if random.random() < self._loyalty else []
+            if known and random.random() < 0.8:  # ready or not, or about to die
+                waiter.wants = random.choice(known)
+            elif known:
+                waiter.prefers = random.choice(known)
+            call = Call(self.calls, deadline, random.random() < 0.2, waiter)
             caller.begin(call)
-            self._note(f"call {call.id} until {deadline:.3f} by", caller)
+            self._note(f"call {call.id} for {waiter.wants or waiter.prefers} until {deadline:.3f} by", caller)
 
     def _stop_a_loop(self) -> None:
         loops = [caller.loop for caller in self.callers if caller.loop is not None]
