@@ -93,8 +93,9 @@ class PoolState(Generic[W]):
             Departed: The worker that it wants will never be lent again.
         """
         wants = waiter.wants
-        if self.idle and not self.waiting if wants is None else wants in self.idle and not self.own.get(wants):
-            worker = wants or self._warmest(waiter)
+        worker = wants if wants is not None or not self.idle else self._warmest(waiter)
+        # Who waits though a worker is idle is about to get it, by the audit: nobody overtakes.
+        if worker is not None and worker in self.idle and not self.waiting and not self.own.get(worker):
             worker.holder = ref(waiter)
             waiter.worker = worker
             waiter.taken = True
@@ -178,6 +179,8 @@ class PoolState(Generic[W]):
         """A worker will never be lent again: refuse whoever wants that one; each is to be woken. Idempotent."""
         worker.departed = True  # first: nobody may come to wait for it any more
         self.remove(worker)
+        if (waiter := self._promised_to(worker)) is not None:
+            worker.holder = waiter.worker = None
         return self._fail(self.own.get(worker, ()), Departed())
 
     def fail_all(self, error: BaseException) -> list[Waiter[W]]:
@@ -185,15 +188,16 @@ class PoolState(Generic[W]):
         return self._fail([*self.waiting, *(waiter for queue in self.own.values() for waiter in queue)], error)
 
     def _fail(self, waiters: Iterable[Waiter[W]], error: BaseException) -> list[Waiter[W]]:
-        refused = [waiter for waiter in waiters if waiter.worker is None]
+        refused = [waiter for waiter in waiters if waiter.worker is None or not _binds(waiter.worker, waiter)]
         for waiter in refused:
             waiter.error = error
+            waiter.worker = None
             self._unqueue(waiter)
         return refused
 
     def take_out(self, worker: W) -> bool:
         """Remove a worker that is idle; False when it isn't."""
-        if worker not in self.idle:
+        if worker not in self.idle or self._promised_to(worker) is not None:
             return False
         self.remove(worker)
         return True
@@ -228,10 +232,12 @@ class PoolState(Generic[W]):
         Returns:
             The workers whose holder is gone while it may have had a call out (to be killed and removed; reported
             again until then), and the waiters to wake: those that were offered a worker but perhaps never woken,
-            and new grants.
+            new grants, and those who wait for a worker that was buried.
         """
         stranded: list[W] = []
         awake: list[Waiter[W]] = []
+        for worker in [worker for worker in (*self.workers, *self.own) if worker.departed]:
+            awake += self.bury(worker)
         for worker, holder in list(self.lent()):
             if holder is None:
                 stranded.append(worker)
@@ -239,6 +245,8 @@ class PoolState(Generic[W]):
                 self._unqueue(holder)
                 awake.append(holder)
         for worker in [*self.own]:
+            if not self.own[worker]:
+                del self.own[worker]
             while worker in self.idle and (waiter := self._match(worker)) is not None:
                 awake.append(waiter)
         while (waiter := self._match()) is not None:
@@ -261,7 +269,9 @@ class PoolState(Generic[W]):
         if not self.idle:
             return None
         waiter = next(iter(self.waiting), None)
-        if self.own and freed is not None and freed in self.idle:
+        if freed not in self.idle:
+            freed = None
+        if self.own and freed is not None:
             first = next(iter(self.own.get(freed, ())), None)
             if first is not None and (waiter is None or first.ticket < waiter.ticket):
                 waiter = first
@@ -269,12 +279,18 @@ class PoolState(Generic[W]):
             return None
         worker = waiter.worker
         if worker is None or not _binds(worker, waiter):  # else: an interruption cut this very offer short
-            worker = waiter.wants or self._warmest(waiter)
+            # Not another one that is idle too, since an interruption left it so: somebody older may want that.
+            worker = self._warmest(waiter) if freed is None else freed
             worker.holder = ref(waiter)
             waiter.worker = worker
         self.idle.pop(worker, None)
         self._unqueue(waiter)
         return waiter
+
+    def _promised_to(self, worker: W) -> Waiter[W] | None:
+        """Whoever still waits for an offer of that worker to be made, which was cut short."""
+        holder: Waiter[W] | None = None if worker.holder is None else worker.holder()
+        return holder if holder in self.waiting or holder in self.own.get(worker, ()) else None
 
     def _warmest(self, waiter: Waiter[W]) -> W:
         """Of the idle ones; the one that it prefers is warmer than any."""

@@ -177,7 +177,7 @@ class Checks:
                 offered.add(place := holder.place)
                 earlier = [queue[0] for queue in (places, own.get(worker)) if queue and queue[0] < place]
                 if earlier and place not in self._offered:
-                    raise Broken(f"{place} was served before {earlier}")
+                    raise Broken(f"{worker} was offered to {place}, before {earlier}")
         self._offered = offered
         if not places:
             self._standing_since = inf

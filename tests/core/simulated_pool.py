@@ -101,7 +101,8 @@ class SimPool(Actor):
             raise End("departed") from None
         worker = waiter.worker
         if granted and worker is not None:
-            assert not overtakes and worker not in state.own, f"{waiter} overtook those who wait"
+            overtakes = overtakes or worker in state.own
+            assert not overtakes, f"{waiter} overtook those who wait"
             assert favourite in (None, worker), f"{waiter} was lent {worker}, and {favourite} is idle"
             self._took(waiter)
         return granted

@@ -6,192 +6,14 @@ through. Whatever is left must be a pool that `audit` makes whole.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from types import FrameType
-from typing import Any
 
 import pytest
 
-from bridge.core import pool_state
-from bridge.core.pool_state import PoolState, Waiter
+from bridge.core.pool_state import Departed, Waiter
 from bridge.errors import PoolClosed
-from tests.core.test_pool_state import Worker, lent, pool_of, queued
-
-Act = Callable[[PoolState[Worker], Waiter[Worker]], object]
-
-
-class World:
-    """A pool, the waiter whose method is cut short, and the others."""
-
-    def __init__(self, idle: int, busy: int, waiting: int) -> None:
-        self.workers = [Worker(f"w{n}") for n in range(idle + busy)]
-        self.pool = pool_of(*self.workers)
-        self.holders = [lent(self.pool) for _ in range(busy)]
-        self.owner: Waiter[Worker] | None = Waiter()
-        self.waiters = queued(self.pool, waiting) if waiting else []
-        self.removed: set[Worker] = set()
-
-
-def interrupted_at(count: int, act: Callable[[], object]) -> bool:
-    """Run it; True when it was cut short at that event."""
-    left = count
-
-    def trace(frame: FrameType, event: str, arg: Any) -> Any:
-        nonlocal left
-        if frame.f_code.co_filename != pool_state.__file__:
-            return None
-        if event in ("line", "return"):
-            if left == 0:
-                left = -1
-                raise KeyboardInterrupt
-            left -= 1
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        act()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.settrace(before)
-    return False
-
-
-# -- What may be cut short: each makes a world and says what its owner, or the supervisor, does next -----------
-
-
-def checkout_of_an_idle_worker() -> tuple[World, Act]:
-    return World(idle=2, busy=0, waiting=0), lambda pool, owner: pool.checkout(owner, 20)
-
-
-def checkout_into_the_queue() -> tuple[World, Act]:
-    return World(idle=0, busy=1, waiting=1), lambda pool, owner: pool.checkout(owner, 20)
-
-
-def checkin() -> tuple[World, Act]:
-    world = World(idle=2, busy=0, waiting=0)
-    assert world.owner is not None
-    world.pool.checkout(world.owner, 15)
-    return world, lambda pool, owner: pool.checkin(owner, 20)
-
-
-def checkin_while_others_wait() -> tuple[World, Act]:
-    world = World(idle=1, busy=0, waiting=0)
-    assert world.owner is not None
-    world.pool.checkout(world.owner, 15)
-    world.waiters = queued(world.pool, 2)
-    return world, lambda pool, owner: pool.checkin(owner, 20)
-
-
-def checkin_of_a_removed_worker() -> tuple[World, Act]:
-    world, act = checkin_while_others_wait()
-    world.removed.update(world.workers)
-    world.pool.remove(world.workers[0])
-    return world, act
-
-
-def _offered() -> World:
-    world = World(idle=0, busy=1, waiting=0)
-    assert world.owner is not None
-    world.pool.checkout(world.owner, 9)
-    world.waiters = queued(world.pool, 1)
-    assert world.pool.checkin(world.holders.pop(), 15) is world.owner
-    return world
-
-
-def take_of_an_offer() -> tuple[World, Act]:
-    return _offered(), lambda pool, owner: pool.take(owner)
-
-
-def leave_with_an_offer() -> tuple[World, Act]:
-    return _offered(), lambda pool, owner: pool.leave(owner, 20)
-
-
-def withdrawal_of_an_offer() -> tuple[World, Act]:
-    return _offered(), lambda pool, owner: pool.withdraw(owner, 20)
-
-
-def checkout_after_a_withdrawal() -> tuple[World, Act]:
-    world = _offered()
-    assert world.owner is not None
-    pool, owner = world.pool, world.owner
-    next_one = pool.withdraw(owner, 16)
-    assert next_one is not None
-    assert pool.take(next_one)
-    world.waiters += queued(pool, 2, now=17)
-    return world, lambda pool, owner: pool.checkout(owner, 20)
-
-
-def leave_of_the_queue() -> tuple[World, Act]:
-    world = World(idle=0, busy=1, waiting=0)
-    assert world.owner is not None
-    world.pool.checkout(world.owner, 9)
-    world.waiters = queued(world.pool, 1)
-    return world, lambda pool, owner: pool.leave(owner, 20)
-
-
-def add_while_others_wait() -> tuple[World, Act]:
-    world = World(idle=0, busy=0, waiting=2)
-    world.workers.append(worker := Worker("new"))
-    return world, lambda pool, owner: pool.add(worker, 20)
-
-
-def add_to_the_idle() -> tuple[World, Act]:
-    world = World(idle=1, busy=0, waiting=0)
-    world.workers.append(worker := Worker("new"))
-    return world, lambda pool, owner: pool.add(worker, 20)
-
-
-def remove_an_idle_worker() -> tuple[World, Act]:
-    world = World(idle=2, busy=0, waiting=0)
-    world.removed.add(world.workers[0])
-    return world, lambda pool, owner: pool.remove(world.workers[0])
-
-
-def remove_a_lent_worker() -> tuple[World, Act]:
-    world = World(idle=1, busy=1, waiting=0)
-    world.removed.add(world.workers[-1])
-    return world, lambda pool, owner: pool.remove(world.workers[-1])
-
-
-def fail_all() -> tuple[World, Act]:
-    return World(idle=0, busy=1, waiting=3), lambda pool, owner: pool.fail_all(PoolClosed("n"))
-
-
-def audit_of_all_that_there_is() -> tuple[World, Act]:
-    """Two dead holders, one offer that nobody was told of, and an idle worker that nobody was offered."""
-    world = World(idle=0, busy=4, waiting=3)
-    del world.holders[:2]
-    for holder in (world.holders.pop(), world.holders.pop()):
-        interrupted_at(5, lambda holder=holder: world.pool.checkin(holder, 15))  # type: ignore[misc]
-    return world, lambda pool, owner: pool.audit()
-
-
-def coldest() -> tuple[World, Act]:
-    return World(idle=2, busy=0, waiting=0), lambda pool, owner: pool.coldest()
-
-
-SITUATIONS = (
-    checkout_of_an_idle_worker,
-    checkout_into_the_queue,
-    checkin,
-    checkin_while_others_wait,
-    checkin_of_a_removed_worker,
-    take_of_an_offer,
-    leave_with_an_offer,
-    withdrawal_of_an_offer,
-    checkout_after_a_withdrawal,
-    leave_of_the_queue,
-    add_while_others_wait,
-    add_to_the_idle,
-    remove_an_idle_worker,
-    remove_a_lent_worker,
-    fail_all,
-    audit_of_all_that_there_is,
-    coldest,
-)
+from tests.core.pool_situations import SITUATIONS, Act, World, interrupted_at
+from tests.core.test_pool_state import Worker, lent
 
 
 def holder_of(worker: Worker) -> Waiter[Worker] | None:
@@ -215,7 +37,48 @@ def everybody_is_refused(world: World) -> None:
     assert all(waiter.worker is None for waiter in world.pool.fail_all(PoolClosed("n")))
 
 
-MEANWHILE = (nothing, those_who_wait_look, a_worker_comes, everybody_is_refused)
+def others_come(world: World) -> None:
+    """One for each worker, and one for any: nobody overtakes."""
+    pool = world.pool
+    for wanted in (*world.workers, None):
+        newcomer: Waiter[Worker] = Waiter()
+        newcomer.wants = wanted
+        world.waiters.append(newcomer)
+        try:
+            granted = pool.checkout(newcomer, 22)
+        except Departed:
+            assert wanted is not None
+            assert wanted.departed
+            continue
+        assert not (granted and pool.waiting), "a newcomer overtook"
+        assert newcomer.worker is None or not pool.own.get(newcomer.worker), "a newcomer overtook"
+
+
+def who_is_wanted_dies(world: World) -> None:
+    for worker in [*world.pool.own]:
+        world.removed.add(worker)
+        world.pool.bury(worker)
+
+
+def idle_workers_are_looked_after(world: World) -> None:
+    """Nobody is lent one meanwhile, whatever was about to be offered."""
+    pool = world.pool
+    away = {worker for worker in [*pool.idle] if pool.take_out(worker)}
+    for waiter in world.waiters:
+        assert not pool.take(waiter) or waiter.worker not in away
+    for worker in away:
+        pool.add(worker, 23)
+
+
+MEANWHILE = (
+    nothing,
+    those_who_wait_look,
+    a_worker_comes,
+    everybody_is_refused,
+    others_come,
+    who_is_wanted_dies,
+    idle_workers_are_looked_after,
+)
 
 
 def check(world: World, *, added: bool, sound: bool) -> None:
@@ -238,9 +101,10 @@ def check(world: World, *, added: bool, sound: bool) -> None:
         assert worker in pool.workers, f"{worker} may be lent, but was removed"
     assert not (pool.waiting and pool.idle), "a waiter is skipped"
     for waiter in awake:
-        assert waiter.worker is not None
+        assert waiter.worker is not None or waiter.error is not None
     for waiter in pool.waiting:
         assert waiter.worker is None
+    check_own_queues(world, living)
 
     # Whoever comes now gets workers that nobody else has, and keeps them when the first owner cleans up at last.
     busy = {holder.worker for holder in living if holder.worker and holder_of(holder.worker) is holder}
@@ -255,6 +119,24 @@ def check(world: World, *, added: bool, sound: bool) -> None:
         assert newcomer.worker is not None
         assert holder_of(newcomer.worker) is newcomer
         assert newcomer.worker not in pool.idle
+
+
+def check_own_queues(world: World, living: list[Waiter[Worker]]) -> None:
+    """Nobody waits for one that is idle or buried, nobody was given another, nobody is forgotten."""
+    pool = world.pool
+    for worker, queue in pool.own.items():
+        assert queue, "an empty queue is kept"
+        assert worker not in pool.idle, "a waiter is skipped"
+        assert not worker.departed, "somebody waits for a worker that was buried"
+        assert all(waiter.wants is worker and waiter.worker is None for waiter in queue)
+    assert not any(worker.departed for worker in pool.workers), "a buried worker may be lent"
+    for waiter in living:
+        assert waiter.wants is None or waiter.worker in (None, waiter.wants), "it was lent another worker"
+    for waiter in world.waiters:
+        served = waiter.worker is not None or waiter.taken or waiter.error is not None
+        refused = waiter.wants is not None and waiter.wants.departed  # as it came
+        queued = waiter in (pool.waiting if waiter.wants is None else pool.own.get(waiter.wants, ()))
+        assert served or refused or queued, "a waiter is forgotten"
 
 
 @pytest.mark.parametrize("owner", ["lives", "cleans up at once", "is gone"])
