@@ -203,8 +203,11 @@ class PoolState(Generic[W]):
         return True
 
     def coldest(self) -> tuple[W, float] | None:
-        """The worker that has been idle for longest, and since when."""
-        return next(iter(self.idle.items()), None)
+        """The worker that has been idle for longest, and since when. Never one that is about to be offered."""
+        for worker, since in self.idle.items():
+            if self._promised_to(worker) is None:
+                return worker, since
+        return None
 
     def expiry(self, waiter: Waiter[W], checkout_timeout: float, deadline: float) -> float:
         """Until when this waiter may wait, in monotonic seconds. Time without any worker isn't charged to it."""

@@ -70,6 +70,16 @@ def idle_workers_are_looked_after(world: World) -> None:
         pool.add(worker, 23)
 
 
+def idle_workers_are_let_go(world: World) -> None:
+    """Nor is one that is about to be told to end."""
+    pool = world.pool
+    while (coldest := pool.coldest()) is not None:
+        pool.remove(coldest[0])
+        world.removed.add(coldest[0])
+    for waiter in world.waiters:
+        assert not pool.take(waiter) or waiter.worker not in world.removed
+
+
 MEANWHILE = (
     nothing,
     those_who_wait_look,
@@ -78,6 +88,7 @@ MEANWHILE = (
     others_come,
     who_is_wanted_dies,
     idle_workers_are_looked_after,
+    idle_workers_are_let_go,
 )
 
 
