@@ -293,6 +293,8 @@ class PoolState(Generic[W]):
     def _promised_to(self, worker: W) -> Waiter[W] | None:
         """Whoever still waits for an offer of that worker to be made, which was cut short."""
         holder: Waiter[W] | None = None if worker.holder is None else worker.holder()
+        if holder is None or holder.worker is not worker:
+            return None
         return holder if holder in self.waiting or holder in self.own.get(worker, ()) else None
 
     def _warmest(self, waiter: Waiter[W]) -> W:

@@ -33,6 +33,18 @@ def test_a_worker_that_was_away_serves_its_own_queue_first_when_it_is_back() -> 
     assert pool.checkin(common, now=32) is during
 
 
+def test_a_worker_that_is_away_is_lent_to_nobody_when_its_holder_leaves_it() -> None:
+    """Not to who wants it either, though another one is idle. Fails when `_match` doesn't ask whether it is."""
+    pool, (a, b), (holder, other) = two_lent()
+    picky = wanting(pool, a)
+    pool.checkin(other, now=20)
+    pool.remove(a)
+
+    assert pool.checkin(holder, now=21) is None
+    assert picky.worker is None
+    assert list(pool.idle) == [b]
+
+
 def test_a_burial_refuses_whoever_wants_that_worker() -> None:
     """Each once, to be woken; nobody else. Fails when `bury` forgets those who wait, refuses others, or keeps them
     queued."""
@@ -116,6 +128,20 @@ def test_an_offer_that_was_cut_short_is_void_when_its_worker_is_buried(wants: bo
     assert pool.take(waiter) is False
     assert a.holder is None
     assert (waiter in pool.waiting, isinstance(waiter.error, Departed), pool.own) == (not wants, wants, {})
+
+
+def test_a_burial_leaves_an_offer_of_another_worker_alone() -> None:
+    """Its owner had the buried one before, and a return that was cut short left it bound. Fails when `bury` asks only
+    whose that worker was."""
+    pool, (a, b), (before, holder) = two_lent()
+    (waiter,) = queued(pool, 1)
+    pool.checkin(holder, now=20)
+    pool.waiting[waiter], pool.idle[b] = None, 20
+    a.holder = b.holder
+
+    assert pool.bury(a) == []
+    assert pool.take(waiter)
+    assert (before.worker, waiter.worker) == (a, b)
 
 
 def test_the_audit_ends_a_burial_that_was_cut_short() -> None:

@@ -198,6 +198,19 @@ def test_the_audit_gives_nobody_what_an_older_one_wants() -> None:
     assert (early.worker, common.worker, late.worker) == (b, a, None)
 
 
+def test_the_audit_serves_both_an_offer_that_was_cut_short_and_who_wants_another_worker() -> None:
+    """The one who is first has its own worker already. Fails when the audit looks at each worker's queue once."""
+    pool, (a, b), (_, holder) = two_lent()
+    (common,) = queued(pool, 1)
+    picky = wanting(pool, a)
+    pool.checkin(holder, now=20)
+    pool.waiting[common], pool.idle[b] = None, 20
+    pool.idle[a] = 21
+
+    assert pool.audit() == ([], [common, picky])
+    assert (common.worker, picky.worker) == (b, a)
+
+
 # -- Take, leave, withdraw, come back ------------------------------------------------------------------------
 
 
@@ -225,7 +238,7 @@ def test_a_grant_that_meets_a_timeout_goes_to_the_next_who_wants_it() -> None:
 
 
 def test_whoever_wants_a_worker_and_was_withdrawn_comes_back_to_its_place() -> None:
-    """In the queue of that worker. Fails when it comes back at either end, or to the common queue."""
+    """In the queue of that worker. Fails when it comes back at the end, or to the common queue."""
     pool, (a, _), (holder, _) = two_lent()
     asleep, second = wanting(pool, a), wanting(pool, a)
     assert pool.checkin(holder, now=20) is asleep
@@ -297,6 +310,7 @@ def test_whoever_wants_one_worker_is_not_shed() -> None:
 
     (common,) = queued(pool, 1, now=20)
     assert pool.shed_at(picky, target=1, interval=2) == inf
+    wanting(pool, a, now=21)
     assert pool.shed_at(common, target=1, interval=2) == 22
 
 
