@@ -12,7 +12,7 @@ from typing import Final
 
 from bridge.core.lifecycle import TRANSITIONS, WorkerState
 from bridge.core.members import Member
-from bridge.core.pool_state import Waiter
+from bridge.core.pool_state import Departed, Waiter
 from tests.core.simulated_callers import LAST_LOOK, Caller, SimWaiter
 from tests.core.simulated_shell import ANSWER_WITHIN, Shell
 from tests.core.simulated_workers import Worker
@@ -170,11 +170,15 @@ class Checks:
         own = self._check_own_queues() if pool.own else {}
         if pool.all_waiting != len(places) + sum(map(len, own.values())):
             raise Broken(f"{len(places)} wait for any worker, {own} for one, and the pool says {pool.all_waiting}")
+        if shell.closed and pool.all_waiting:
+            raise Broken(f"{list(pool.waiting)} and {own} wait, and the pool is closed")
         offered = set()
-        for worker in pool.workers:
+        for worker in shell.workers.values():
             holder = worker.holder() if worker.holder is not None else None
             if holder is not None and not holder.taken:
                 offered.add(place := holder.place)
+                if worker not in pool.workers and place not in self._offered:
+                    raise Broken(f"{worker} was offered to {place}, and had been removed")
                 earlier = [queue[0] for queue in (places, own.get(worker)) if queue and queue[0] < place]
                 if earlier and place not in self._offered:
                     raise Broken(f"{worker} was offered to {place}, before {earlier}")
@@ -197,7 +201,7 @@ class Checks:
         for worker, queue in pool.own.items():
             if worker in pool.idle:
                 raise Broken(f"{worker} is idle while {list(queue)} wait for it")
-            if worker.buried or worker.asked_to_stop:
+            if worker.is_over:
                 raise Broken(f"{list(queue)} wait for {worker}, which will never be lent again")
             if any(waiter.wants is not worker for waiter in queue):
                 raise Broken(f"{list(queue)} wait for {worker}, and don't want it")
@@ -242,7 +246,9 @@ class Checks:
                     raise Broken(f"{caller} waits since {began:.3f}, over its checkout timeout")
 
     def _check_place(self, caller: Caller, waiter: SimWaiter) -> None:
-        """Who waits is in the queue, or has to look."""
+        """Who waits is in the queue, or has to look; who is told that a worker is gone wanted that one."""
+        if isinstance(waiter.error, Departed) and not (waiter.wants is not None and waiter.wants.is_over):
+            raise Broken(f"{waiter}, who wants {waiter.wants}, was refused as if that had departed")
         alive = caller.loop is None or not caller.loop.closed
         told = waiter.withdrawn or waiter.worker is not None or waiter.error is not None
         if caller.phase != "waiting" or not alive or told:

@@ -98,6 +98,8 @@ class SimPool(Actor):
         try:
             granted = state.checkout(waiter, self.now)
         except Departed:
+            assert waiter.wants is not None
+            assert waiter.wants.is_over, f"{waiter} was refused {waiter.wants}, which hasn't departed"
             raise End("departed") from None
         worker = waiter.worker
         if granted and worker is not None:

@@ -81,6 +81,11 @@ class Worker(Actor):
     def __repr__(self) -> str:
         return f"w{self.generation}"
 
+    @property
+    def is_over(self) -> bool:
+        """It will never be lent again: it is dead, and its parent knows, or it was told to end."""
+        return self.buried or self.asked_to_stop
+
     def plan(self, delay: float, todo: Callable[[], None]) -> None:
         """What the process does next; whatever it was about to do is forgotten, but for a SIGKILL."""
         if self.doomed and todo != self.die:

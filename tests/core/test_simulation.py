@@ -4,29 +4,47 @@ Each mutation of tests/core/mutants.py, the invariant that it breaks, and the fi
 
 | mutation | found as | seed |
 | --- | --- | --- |
-| checkin doesn't clear the holder | an idle worker that somebody has | 8 |
-| checkin takes back what was removed | a dead worker that may be lent | 6 |
-| leave doesn't pass on the offer | a worker bound to somebody who left: lost | 8 |
+| checkin doesn't clear the holder | an idle worker that somebody has | 23 |
+| checkin takes back what was removed | a dead worker that may be lent | 0 |
+| leave doesn't pass on the offer | a worker bound to somebody who left: lost | 0 |
 | the queue is a stack | waiters not FIFO | 0 |
-| whoever was withdrawn comes back at the end | waiters not FIFO | 20 |
+| whoever was withdrawn comes back at the end | waiters not FIFO | 8 |
 | a withdrawn waiter isn't told | a waiter that is in no queue | 8 |
 | the audit reports nobody | a lost worker | 0 |
-| a removed worker stays idle | a dead worker that may be lent | 0 |
-| waiting ignores the deadline | a caller that waits past its deadline | 3 |
+| a removed worker stays idle | a dead worker that may be lent | 2 |
+| waiting ignores the deadline | a caller that waits past its deadline | 1 |
 | add doesn't look at the queue | a worker that is idle while callers wait | 0 |
 | each newcomer makes the queue young | a queue that stands, and isn't said to | 1 |
-| a worker is admitted twice | lent with an outstanding reply | 49 |
+| own queues are ignored | a worker that somebody who came later is offered | 0 |
+| whoever came last is first of two queues | a worker that somebody who came later is offered | 0 |
+| own queues go first | a worker that somebody who came later is offered | 0 |
+| an own queue is a stack | a worker that somebody who came later is offered | 0 |
+| whoever wants one is lent the warmest | a worker lent to somebody who wants another | 5 |
+| whoever wants one is offered what is free | a worker lent to somebody who wants another | 0 |
+| a preference is ignored | the preferred one is idle, and another is lent | 5 |
+| a worker that was removed is offered to who wants it | a removed worker that is offered | 18 |
+| who leaves stays in its own queue | a worker offered to somebody who left: lost | 0 |
+| empty queues are kept | a queue that nobody waits in | 0 |
+| a burial refuses nobody | a queue for a buried worker | 0 |
+| a burial isn't remembered | a queue for a buried worker | 5 |
+| a buried worker is queued for | a queue for a buried worker | 5 |
+| a burial refuses everybody | a refusal though the worker isn't buried | 0 |
+| a worker that is away isn't waited for | a refusal though the worker isn't buried | 0 |
+| a worker that is away is given up | a refusal though the worker isn't buried | 0 |
+| own queues outlive the pool | a queue in a closed pool | 0 |
+| whoever wants one is shed | somebody who is shed for others' queue | 1 |
+| a worker is admitted twice | lent with an outstanding reply | 7 |
 | no deadline for draining | draining for longer than cancel_grace | 0 |
 | time doesn't end a draining | a timer that is due with nothing to do | 0 |
-| a killed one is admitted | a worker that is being killed may be lent | 36 |
+| a killed one is admitted | a worker that is being killed may be lent | 19 |
 | growth ignores the ceiling | more workers than size + overflow | 0 |
-| a successor retires nobody | lent beside its successor | 5 |
+| a successor retires nobody | lent beside its successor | 4 |
 | closing sets no deadline | a worker that outlives the close | 0 |
-| a worker that drained is lent beside its successor | lent beside its successor | 26 |
-| two are replaced at once | more workers than size + overflow + 1 | 8 |
-| the next one is replaced before the last one is gone | more workers than size + overflow + 1 | 8 |
-| no limit for successors | more workers than size + overflow + 1 | 10 |
-| one that was told to end keeps its place | an empty place that nobody fills | 10 |
+| a worker that drained is lent beside its successor | lent beside its successor | 5 |
+| two are replaced at once | more workers than size + overflow + 1 | 27 |
+| the next one is replaced before the last one is gone | more workers than size + overflow + 1 | 13 |
+| no limit for successors | more workers than size + overflow + 1 | 20 |
+| one that was told to end keeps its place | an empty place that nobody fills | 5 |
 """
 
 from __future__ import annotations
@@ -44,7 +62,7 @@ ALL: Final = 1000
 SEARCHED: Final = 200
 """Seeds that are tried behind the one that found a mutant, so that a change of the core needn't change this file."""
 
-OUTCOMES: Final = ("result", "timeout", "pool timeout", "cancelled", "crashed")
+OUTCOMES: Final = ("result", "timeout", "pool timeout", "cancelled", "crashed", "departed")
 REFUSALS: Final = ("overloaded", "shed", "refused", "unavailable")
 EVENTS: Final = ("ready", "failed", "died", "abandoned", "stranded", "frame", "lost", "worn", "withdrawn", "seized")
 EFFECTS: Final = ("Spawn", "Admit", "Cancel", "Ping", "Retire", "Stop", "Kill", "Refuse")
