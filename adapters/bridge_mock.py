@@ -22,7 +22,8 @@ from bridge.errors import CapabilityError, WorkerStartError
 from bridge.inprocess import find_here, make_here
 from bridge.pipes import write_quietly
 from bridge.platforms import need_descriptors
-from bridge.worker import HungUp, Pipes, converse
+from bridge.wire import HungUp
+from bridge.worker import Pipes, converse
 
 __scoped_bridge__: Final = True
 
@@ -106,7 +107,9 @@ class BridgeMockAdapter:
     """
 
     name = "bridge_mock"
-    capabilities = frozenset({Capability.FDS, Capability.STREAMS, Capability.CALLBACKS, Capability.PICKLE})
+    capabilities = frozenset(
+        {Capability.FDS, Capability.STREAMS, Capability.CALLBACKS, Capability.SESSIONS, Capability.PICKLE}
+    )
 
     def __init__(self, handler: Any = None) -> None:
         need_descriptors(self.name)

@@ -13,12 +13,14 @@ from itertools import count
 from math import isfinite
 from typing import Any, Final
 
-from bridge.answers import RAISED, Shape, check_answer, reply_of, reply_with
+from bridge.answers import RAISED, Shape, check_answer, failed, reply_of, reply_with, run_here, sealed
 from bridge.contract import Capability, Reply, Request, WorkerGone, WorkerInfo, WorkerSpec
 from bridge.errors import CapabilityError, ConfigurationError, UnexpectedCall, WorkerStartError
 from bridge.handler import commands_of, describe, hooks_of
 from bridge.inprocess import find_here, make_here
 from bridge.settle import settled
+from bridge.states import States
+from bridge.wire import decode_json
 
 __scoped_bridge__: Final = True
 
@@ -60,7 +62,7 @@ class MockAdapter:
     """
 
     name = "mock"
-    capabilities = frozenset({Capability.STREAMS, Capability.CALLBACKS})
+    capabilities = frozenset({Capability.STREAMS, Capability.CALLBACKS, Capability.SESSIONS})
 
     def __init__(self, answers: Any = None, *, spec: Any = None) -> None:
         self.calls: list[MockCall] = []
@@ -153,7 +155,13 @@ class MockAdapter:
     def close(self) -> None:
         """Nothing is shared that would have to be released."""
 
-    def play(self, request: Request, commands: Mapping[str, Callable[..., Any]], limit: int) -> Reply | None:
+    def play(
+        self,
+        request: Request,
+        commands: Mapping[str, Callable[..., Any]],
+        limit: int,
+        session: dict[str, Any] | None = None,
+    ) -> Reply | None:
         """What becomes of a call on a worker whose fake handler has these commands; None: no answer ever comes."""
         command = request.command
         self.calls.append(MockCall(command, request.args))
@@ -165,22 +173,28 @@ class MockAdapter:
                 reply: Reply | None = fault.what(request)
                 break
         else:
-            reply = self._answer(request, commands, limit)
+            reply = self._answer(request, commands, limit, session)
         if command in self._delays and reply is not None:
             seconds = next((delay.what for delay in self._delays[command] if delay.is_due()), 0.0)
             reply = replace(reply, delay=seconds)
         return reply
 
-    def _answer(self, request: Request, commands: Mapping[str, Callable[..., Any]], limit: int) -> Reply:
+    def _answer(
+        self,
+        request: Request,
+        commands: Mapping[str, Callable[..., Any]],
+        limit: int,
+        session: dict[str, Any] | None,
+    ) -> Reply:
         command = request.command
         reply = None
         if command in self._answers:
-            reply = reply_with(self._answers[command], request, limit)
+            reply = reply_with(self._answers[command], request, limit, session)
         elif self._for_all is not None:
             whole = replace(request, args=[command, request.args])
-            reply = reply_with(self._for_all, whole, limit)
+            reply = reply_with(self._for_all, whole, limit, session)
         elif command in commands:
-            reply = reply_of(commands[command], request, limit)
+            reply = reply_of(commands[command], request, limit, session)
         if reply is None:
             answered = tuple(sorted({*self._answers, *commands}))
             reply = Reply(request.call_id, error=UnexpectedCall(command, answered=answered))
@@ -197,18 +211,30 @@ class MockChannel:
         self._commands = commands_of(fake) if known else {}
         self._hooks = hooks_of(fake) if known else {}
         self.hooks = frozenset(self._hooks)
+        self._states = States(self._hooks)
 
     def fileno(self) -> None:
         """None: calls go through `submit`."""
 
     def submit(self, request: Request, done: Callable[[Reply], None]) -> None:
         """Answer now, or never."""
+        entry, session = request.session, None
+        self._states.end(request.ended, run_here)
         if request.hook:
-            done(reply_of(self._hooks[request.command], request, self._limit))
+            if request.command == "on_close":
+                self._states.end_all(run_here)
+            done(reply_of(self._hooks.get(request.command, bool), request, self._limit))
             return
-        reply = self._adapter.play(request, self._commands, self._limit)
+        if entry is not None:
+            state = None if entry.state is None else decode_json(entry.state)
+            try:
+                session = self._states.enter(entry.key, entry.epoch, state, run_here)
+            except RAISED as error:
+                done(failed(error, self._hooks["on_session_start"], request))
+                return
+        reply = self._adapter.play(request, self._commands, self._limit, session)
         if reply is not None:
-            done(reply)
+            done(reply if session is None else sealed(reply, request, session, self._limit))
 
     def cancel(self, call_id: int) -> None:
         """Never: CapabilityError."""

@@ -81,6 +81,7 @@ class PythonPortAdapter:
             Capability.FDS,
             Capability.STREAMS,
             Capability.CALLBACKS,
+            Capability.SESSIONS,
             Capability.PICKLE,
         }
     )

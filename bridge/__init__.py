@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bridge.adapters.mock import MockAdapter
     from bridge.adapters.python_port import PythonPortAdapter
     from bridge.aio import AsyncBridge, AsyncLease
+    from bridge.async_sessions import AsyncSession
     from bridge.client import Bridge
     from bridge.container import BridgeContainer, check
     from bridge.contract import (
@@ -30,10 +31,12 @@ if TYPE_CHECKING:
         ExitStatus,
         Reply,
         Request,
+        SessionEntry,
         WorkerInfo,
         WorkerSpec,
     )
     from bridge.core.events import Event
+    from bridge.core.sessions import Affinity
     from bridge.core.stats import Health, Stats, WorkerStats
     from bridge.door import DEFAULT
     from bridge.errors import (
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
         RemoteError,
         ScopeClosedError,
         ScopeError,
+        SessionLost,
         UnexpectedCall,
         UnscopedAccessError,
         WorkerCrashed,
@@ -67,6 +71,7 @@ if TYPE_CHECKING:
     from bridge.runtime.streams import Stream
     from bridge.schema import BridgeSettings
     from bridge.scope import Scope, ScopedExecutor, ScopedThread, ScopeInfo, carry, current_scope
+    from bridge.sessions import Session
     from bridge.settings import TestMode
 
 _HOMES = (
@@ -74,6 +79,7 @@ _HOMES = (
     ("bridge.adapters.mock", ("MockAdapter",)),
     ("bridge.adapters.python_port", ("PythonPortAdapter",)),
     ("bridge.aio", ("AsyncBridge", "AsyncLease")),
+    ("bridge.async_sessions", ("AsyncSession",)),
     ("bridge.client", ("Bridge",)),
     ("bridge.door", ("DEFAULT",)),
     ("bridge.leasing", ("Lease",)),
@@ -82,15 +88,27 @@ _HOMES = (
     ("bridge.container", ("BridgeContainer", "check")),
     (
         "bridge.contract",
-        ("Adapter", "Capability", "Channel", "ExitStatus", "Reply", "Request", "WorkerInfo", "WorkerSpec"),
+        (
+            "Adapter",
+            "Capability",
+            "Channel",
+            "ExitStatus",
+            "Reply",
+            "Request",
+            "SessionEntry",
+            "WorkerInfo",
+            "WorkerSpec",
+        ),
     ),
     ("bridge.core.events", ("Event",)),
+    ("bridge.core.sessions", ("Affinity",)),
     ("bridge.core.stats", ("Health", "Stats", "WorkerStats")),
     ("bridge.executor", ("BridgeExecutor", "BridgeFuture")),
     ("bridge.opening", ("connect",)),
     ("bridge.overrides", ("with_adapter", "with_settings", "with_test_mode")),
     ("bridge.schema", ("BridgeSettings",)),
     ("bridge.scope", ("Scope", "ScopeInfo", "ScopedExecutor", "ScopedThread", "carry", "current_scope")),
+    ("bridge.sessions", ("Session",)),
     ("bridge.settings", ("TestMode",)),
 )
 """Where the names live that are loaded on first use; all others are errors."""
@@ -98,8 +116,10 @@ _HOMES = (
 __all__ = [
     "DEFAULT",
     "Adapter",
+    "Affinity",
     "AsyncBridge",
     "AsyncLease",
+    "AsyncSession",
     "AsyncStream",
     "Bridge",
     "BridgeContainer",
@@ -137,6 +157,9 @@ __all__ = [
     "ScopeInfo",
     "ScopedExecutor",
     "ScopedThread",
+    "Session",
+    "SessionEntry",
+    "SessionLost",
     "Stats",
     "Stream",
     "TestMode",

@@ -13,9 +13,11 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, M
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from bridge.async_sessions import AsyncSession
 from bridge.door import DEFAULT, Source, Timeout, checked, enter
 from bridge.errors import WorkerError
 from bridge.leasing import lent, refuse_forked
+from bridge.returns import Returns
 from bridge.runtime import Runtime, async_calls
 from bridge.runtime.async_streams import AsyncStream
 from bridge.runtime.follow import DEFAULT_AHEAD, check_ahead, expose, follow_call, follow_stream
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from bridge.contract import WorkerInfo
+    from bridge.core.sessions import Affinity
     from bridge.core.stats import Health, Stats, WorkerStats
 
 AHEAD = 2
@@ -49,13 +52,21 @@ class AsyncBridge:
         /,
         *,
         timeout: Timeout = DEFAULT,
+        session: AsyncSession | str | None = None,
         idempotent: bool = False,
         on_progress: Callable[[Any], object] | None = None,
     ) -> Any:
         """Call a command, and wait for its result. As Bridge.call; `on_progress` may be a coroutine function."""
+        if session is not None:
+            chosen = self.session(session) if isinstance(session, str) else session
+            return await chosen.call(command, args, timeout=timeout, idempotent=idempotent, on_progress=on_progress)
         runtime, seconds = enter(self._source, timeout)
         follow = follow_call(runtime, self._functions, on_progress)
         return await async_calls.call(runtime, command, args, seconds, idempotent=idempotent, follow=follow)
+
+    def session(self, key: str, *, affinity: Affinity | str | None = None, durable: bool = False) -> AsyncSession:
+        """Calls that share a state. As Bridge.session; the sessions of both are the same."""
+        return AsyncSession(self._source, self._functions, Returns(), self, key, affinity, durable=durable)
 
     def stream(
         self, command: str, args: Any = None, /, *, timeout: Timeout = DEFAULT, ahead: int = DEFAULT_AHEAD

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from copy import copy
+from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 from inspect import Signature, signature
 from typing import Any, Final
 
@@ -30,6 +32,7 @@ from bridge.handler import (
     wanted_of,
 )
 from bridge.settle import apart, settled
+from bridge.states import States
 from bridge.wire import decode_json
 
 __scoped_bridge__: Final = True
@@ -65,11 +68,12 @@ def check_answer(answer: Any) -> None:
             raise ConfigurationError(f"{answer.__name__} can't be made without arguments ({fault}): give one") from None
 
 
-def reply_with(answer: Any, request: Request, limit: int) -> Reply | None:
+def reply_with(answer: Any, request: Request, limit: int, session: dict[str, Any] | None = None) -> Reply | None:
     """The reply that an answer makes: a value as it is, a function called, an exception raised. None: it is used up.
 
     Args:
         limit: Bytes that a result may have.
+        session: The state of its session.
     """
     while isinstance(answer, InTurn):
         try:
@@ -87,34 +91,38 @@ def reply_with(answer: Any, request: Request, limit: int) -> Reply | None:
             answer = iter(answer)
         return _returned(answer, request, limit)
     try:
-        value = settled(invoke(filled(answer, request, limit), request.args))
+        value = settled(invoke(filled(answer, request, limit, session), request.args))
     except BridgeError as error:
         return Reply(request.call_id, error=copy(error))
     except RAISED as error:
-        return _failed(fault_of(error, answer, request.args, RAISED), request)
+        return failed(error, answer, request)
     return _returned(value, request, limit)
 
 
-def reply_of(function: Callable[..., Any], request: Request, limit: int) -> Reply:
+def reply_of(
+    function: Callable[..., Any], request: Request, limit: int, session: dict[str, Any] | None = None
+) -> Reply:
     """The reply of a handler's command or hook, as a worker would give it."""
     try:
-        value = settled(invoke(filled(function, request, limit), request.args))
+        value = settled(invoke(filled(function, request, limit, session), request.args))
     except RAISED as error:
-        return _failed(fault_of(error, function, request.args, RAISED), request)
+        return failed(error, function, request)
     return _returned(value, request, limit)
 
 
-def filled(function: Callable[..., Any], request: Request, limit: int) -> Callable[..., Any]:
+def filled(
+    function: Callable[..., Any], request: Request, limit: int, session: dict[str, Any] | None
+) -> Callable[..., Any]:
     """The function with those of its parameters filled that a worker fills."""
     names = wanted_of(function)
-    return fill(function, names, _Caller(request, limit)) if names else function
+    return fill(function, names, _Caller(request, limit, session)) if names else function
 
 
 class _Caller:
     """Whom a handler reports to and asks, without a wire between them."""
 
-    def __init__(self, request: Request, limit: int) -> None:
-        self._request, self._limit = request, limit
+    def __init__(self, request: Request, limit: int, session: dict[str, Any] | None) -> None:
+        self._request, self._limit, self.session = request, limit, session
         self.context = Context(request.context)
         self.context.deadline = request.deadline
 
@@ -137,7 +145,7 @@ def _carried(value: Any, limit: int) -> Any:
     return decode_json(body)
 
 
-def _items(items: Any, request: Request, limit: int) -> Generator[Any, None, None]:
+def _items(items: Any, request: Request, limit: int) -> Generator[Any, None, bytes | None]:
     step, close = steps_of(items)
     loop: list[Any] = []  # an async generator lives in one
     try:
@@ -145,7 +153,7 @@ def _items(items: Any, request: Request, limit: int) -> Generator[Any, None, Non
             try:
                 value = _carried(settled(step(), loop), limit)
             except (StopIteration, StopAsyncIteration):
-                return
+                return None
             except BridgeError:
                 raise
             except RAISED as error:
@@ -166,6 +174,46 @@ def _returned(value: Any, request: Request, limit: int) -> Reply:
         return Reply(request.call_id, items=_items(value, request, limit))
     fault, body = result_of(value, limit, RAISED)
     return Reply(request.call_id, decode_json(body)) if fault is None else _failed(fault, request)
+
+
+def failed(error: BaseException, function: Callable[..., Any], request: Request) -> Reply:
+    """The reply to a call in which the handler's own code raised."""
+    return _failed(fault_of(error, function, request.args, RAISED), request)
+
+
+def run_here(function: Callable[..., Any], args: Any) -> Any:
+    """Call a handler's hook, to its end."""
+    return settled(invoke(function, args))
+
+
+def sealed(reply: Reply, request: Request, session: dict[str, Any], limit: int) -> Reply:
+    """The reply with a snapshot of the session's state, if that is durable and the call came to its end."""
+    entry = request.session
+    if entry is None or entry.snapshot is None or reply.error is not None:
+        return reply
+    if reply.items is not None:
+        return replace(reply, items=_sealed_items(reply.items, request, session, limit))
+    snapshot = _snapshot(request, entry.snapshot, session, limit)
+    return replace(reply, snapshot=snapshot) if isinstance(snapshot, bytes) else snapshot
+
+
+def _sealed_items(
+    items: Generator[Any, None, bytes | None], request: Request, session: dict[str, Any], limit: int
+) -> Generator[Any, None, bytes]:
+    yield from items
+    entry = request.session
+    assert entry is not None
+    assert entry.snapshot is not None
+    snapshot = _snapshot(request, entry.snapshot, session, limit)
+    if isinstance(snapshot, bytes):
+        return snapshot
+    assert snapshot.error is not None
+    raise snapshot.error
+
+
+def _snapshot(request: Request, most: int, session: dict[str, Any], limit: int) -> bytes | Reply:
+    fault, body = States.snapshot_of(session, min(most, limit), partial(result_of, survive=RAISED))
+    return body if fault is None else _failed(fault, request)
 
 
 def _failed(fields: Mapping[str, str], request: Request) -> Reply:

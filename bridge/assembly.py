@@ -19,6 +19,7 @@ from bridge import registry
 from bridge.contract import Adapter, Capability, WorkerSpec
 from bridge.core.limits import fault_of
 from bridge.core.recycling import RecyclePolicy
+from bridge.core.sessions import SessionPolicy
 from bridge.errors import CapabilityError, ConfigurationError
 from bridge.runtime import Runtime
 from bridge.runtime.courier import Listener
@@ -156,6 +157,7 @@ def assemble(values: BridgeSettings, choice: Choice, on_event: Listener | None =
             queue_target=pool.queue_target,
             queue_interval=pool.queue_interval,
         ),
+        session_policy=SessionPolicy(**values.session.model_dump()),
         supervisor_policy=SupervisorPolicy(
             startup_timeout=supervisor.startup_timeout,
             shutdown_timeout=supervisor.shutdown_timeout,

@@ -105,7 +105,14 @@ class FdLink(FdSteps):
     # -- A call that more than one frame comes for -------------------------------------------------------
 
     def open(
-        self, command: str, body: bytes, deadline: float, seconds: float, claim: ClaimRef | None, follow: Following
+        self,
+        command: str,
+        body: bytes,
+        deadline: float,
+        seconds: float,
+        claim: ClaimRef | None,
+        follow: Following,
+        kind: int = CALL,
     ) -> None:
         """Send it; `hear` has what comes. Raises as `call`.
 
@@ -113,8 +120,8 @@ class FdLink(FdSteps):
             seconds: That it has left, as the handler is told.
         """
         del command
-        self._claim, self._heard = claim, False
-        self._send(self.connection.send(CALL, follow.head + body, EXTRAS, seconds), deadline)
+        self._claim, self._heard, self.snapshot = claim, False, None
+        self._send(self.connection.send(kind, follow.head + body, EXTRAS, seconds), deadline)
 
     def hear(self, command: str, deadline: float) -> tuple[int, Any]:
         """The next frame of it, as its kind and value: ITEM, ASK, and at the end RESULT. Raises as `call`."""

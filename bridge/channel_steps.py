@@ -17,7 +17,7 @@ from termios import FIONREAD
 from typing import Any
 
 from bridge.contract import WorkerGone
-from bridge.core.messages import decode_item, decode_reply
+from bridge.core.messages import decode_item, decode_reply, split_state
 from bridge.core.protocol import Connection, Frame, State
 from bridge.errors import ProtocolError
 from bridge.link import ClaimRef, Following, Left, ListenerRef, ring
@@ -46,6 +46,7 @@ class FdSteps:
         "connection",
         "listener",
         "pid",
+        "snapshot",
     )
 
     def __init__(
@@ -68,6 +69,7 @@ class FdSteps:
         self._sentinel = sentinel
         self.connection = Connection(limit, codec)
         self.pid = pid
+        self.snapshot: bytes | None = None
         self.listener: ListenerRef | None = None
         """The holder, while a call is out that it doesn't wait for in `call`."""
 
@@ -99,7 +101,7 @@ class FdSteps:
     ) -> bytes:
         """Send a call, as far as that is possible now; what is left is for `push_on`. Raises WorkerGone."""
         del command
-        self._claim, self._heard = claim, False
+        self._claim, self._heard, self.snapshot = claim, False, None
         if follow is None:
             return self.push_on(self.connection.send(kind, body, 0, seconds))
         return self.push_on(self.connection.send(kind, follow.head + body, EXTRAS, seconds))
@@ -154,6 +156,8 @@ class FdSteps:
     def _said(self, frame: Frame, command: str) -> tuple[int, Any]:
         """A frame of a call as its kind and value. Raises as `call`."""
         kind, body = frame
+        if self.connection.flags:
+            self.snapshot, body = split_state(body, self.pid)
         if kind > ANSWER:
             self._heard = True
             return kind, decode_item(body, self.pid)

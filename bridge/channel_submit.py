@@ -31,6 +31,7 @@ class SubmitLink:
         "_reply",
         "_until",
         "listener",
+        "snapshot",
     )
 
     def __init__(self, channel: Channel, clock: Callable[[], float]) -> None:
@@ -39,8 +40,9 @@ class SubmitLink:
         self._call_id = 0
         self._dead = self._outstanding = False
         self._reply: Reply | None = None
-        self._items: Generator[Any, None, None] | None = None
+        self._items: Generator[Any, None, bytes | None] | None = None
         self._caller: ClaimRef | None = None
+        self.snapshot: bytes | None = None
         self._until = inf  # when a delayed reply is due
         self.listener: ListenerRef | None = None
         """The holder, while a call is out that it doesn't wait for in `call`."""
@@ -80,7 +82,7 @@ class SubmitLink:
 
     def _submit(self, request: Request, claim: ClaimRef | None) -> None:
         self._call_id = request.call_id
-        self._reply = self._items = None
+        self._reply = self._items = self.snapshot = None
         self._bell = bell = threading.Lock()
         bell.acquire()
         self._outstanding = True
@@ -112,10 +114,17 @@ class SubmitLink:
     # -- A call that more than its result comes of -------------------------------------------------------
 
     def open(
-        self, command: str, body: bytes, deadline: float, seconds: float, claim: ClaimRef | None, follow: Following
+        self,
+        command: str,
+        body: bytes,
+        deadline: float,
+        seconds: float,
+        claim: ClaimRef | None,
+        follow: Following,
+        kind: int = CALL,
     ) -> None:
         """Begin it. What it reports and asks is answered at once, in whatever thread its channel does that."""
-        self._submit(self._request(command, body, inf if seconds == inf else deadline, CALL, follow), claim)
+        self._submit(self._request(command, body, inf if seconds == inf else deadline, kind, follow), claim)
 
     def _request(self, command: str, body: bytes, deadline: float, kind: int, follow: Following | None) -> Request:
         args = decode_json(body)[1]
@@ -126,10 +135,13 @@ class SubmitLink:
             command,
             args,
             deadline,
+            kind == HOOK,
             streams=follow.streams,
             progress=follow.progress,
             ask=follow.answer,
             context=follow.context,
+            session=follow.session,
+            ended=follow.ended,
         )
 
     def hear(self, command: str, deadline: float, reply: Reply | None = None) -> tuple[int, Any]:
@@ -146,6 +158,7 @@ class SubmitLink:
                 self._outstanding = False
                 if reply.error is not None:
                     raise reply.error
+                self.snapshot = reply.snapshot
                 return RESULT, reply.value
         if self._dead:
             raise WorkerGone(started=True)
@@ -153,7 +166,8 @@ class SubmitLink:
             raise Left
         try:
             return ITEM, next(self._items)
-        except StopIteration:
+        except StopIteration as end:
+            self.snapshot = end.value
             self._outstanding = False
             return RESULT, None
         except Exception:
@@ -259,8 +273,8 @@ class SubmitLink:
         self._ring()
 
     def stop(self, hooks: frozenset[str], ended: Callable[[Reply], None]) -> None:
-        """Ask a worker that is nobody's to end: its `on_close`, if it has one, then the end."""
-        if "on_close" in hooks:
+        """Ask a worker that is nobody's to end: its `on_close`, if it has that or sessions, then the end."""
+        if not hooks.isdisjoint(("on_close", "on_session_end")):
             self._channel.submit(Request(0, "on_close", None, hook=True), ended)
         self._channel.kill()
 

@@ -17,6 +17,7 @@ from bridge.returns import Returns, apply
 from bridge.runtime import calls
 from bridge.runtime.follow import DEFAULT_AHEAD, check_ahead, expose, follow_call, follow_stream
 from bridge.runtime.streams import Stream
+from bridge.sessions import Session
 from bridge.stubs import Stub
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from types import ModuleType, TracebackType
 
     from bridge.aio import AsyncBridge
+    from bridge.core.sessions import Affinity
     from bridge.core.stats import Health, Stats, WorkerStats
     from bridge.executor import BridgeExecutor
 
@@ -53,6 +55,7 @@ class Bridge:
         /,
         *,
         timeout: Timeout = ...,
+        session: Session | str | None = ...,
         idempotent: bool = ...,
         on_progress: Callable[[Any], object] | None = ...,
         returns: type[T],
@@ -65,6 +68,7 @@ class Bridge:
         /,
         *,
         timeout: Timeout = ...,
+        session: Session | str | None = ...,
         idempotent: bool = ...,
         on_progress: Callable[[Any], object] | None = ...,
         returns: object = ...,
@@ -76,6 +80,7 @@ class Bridge:
         /,
         *,
         timeout: Timeout = DEFAULT,
+        session: Session | str | None = None,
         idempotent: bool = False,
         on_progress: Callable[[Any], object] | None = None,
         returns: Any = None,
@@ -85,6 +90,7 @@ class Bridge:
         Args:
             args: A mapping is passed by keyword, a list or tuple by position, None is no argument.
             timeout: Seconds for all of it.
+            session: That it belongs to, or the key of one; see `session`.
             idempotent: Running it twice does no harm: after a crash it is sent to another worker, inside its deadline.
             on_progress: Called in this thread with what the handler reports by its `progress` parameter; what it
                 raises ends the call.
@@ -97,6 +103,11 @@ class Bridge:
             CallTimeout: It was sent, and no answer came in time; its worker is told to stop.
             WorkerCrashed: Its worker died; if `retryable`, before the handler saw it.
         """
+        if session is not None:
+            chosen = self.session(session) if isinstance(session, str) else session
+            return chosen.call(
+                command, args, timeout=timeout, idempotent=idempotent, on_progress=on_progress, returns=returns
+            )
         convert = None if returns is None else self._returns.convert(returns)
         runtime, seconds = enter(self._source, timeout)
         follow = follow_call(runtime, self._functions, on_progress)
@@ -123,6 +134,26 @@ class Bridge:
         runtime, seconds = enter(self._source, timeout)
         follow = follow_stream(runtime, self._functions, check_ahead(ahead, command))
         return Stream(runtime, command, args, seconds, follow, ahead, self)
+
+    def session(self, key: str, *, affinity: Affinity | str | None = None, durable: bool = False) -> Session:
+        """Calls that share a state: the handler's keyword-only `session` parameter is the same dict in each of them.
+
+        It begins with its first call, and ends when it is closed, when it wasn't used for `session.ttl` seconds, or as
+        the one least recently used of more than `session.max_sessions`. The handler's `on_session_start(key, session)`
+        and `on_session_end(key, session)` are called where the state is. No worker is held between calls.
+
+        Args:
+            key: Whose state it is; every handle with this key is the same session.
+            affinity: What its calls do when the worker that has the state is busy: "hint" goes to another one and a
+                new state, "strict_queue" waits for it, "strict_fail_fast" is refused by PoolOverloaded. When that
+                worker is gone: "hint" has a new state, the strict ones raise SessionLost, once. None: the setting.
+            durable: A snapshot of the state comes with each result and is kept here, so that the session goes on
+                wherever its worker was lost or busy, from the last call that returned. The state has to be encodable.
+
+        Raises:
+            ConfigurationError: The key isn't a text of 1 to 256 characters, or there is no such affinity.
+        """
+        return Session(self._source, self._functions, self._returns, self, key, affinity, durable=durable)
 
     def expose(self, name: str, function: Callable[..., Any]) -> None:
         """Let handlers ask for a function here: `parent.call(name, args)`, with `parent` a parameter of theirs.

@@ -24,6 +24,7 @@ class Capability(str, Enum):
     """`kill` ends the work at once, whatever it is doing."""
     SOFT_CANCEL = "soft_cancel"
     SESSIONS = "sessions"
+    """Its workers keep a state for each session."""
     STREAMS = "streams"
     CALLBACKS = "callbacks"
     FDS = "fds"
@@ -88,6 +89,19 @@ class ExitStatus:
 
 
 @dataclass(frozen=True)
+class SessionEntry:
+    """The session that a call belongs to: which state its worker is to give to it, and whether it is to be shown."""
+
+    key: str
+    epoch: int
+    """Of the state: another one under the same key is another state, and ends the one that is kept."""
+    state: bytes | None = None
+    """What a state begins with that isn't kept: a snapshot, as it came in a reply."""
+    snapshot: int | None = None
+    """The reply is to have a snapshot of the state, of so many bytes at the most; None: it isn't durable."""
+
+
+@dataclass(frozen=True)
 class Request:
     """One call, for a channel without descriptors. Its values passed the codec's check."""
 
@@ -106,6 +120,9 @@ class Request:
     """Answers what the handler asks of its caller: [name, args] to the body of an ANSWER frame."""
     context: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """What came with the call."""
+    session: SessionEntry | None = None
+    ended: tuple[tuple[str, int], ...] = ()
+    """Sessions whose state is to be dropped before the call: key and epoch."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +135,11 @@ class Reply:
     """WorkerGone means that the worker died."""
     delay: float = 0.0
     """Seconds after which the caller is to have it. The driver waits, so that the channel needs no thread for that."""
-    items: Generator[Any, None, None] | None = None
-    """Of a stream, in place of a value: taken as they are wanted, in the caller's thread; closed if not to the end."""
+    items: Generator[Any, None, bytes | None] | None = None
+    """Of a stream, in place of a value: taken as they are wanted, in the caller's thread; closed if not to the end.
+    What it returns is the snapshot."""
+    snapshot: bytes | None = None
+    """The state of a durable session after the call, encoded."""
 
 
 class WorkerGone(Exception):

@@ -5,17 +5,18 @@ Every frame is written while the handler's code isn't `armed`, so that a cancel 
 caller hears a cancel there. Apart from worker.py, which serves calls that only return.
 """
 
+import os
 import sys
 from _thread import get_ident
 from functools import partial
 from time import monotonic
 
 from bridge.handler import TOO_LONG, Cancelled, Misused, describe, invoke, result_of
-from bridge.wire import ASK, CODEC_JSON, HEADER, ITEM, decode_json, encode_json
+from bridge.wire import ANSWER, ASK, CODEC_JSON, HEADER, ITEM, READ_SIZE, STATE, HungUp, decode_json, encode_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable
+    from typing import Any, Callable, Dict, Iterable, Optional, Tuple
 
 __scoped_bridge__ = True  # frames of modules that have this are left out of a handler's traceback, as in unittest
 
@@ -84,6 +85,7 @@ class Dialogue:
         self._pipes, self._call_id, self._extras, self._limit = pipes, call_id, extras, limit
         self._deadline = INFINITE if seconds == INFINITE else monotonic() + seconds
         self._thread, self._over = get_ident(), False
+        self.session: "Any" = None
         self._scope = None if "context" not in extras else _scope_of(extras["context"], pipes.variables)
 
     def _run(self, function: "Callable[..., Any]", args: "Any") -> "Any":
@@ -100,11 +102,38 @@ class Dialogue:
         finally:
             self._over = True
 
-    def given(self, function: "Callable[..., Any]", names: "Iterable[str]") -> "Callable[..., Any]":
-        """The function with those of its parameters filled that are ours, unless the caller sent them."""
+    def given(self, function: "Callable[..., Any]", names: "Iterable[str]", coding: "Any") -> "Callable[..., Any]":
+        """The function with those of its parameters filled that are ours, unless the caller sent them.
+
+        Args:
+            coding: Of the call, if it isn't JSON.
+        """
+        extras = self._extras
+        if "ended" in extras:
+            self._pipes.states().end(extras["ended"], self._run)
+        if "session" in extras:
+            key, epoch = extras["session"]
+            state = extras.get("state")
+            if coding is not None and state is not None:
+                state = coding.decoded(state)
+            self.session = self._pipes.states().enter(key, epoch, state, self._run)
         self.context = Context(self._extras.get("context", {}))
         self.context.deadline = self._deadline
         return fill(function, names, self) if names else function
+
+    def sealed(self, result: bytes, encode: "Any") -> "Tuple[Optional[Dict[str, str]], int, bytes]":
+        """The fault, flags and body of its RESULT: before the value the session's state, if that is durable.
+
+        Args:
+            encode: `result_of`, of whatever codec.
+        """
+        if "snapshot" not in self._extras:
+            return None, 0, result
+        fault, state = self._pipes.states().snapshot_of(self.session, self._extras["snapshot"], encode)
+        body = len(state).to_bytes(4, "little") + state + result
+        if fault is None and len(body) > self._limit:
+            fault = {"kind": "result", "message": "with the session's state " + TOO_LONG % (len(body), self._limit)}
+        return fault, 0 if fault else STATE, body
 
     # -- Streams -----------------------------------------------------------------------------------------
 
@@ -115,7 +144,7 @@ class Dialogue:
         try:
             while True:
                 while not pipes.credit:
-                    pipes.listen()
+                    self._listen()
                 try:
                     value = self._run(step, None)
                 except (StopIteration, StopAsyncIteration):
@@ -160,10 +189,32 @@ class Dialogue:
         was = self._pipes.disarm()
         try:
             self._pipes.write(HEADER.pack(ASK, CODEC_JSON, 0, len(body), self._call_id) + body)
-            body = self._pipes.hear_answer()
+            body = self._hear_answer()
         finally:
             self._pipes.rearm(was)
         return value_of(body)
+
+    def _hear_answer(self) -> "Any":
+        """The body of an ANSWER. Raises Cancelled when the call was left."""
+        pipes = self._pipes
+        if pipes.sort():
+            raise Cancelled
+        while len(pipes.pending) < 16:
+            self._listen()
+        kind, _flags, _call_id, body = pipes.read()
+        if kind != ANSWER:
+            raise HungUp
+        return body
+
+    def _listen(self) -> None:
+        """Wait for what follows the call that runs. Raises Cancelled when it was left."""
+        pipes = self._pipes
+        data = os.read(pipes.request, READ_SIZE)
+        if not data:
+            raise HungUp
+        pipes.pending += data
+        if pipes.sort():
+            raise Cancelled
 
     def _check(self, what: str) -> None:
         if self._over:
@@ -204,7 +255,9 @@ def _variable(path: str) -> "Any":
 def fill(function: "Callable[..., Any]", names: "Iterable[str]", caller: "Any") -> "Callable[..., Any]":
     """The function with those parameters filled; what is sent by keyword wins."""
     ours = {"progress": caller.report, "context": caller.context, "parent": Parent(caller.ask)}
-    return partial(function, **{name: ours[name] for name in names})
+    if caller.session is not None:  # else whoever calls has none, and the handler's own default says what that means
+        ours["session"] = caller.session
+    return partial(function, **{name: ours[name] for name in names if name in ours})
 
 
 def encode_question(name: "Any", args: "Any") -> bytes:

@@ -8,8 +8,9 @@ else because all floors raise these.
 
 from __future__ import annotations
 
-import signal as _signal
 from typing import Any
+
+from bridge.endings import ending, is_sigkill, signal_name
 
 __all__ = [
     "BridgeError",
@@ -28,6 +29,7 @@ __all__ = [
     "RemoteError",
     "ScopeClosedError",
     "ScopeError",
+    "SessionLost",
     "UnexpectedCall",
     "UnscopedAccessError",
     "WorkerCrashed",
@@ -138,8 +140,13 @@ class PoolTimeout(PoolError, TimeoutError):
 
     __module__ = "bridge"
 
-    def __init__(self, waited: float, *, queued: int, workers: int, starting: int, name: str) -> None:
-        if workers:
+    def __init__(
+        self, waited: float, *, queued: int, workers: int, starting: int, name: str, session: str | None = None
+    ) -> None:
+        if session is not None:
+            why = f"the one that has the state of session {session!r} is busy"
+            cure = "Shorten the calls, or wait longer (`checkout_timeout`)"
+        elif workers:
             why = f"all {workers} workers are busy"
             cure = "Raise `size` or `max_overflow`, shorten the calls, or wait longer (`checkout_timeout`)"
         else:
@@ -247,7 +254,7 @@ class WorkerCrashed(WorkerError):
                 f"the worker (pid {pid}) closed its end of the conversation during {command!r} and lived on, so it was "
                 "ended. Does its code close descriptors that it did not open, or exec another program?"
             )
-        elif signal == _signal.SIGKILL and not (out_of_memory or why):
+        elif is_sigkill(signal) and not (out_of_memory or why):
             text += " If nobody killed it, it was possibly out of memory."
         text += " Its place is being filled; repeat the call if running it twice does no harm."
         if stderr_tail:
@@ -284,6 +291,26 @@ class CallCancelled(WorkerError):
         when = f"while {who} ran it" if started else "before it was sent"
         super().__init__(f"{command!r} was cancelled {when}{why and f': {why}'}")
         self.command, self.pid, self.retryable = command, pid, not started
+
+
+class SessionLost(WorkerError):
+    """A session's state is gone, with the worker that had it or because the session has ended. The call was not sent;
+    the next one begins with a new state.
+
+    `key` is the session's, `pid` that worker's, if its death took the state; `why` says how it came about.
+    """
+
+    __module__ = "bridge"
+
+    retryable = True
+
+    def __init__(self, key: str, *, pid: int | None, why: str) -> None:
+        where = "" if pid is None else f" (it was in the worker with pid {pid})"
+        super().__init__(
+            f"the state of session {key!r} is gone{where}: {why}. The next call begins with a new one: build it up "
+            "again, or open the session with durable=True, which survives its worker"
+        )
+        self.key, self.pid, self.why = key, pid, why
 
 
 class PoisonCall(WorkerError):
@@ -365,25 +392,3 @@ class RemoteError(BridgeError):
         super().__init__(text)
         self.type, self.message, self.command = type, message, command
         self.remote_traceback = remote_traceback
-
-
-def ending(exit_code: int | None, signal: int | None, *, out_of_memory: bool = False, why: str = "") -> str:
-    """How a process ended, in words, with the reason if one is known."""
-    how = "its exit status is unknown"
-    if signal is not None:
-        how = f"killed by {signal_name(signal)}"
-    elif exit_code is not None:
-        how = f"exit code {exit_code}"
-    if out_of_memory:
-        how += ", out of memory: its cgroup counted an oom_kill. Give it more, or have it need less"
-    return f"{how}; {why}" if why else how
-
-
-def signal_name(number: int | None) -> str | None:
-    """SIGKILL for 9, and so on; a number without a name as `signal 64`."""
-    if number is None:
-        return None
-    try:
-        return _signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __scoped_bridge__ = True  # frames of modules that have this are left out of a handler's traceback, as in unittest
 
 HOOKS = frozenset(("on_start", "on_session_start", "on_session_end", "on_health", "on_reset", "on_close"))
-FILLED = frozenset(("context", "parent", "progress"))
+FILLED = frozenset(("context", "parent", "progress", "session"))
 """Keyword-only parameters of commands that are given what is named so here."""
 TOO_LONG = "the result has %d bytes, over max_frame_bytes=%d; return less, or raise the limit"
 NO_COMMAND = "the handler has no such command; it has: %s"
@@ -105,7 +105,7 @@ def commands_of(handler: "Any") -> "Dict[str, Callable[..., Any]]":
     return found
 
 
-def hooks_of(handler: "Any") -> "Dict[str, Callable[[], Any]]":
+def hooks_of(handler: "Any") -> "Dict[str, Callable[..., Any]]":
     """Those of HOOKS that it has."""
     module = isinstance(handler, type(sys))
     return {} if module else {name: getattr(handler, name) for name in HOOKS if callable(getattr(handler, name, None))}

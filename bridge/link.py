@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from bridge.contract import SessionEntry
 from bridge.wire import CALL
 
 
@@ -51,6 +52,14 @@ class Following(Protocol):
     @property
     def context(self) -> Mapping[str, Any]:
         """What the handler's `context` has."""
+
+    @property
+    def session(self) -> SessionEntry | None:
+        """The session that it belongs to."""
+
+    @property
+    def ended(self) -> tuple[tuple[str, int], ...]:
+        """Sessions that its worker is to forget before it."""
 
     def answer(self, asked: Any) -> bytes:
         """The body of ANSWER to what came in an ASK."""
@@ -96,8 +105,18 @@ class Link(Protocol):
     ) -> Any:
         """One request and its one reply."""
 
+    snapshot: bytes | None
+    """Of the state of a durable session, once a call that asked for it has ended."""
+
     def open(
-        self, command: str, body: bytes, deadline: float, seconds: float, claim: ClaimRef | None, follow: Following
+        self,
+        command: str,
+        body: bytes,
+        deadline: float,
+        seconds: float,
+        claim: ClaimRef | None,
+        follow: Following,
+        kind: int = CALL,
     ) -> None:
         """Send a call that more than one frame may come for."""
 

@@ -140,6 +140,12 @@ class Coding:
             return {"kind": "result", "message": TOO_LONG % (len(body), limit)}, b""
         return None, body
 
+    def decoded(self, text: str) -> "Any":
+        """The value of a pickle in base64."""
+        from base64 import b64decode
+
+        return decode(b64decode(text), self._main)
+
     def error_frame(self, call_id: int, limit: int, fault: "Dict[str, str]", error: BaseException) -> bytes:
         """An ERROR frame, with the exception itself behind its fields if that can travel."""
         if fault["kind"] == "raised":
@@ -163,9 +169,7 @@ class Prepared:
     """
 
     def __init__(self, main: "Dict[str, str]", pickled: str) -> None:
-        from base64 import b64decode
-
-        initializer, initargs = decode(b64decode(pickled), main)
+        initializer, initargs = Coding(main).decoded(pickled)
         initializer(*initargs)
 
 

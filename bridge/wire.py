@@ -20,11 +20,18 @@ TIMED_HEADER = struct.Struct("<BBHIQd")
 """The same and, with the flag TIMED, the first of the body: seconds that the call has left."""
 HELLO, START, READY, FAILED, CALL, HOOK, RESULT, ERROR, STOP, CANCEL, CREDIT, ANSWER, ITEM, ASK = range(0xB1, 0xBF)
 """Kinds. They begin where no ASCII text can, so that a stray print is seen for what it is at its first byte."""
-TIMED, EXTRAS = 1, 2
-"""Flags of CALL: what stands before the command in its body, in this order. EXTRAS: 4 bytes of length, an object."""
+TIMED, EXTRAS, STATE = 1, 2, 4
+"""Flags of CALL: what stands before the command in its body, in this order. EXTRAS: 4 bytes of length, an object.
+And of RESULT: STATE, before the value: 4 bytes of length, the snapshot of a durable session."""
+NO_HOOK = ""
+"""A hook that every worker has, and that does nothing: what stands before it is all."""
 SECONDS = struct.Struct("<d")
 CODEC_NONE, CODEC_JSON, CODEC_PICKLE = 0, 1, 2
 READ_SIZE = MAX_TEXT = 65536  # bytes; characters of a message or a traceback: more would only fill the caller's log
+
+
+class HungUp(Exception):
+    """The other end is gone, or what comes can't be its."""
 
 
 class NotEncodable(TypeError):

@@ -25,7 +25,6 @@ from bridge.handler import (
     wanted_of,
 )
 from bridge.wire import (
-    ANSWER,
     CALL,
     CANCEL,
     CODEC_JSON,
@@ -37,12 +36,14 @@ from bridge.wire import (
     HEADER,
     HELLO,
     HOOK,
+    NO_HOOK,
     PROTOCOL,
     READ_SIZE,
     READY,
     RESULT,
     SECONDS,
     TIMED,
+    HungUp,
     decode_json,
     encode_json,
     let_go,
@@ -60,10 +61,6 @@ __scoped_bridge__ = True  # frames of modules that have this are left out of a h
 
 FOREVER = SECONDS.pack(float("inf"))
 START_LIMIT = 2**24  # bytes of START, which says what the limit is for the others
-
-
-class HungUp(Exception):
-    """The caller is gone, or what comes can't be its."""
 
 
 def _beside(name: str) -> "Any":
@@ -89,11 +86,14 @@ class Pipes:
         put: "Callable[[int, Any], int]" = os.write,
         beside: "Callable[[str], Any]" = _beside,
     ) -> None:
-        self.request, self.reply, self._put, self._pending, self.spare = request, reply, put, b"", b""
+        self.request, self.reply, self._put, self.spare = request, reply, put, b""
+        self.pending = b""
+        """What was read and not yet looked at."""
         self._armed, self._nudged, self._current = False, False, 0
         self._beside = beside
         nothing: "Any" = None
-        self._loop = self._dialogue = self._coding = nothing  # each made for the first call that needs it
+        self._loop = self._dialogue = self._coding = self._states = nothing  # each made when it is first needed
+        self.hooks: "Dict[str, Callable[..., Any]]" = {}
         self.wants: "Dict[str, Tuple[str, ...]]" = {}
         """Commands that have parameters which are filled here."""
         self._codec = CODEC_JSON  # of what was read last
@@ -130,6 +130,11 @@ class Pipes:
         if self._loop is not None:
             self._loop.close()
 
+    def end_sessions(self) -> None:
+        """While the handler is still there."""
+        if self._states is not None:
+            self._states.end_all(lambda hook, args: self.run(0, hook, args))
+
     def nudge(self, _number: int, _frame: "Any") -> None:
         """The signal handler."""
         if self._armed:
@@ -152,39 +157,20 @@ class Pipes:
         if there.poll(0):
             data = os.read(self.request, READ_SIZE)  # nothing at the end: the next read sees that too
             ended = not data
-            self._pending += data
-        return True if self._sort() else None if ended else False
+            self.pending += data
+        return True if self.sort() else None if ended else False
 
-    def _sort(self) -> bool:
+    def sort(self) -> bool:
         """Take the frames in front that follow a call: whether one is a cancel of the call that runs."""
-        while len(self._pending) >= 16 and self._pending[0] in (CANCEL, CREDIT):
-            kind, _codec, number, _length, call_id = HEADER.unpack_from(self._pending)
-            self._pending = self._pending[16:]
+        while len(self.pending) >= 16 and self.pending[0] in (CANCEL, CREDIT):
+            kind, _codec, number, _length, call_id = HEADER.unpack_from(self.pending)
+            self.pending = self.pending[16:]
             if call_id == self._current:
                 if kind == CANCEL:
                     self.left = True
                     return True
                 self.credit += number
         return False
-
-    def listen(self) -> None:
-        """Wait for what follows the call that runs. Raises Cancelled when it was left."""
-        if not (data := os.read(self.request, READ_SIZE)):
-            raise HungUp
-        self._pending += data
-        if self._sort():
-            raise Cancelled
-
-    def hear_answer(self) -> "Any":
-        """Wait for the body of an ANSWER. Raises Cancelled when the call was left."""
-        if self._sort():
-            raise Cancelled
-        while len(self._pending) < 16:
-            self.listen()
-        kind, _flags, _call_id, body = self.read()
-        if kind != ANSWER:
-            raise HungUp
-        return body
 
     def disarm(self) -> bool:
         """The handler's own code calls ours: a cancel waits until `rearm`. Answers what that is to be given."""
@@ -205,6 +191,11 @@ class Pipes:
         self.left = False
         return self._dialogue(self, call_id, extras, seconds, limit)
 
+    def states(self) -> "Any":
+        """Those of the sessions whose calls come here."""
+        self._states = self._states or self._beside("states").States(self.hooks)
+        return self._states
+
     def coding(self) -> "Any":
         """What reads and answers the call that was just read; None for JSON."""
         if self._codec != CODEC_PICKLE or self.main is None:
@@ -214,7 +205,7 @@ class Pipes:
 
     def read(self) -> "Tuple[int, int, int, Any]":
         """Wait for one whole frame: kind, flags, call id, body. What follows calls that are over is passed by."""
-        data, self._pending = self._pending, b""
+        data, self.pending = self.pending, b""
         while True:
             while len(data) < 16:
                 if not (more := os.read(self.request, READ_SIZE)):
@@ -227,7 +218,7 @@ class Pipes:
                 break
             data = data[16:]
         end = 16 + length
-        self._pending = data[end:]
+        self.pending = data[end:]
         if len(data) >= end:
             return kind, flags, call_id, data[16:end]
         body, filled = bytearray(length), len(data) - 16
@@ -304,7 +295,8 @@ def serve(pipes: Pipes, tables: "Dict[int, Dict[str, Callable[..., Any]]]", limi
 def _answer(
     pipes: Pipes, commands: "Dict[str, Callable[..., Any]]", flags: int, call_id: int, body: "Any", limit: int
 ) -> bytes:
-    extras, start, seconds, coding = None, 0, FOREVER, pipes.coding()
+    extras, start, seconds, coding, talk = None, 0, FOREVER, pipes.coding(), None
+    result_of_it, marks = result_of if coding is None else coding.result_of, 0
     try:
         if flags & TIMED:
             start, seconds = 8, body[:8]
@@ -325,9 +317,11 @@ def _answer(
                 value = pipes.run(call_id, function, args)
             else:
                 talk = pipes.talk(call_id, extras or {}, SECONDS.unpack(seconds)[0], limit)
-                function = talk.given(function, pipes.wants.get(command, ()))
+                function = talk.given(function, pipes.wants.get(command, ()), coding)
                 value = talk.run(function, args)
-            fault, result = (result_of if coding is None else coding.result_of)(value, limit)
+            fault, result = result_of_it(value, limit)
+            if talk is not None and fault is None:
+                fault, marks, result = talk.sealed(result, result_of_it)
         except BaseException as error:  # sys.exit() in a handler is an answer like any other
             pipes.spare = b"" if isinstance(error, MemoryError) else pipes.spare
             let_go(error)
@@ -338,7 +332,7 @@ def _answer(
         fault, result = {"kind": "command", "message": NO_COMMAND % (", ".join(sorted(commands)) or "none")}, b""
     if fault is not None:
         return fault_frame(ERROR, call_id, limit, **fault)
-    return HEADER.pack(RESULT, CODEC_JSON if coding is None else CODEC_PICKLE, 0, len(result), call_id) + result
+    return HEADER.pack(RESULT, CODEC_JSON if coding is None else CODEC_PICKLE, marks, len(result), call_id) + result
 
 
 def converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> bool:
@@ -362,19 +356,21 @@ def _converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> bool:
             limit, pipes.main = int(start["max_frame_bytes"]), start.get("pickle")
             handler = make(start)
             pipes.run(0, hooks_of(handler).get("on_start", bool), None)
-            tables = {CALL: commands_of(handler), HOOK: hooks_of(handler)}
+            pipes.hooks = hooks_of(handler)
+            tables = {CALL: commands_of(handler), HOOK: pipes.hooks}
             pipes.wants = {name: wanted for name, each in tables[CALL].items() if (wanted := wanted_of(each))}
         except BaseException as error:  # whatever it is, the caller shall read it
             let_go(error)
             pipes.write(fault_frame(FAILED, 0, limit, **describe(error)))
             return True
         pipes.write(pack(READY, 0, encode_json({"hooks": sorted(tables[HOOK])}, "ready"), CODEC_JSON))
-        tables[HOOK].setdefault("on_health", lambda: None)  # to answer is enough
+        tables[HOOK] = {"on_health": lambda: None, NO_HOOK: bool, **tables[HOOK]}  # to answer is enough
         pipes.limit = limit
         serve(pipes, tables, limit)
         told = True
     except HungUp:  # if before it was ready, nobody is left to tell
         told = False
+    pipes.end_sessions()
     pipes.run(0, tables[HOOK].get("on_close", bool), None)
     return told
 

@@ -6,6 +6,7 @@ KeyError. Apart from protocol.py because that one knows frames, not what is in t
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -85,6 +86,25 @@ def encode_extras(extras: Mapping[str, Any]) -> bytes:
     return len(body).to_bytes(4, "little") + body
 
 
+def add_extras(extras: bytes, added: Mapping[str, Any], state: bytes | None, *, pickled: bool = False) -> bytes:
+    """The same with more, and with the state of a session as it once came: it needn't be read here.
+
+    Args:
+        extras: What encode_extras made.
+        pickled: So is the state.
+    """
+    parts = [extras[5:-1], encode_json(added, "session")[1:-1]]
+    if state is not None:
+        parts.append(b'"state":' + (b'"' + b64encode(state) + b'"' if pickled else state))
+    body = b"{" + b",".join(filter(None, parts)) + b"}"
+    return len(body).to_bytes(4, "little") + body
+
+
+def farewell(ended: tuple[tuple[str, int], ...]) -> bytes:
+    """What stands before a hook, to a worker that is to forget sessions: pairs of key and epoch."""
+    return add_extras(encode_extras({}), {"ended": ended}, None)
+
+
 def _refuse(command: str, detail: str) -> NoReturn:
     raise CallError("arguments", detail, command=command, side="caller") from None
 
@@ -137,6 +157,14 @@ def _unpickled(kind: int, body: Body, command: str, pid: int | None) -> Any:
             found = decode(original)
             error.original = found if isinstance(found, BaseException) else None
     raise error
+
+
+def split_state(body: Body, pid: int | None) -> tuple[bytes, Body]:
+    """The snapshot in a RESULT frame that has the flag STATE, and what follows it. Raises ProtocolError."""
+    end = 4 + int.from_bytes(body[:4], "little")
+    if len(body) < max(4, end):
+        raise ProtocolError("a snapshot that is longer than its frame", pid=pid)
+    return bytes(body[4:end]), body[end:]
 
 
 def decode_item(body: Body, pid: int | None) -> Any:

@@ -32,6 +32,7 @@ from bridge.wire import (
     READY,
     RESULT,
     START,
+    STATE,
     STOP,
     TIMED,
     TIMED_HEADER,
@@ -113,11 +114,12 @@ class Connection:
         codec: Of the calls; only with CODEC_PICKLE is what comes looked at as such.
     """
 
-    __slots__ = ("_body", "_codec", "_filled", "_kind", "_pending", "call_id", "limit", "pickled", "state")
+    __slots__ = ("_body", "_codec", "_filled", "_kind", "_pending", "call_id", "flags", "limit", "pickled", "state")
 
     def __init__(self, limit: int, codec: int = CODEC_JSON) -> None:
         self.limit, self._codec = limit, codec
         self.pickled = False  # the body of the frame that came last
+        self.flags = 0  # its
         self.state = State.CONNECTING
         self.call_id = 0  # of the call that is out, or was last; never repeats
         self._pending: bytes = b""  # bytes behind the last whole frame
@@ -169,8 +171,9 @@ class Connection:
         kind, codec, flags, length, call_id = HEADER.unpack_from(data)
         self.pickled = codec == CODEC_PICKLE == self._codec  # never read as such where nobody asked for it
         state = RECEIVE.get((self.state, kind))
-        if state is None or flags or call_id != self.call_id:
+        if state is None or call_id != self.call_id or (flags and not _may_have(self.state, kind, flags)):
             self._fail(data)
+        self.flags = flags
         if length > self.limit:
             self.state = State.CLOSED
             raise ProtocolError(
@@ -220,7 +223,12 @@ class Connection:
             raise ProtocolError(f"{bytes(data[:60])!r} is no frame")
         if len(data) >= HEADER_SIZE and (state, data[0]) in RECEIVE:
             _kind, _codec, flags, _length, answered = HEADER.unpack_from(data)
-            if flags:
+            if flags and not _may_have(state, data[0], flags):
                 raise ProtocolError(f"a {kind} frame with the unknown flags {flags:#x}")
             raise ProtocolError(f"a {kind} for call {answered} came while call {self.call_id} was out")
         raise ProtocolError(f"an unexpected frame ({kind}) came while {state.name}")
+
+
+def _may_have(state: State, kind: int, flags: int) -> bool:
+    """A state comes with nothing but the end of a call that was sent with EXTRAS."""
+    return flags == STATE and kind == RESULT and state is State.FOLLOWED

@@ -94,6 +94,8 @@ class Stats:
     sent_again: Mapping[str, int] = field(default_factory=dict)
     """How the workers had ended whose calls were sent again (`retries` and `repeats`), and how many calls that were:
     {"killed by SIGKILL": 3}. Those of a worker that is being reaped just now come later."""
+    sessions: int = 0
+    """Sessions that have begun and not ended."""
     events_dropped: int = 0
     """Events that `on_event` was not told, since too many waited for it."""
 

@@ -22,6 +22,7 @@ from bridge.core.lifecycle import WorkerState
 from bridge.core.members import Member
 from bridge.core.policy import Breaker
 from bridge.core.recycling import RecyclePolicy, Worn
+from bridge.core.sessions import SessionPolicy
 from bridge.core.stats import Health, Stats, WorkerStats
 from bridge.errors import ConfigurationError, PoolClosed, WorkerStartError
 from bridge.runtime.courier import Listener
@@ -74,6 +75,7 @@ class Runtime:
         pool_policy: PoolPolicy,
         supervisor_policy: SupervisorPolicy,
         recycle_policy: RecyclePolicy | None = None,
+        session_policy: SessionPolicy | None = None,
         owns_adapter: bool = True,
         call_timeout: float | None = 60.0,
         prewarm: int | None = None,
@@ -90,7 +92,7 @@ class Runtime:
         self._owns_adapter, self._on_event = owns_adapter, on_event
         self.clock = clock
         self._pool_policy, self._supervisor_policy = pool_policy, supervisor_policy
-        self._recycle_policy = recycle_policy or RecyclePolicy()
+        self._recycle_policy, self._session_policy = recycle_policy or RecyclePolicy(), session_policy
         self._build()
         _live.add(self)
 
@@ -100,7 +102,7 @@ class Runtime:
         self.state = RuntimeState.NEW
         self._over = False  # one way: the end was asked for
         self.rounds: Rounds | None = None  # made by the first task that waits: asyncio costs 50 ms
-        self.pool = Pool(self._pool_policy, name=self.name, clock=self.clock)
+        self.pool = Pool(self._pool_policy, self._session_policy, name=self.name, clock=self.clock)
         self.crew = Crew(self.name, self._pool_policy.size + self._pool_policy.max_overflow, self.clock)
         self.supervisor = Supervisor(
             self.adapter,
@@ -317,6 +319,7 @@ class Runtime:
             max_overflow=self._pool_policy.max_overflow,
             workers=workers,
             waiting=pool.waiting,
+            sessions=len(pool.sessions.records),
             calls=tally.calls,
             timeouts=tally.timeouts,
             crashes=tally.crashes,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bridge.channel_async import Conversation
 from bridge.contract import WorkerGone
 from bridge.core.messages import encode_hook, name_of
+from bridge.core.pool_state import Departed
 from bridge.errors import BridgeError, CallCancelled, WorkerCrashed
 from bridge.link import DeadlinePassed, Left
 from bridge.runtime.calls import ENDINGS, MAX_RETRIES, begin_on, encoded, outcome
@@ -26,6 +27,7 @@ from bridge.wire import ASK, CALL, HOOK, RESULT
 if TYPE_CHECKING:
     from bridge.runtime import Runtime
     from bridge.runtime.follow import Follow
+    from bridge.runtime.session import Visit
 
 
 async def checkout(runtime: Runtime, claim: LoopClaim, deadline: float) -> Worker:
@@ -51,6 +53,20 @@ async def checkout(runtime: Runtime, claim: LoopClaim, deadline: float) -> Worke
     return worker
 
 
+async def checkout_for(runtime: Runtime, visit: Visit, claim: LoopClaim, deadline: float) -> Worker:
+    """As Visit.checkout."""
+    while True:
+        visit.aim(claim)
+        try:
+            worker = await checkout(runtime, claim, deadline)
+        except Departed:
+            visit.refused(claim)
+            continue
+        if visit.land(worker):
+            return worker
+        runtime.pool.checkin(claim)
+
+
 def _rounds_of(runtime: Runtime) -> Rounds:
     keeper = runtime.supervisor
     if runtime.rounds is None:
@@ -74,12 +90,16 @@ async def call(
     body = encoded(runtime, command, args, follow)
     command = name_of(command)
     claim = LoopClaim(clock, pool.refuse_grant)
+    visit = None if follow is None else follow.visit
     if pool.policy.poison_threshold is not None:
         pool.refuse_poison(command, body)
     retries = 0
     while True:
         try:
-            worker = await checkout(runtime, claim, deadline)
+            if visit is None:
+                worker = await checkout(runtime, claim, deadline)
+            else:
+                worker = await checkout_for(runtime, visit, claim, deadline)
             if claim.cancelled:
                 raise CallCancelled(command, pid=None)
             worker.calls += 1
@@ -96,7 +116,11 @@ async def call(
         except (DeadlinePassed, Left) as end:
             raise outcome(runtime, claim, worker, command, end, deadline, timeout, body) from None
         finally:
-            pool.checkin(claim)
+            try:
+                if visit is not None:
+                    visit.leave()
+            finally:
+                pool.checkin(claim)
 
 
 async def call_on(
@@ -142,11 +166,16 @@ async def _converse(
     kind: int,
     follow: Follow | None,
 ) -> Any:
+    visit = None if follow is None else follow.visit
+    if visit is not None and follow is not None:
+        visit.equip(follow, command, body)
     with Conversation(worker.link, command, runtime.clock) as talk:
         await talk.say(body, deadline, deadline - runtime.clock(), kind, worker.holder, follow)
         while True:
             heard, value = await talk.hear(deadline)
             if heard == RESULT or follow is None:
+                if visit is not None:
+                    visit.heard(worker.link)
                 return value
             if heard == ASK:
                 await talk.answer(await answer(follow, value), deadline)

@@ -63,8 +63,7 @@ class AsyncStream(BaseStream):
                     while kind == ASK:
                         await talk.answer(await async_calls.answer(self._follow, value), deadline)
                         kind, value = await talk.hear(deadline)
-                self._taken += 1
-                return kind, value
+                return self._heard(kind, worker.link), value
             except ENDINGS as end:
                 if not self._is_to_be_sent_again(end, retries):
                     raise await async_calls.report(
@@ -76,6 +75,9 @@ class AsyncStream(BaseStream):
     async def _begin(self, deadline: float) -> Worker:
         """Take a worker."""
         self._claim = claim = LoopClaim(self._runtime.clock, self._runtime.pool.refuse_grant)
+        visit = self._follow.visit
+        if visit is not None:
+            return self._took(claim, await async_calls.checkout_for(self._runtime, visit, claim, deadline))
         return self._took(claim, await async_calls.checkout(self._runtime, claim, deadline))
 
     async def aclose(self) -> None:

@@ -16,6 +16,7 @@ from bridge.core.messages import encode_call, encode_hook, name_of
 from bridge.errors import BridgeError, CallCancelled, CallTimeout, WorkerCrashed
 from bridge.link import DeadlinePassed, Left
 from bridge.runtime.claims import Claim
+from bridge.runtime.session import tell_lent
 from bridge.runtime.worker import Worker
 from bridge.wire import ASK, CALL, HOOK, RESULT
 
@@ -63,12 +64,13 @@ def call(
         body = encoded(runtime, command, args, follow)
     command = name_of(command)
     claim = claim or Claim()
+    visit = None if follow is None else follow.visit
     if pool.policy.poison_threshold is not None:
         pool.refuse_poison(command, body)
     retries = 0
     while True:
         try:
-            worker = pool.checkout(claim, deadline)
+            worker = pool.checkout(claim, deadline) if visit is None else visit.checkout(claim, deadline)
             if claim.cancelled:
                 raise CallCancelled(command, pid=None)
             worker.calls += 1
@@ -89,7 +91,11 @@ def call(
         except Left:
             raise CallCancelled(command, pid=worker.info.pid, started=True) from None
         finally:
-            pool.checkin(claim)
+            try:
+                if visit is not None:
+                    visit.leave()
+            finally:
+                pool.checkin(claim)
 
 
 def encoded(runtime: Runtime, command: Any, args: Any, follow: Follow | None = None) -> bytes:
@@ -101,11 +107,15 @@ def encoded(runtime: Runtime, command: Any, args: Any, follow: Follow | None = N
 
 def _followed(runtime: Runtime, worker: Worker, command: str, body: bytes, deadline: float, follow: Follow) -> Any:
     """Send a call, hear what it reports and answer what it asks until its reply comes."""
-    link = worker.link
+    link, visit = worker.link, follow.visit
+    if visit is not None:
+        visit.equip(follow, command, body)
     link.open(command, body, deadline, deadline - runtime.clock(), worker.holder, follow)
     while True:
         kind, value = link.hear(command, deadline)
         if kind == RESULT:
+            if visit is not None:
+                visit.heard(link)
             return value
         if kind == ASK:
             link.answer(follow.answer(value), deadline)
@@ -137,9 +147,11 @@ def reset_workers(runtime: Runtime, timeout: float = 5.0) -> None:
     """
     deadline = runtime.clock() + timeout
     claims = [Claim() for _ in runtime.pool.states()]
+    with runtime.pool.lock:
+        runtime.pool.sessions.clear("the worker was reset for another test")
     try:
         for claim in claims:
-            runtime.pool.checkout(claim, deadline)
+            tell_lent(runtime, runtime.pool.checkout(claim, deadline))
         for claim in claims:
             done = False
             try:

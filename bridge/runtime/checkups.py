@@ -17,6 +17,8 @@ from bridge.runtime.worker import Worker
 
 ANSWER_WITHIN: Final = 5.0
 """Seconds that an idle worker has to say how it is."""
+FAREWELL_WITHIN: Final = 30.0
+"""The same, if sessions have ended there: its handler's `on_session_end` may have something to do."""
 MEMORY_LOOK: Final = 1.0
 """Seconds between two looks at the memory of workers, where that is limited."""
 PAGE: Final = os.sysconf("SC_PAGE_SIZE")
@@ -37,22 +39,25 @@ class Checkups:
 
     def look(self, now: float) -> None:
         """Do what is due."""
-        if now < self.at or not self._roster.threaded:
+        owing = self._pool.sessions.farewells
+        if (now < self.at and not owing) or not self._roster.threaded:
             return
         limited = self._roster.limits_memory
         idle = self._pool.idle_workers()
         for worker, since in idle:
             if limited:
                 self._weigh(worker, now)
-            if max(since, worker.asked_at) + self._interval <= now and self._pool.take(worker):
+            owes = worker in owing
+            due = max(since, worker.asked_at) + self._interval <= now
+            if (due or owes) and self._pool.take(worker):
                 worker.asked_at = now
-                effects = self._fleet.check_up(worker.generation, ANSWER_WITHIN, now)
+                effects = self._fleet.check_up(worker.generation, FAREWELL_WITHIN if owes else ANSWER_WITHIN, now)
                 if effects:
                     self._roster.perform(effects)
                 else:
                     self._pool.add(worker)
         times = [max(since, worker.asked_at) + self._interval for worker, since in idle]
-        times.append(now + min(self._interval, MEMORY_LOOK if limited else inf))
+        times.append(now + min(self._interval, MEMORY_LOOK if limited or owing else inf))
         self.at = max(min(times), now + min(self._interval, MEMORY_LOOK) / 4)
 
     def _weigh(self, worker: Worker, now: float) -> None:

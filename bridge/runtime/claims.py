@@ -16,13 +16,14 @@ from bridge.runtime.worker import Worker
 class Claim(Waiter[Worker]):
     """One thread's check-out."""
 
-    __slots__ = ("_bell", "cancelled", "impatient_for", "sent_at")
+    __slots__ = ("_bell", "cancelled", "fails_fast", "sent_at", "session")
 
     def __init__(self) -> None:
         super().__init__()
         self._bell: Any = None
         self.cancelled = False  # by another thread
-        self.impatient_for: str | None = None  # a session whose worker it doesn't wait for while others have it
+        self.session: str | None = None  # that it is for
+        self.fails_fast = False  # it doesn't wait while others have the worker that it wants
         self.sent_at = 0.0  # monotonic seconds; of the call that the worker was lent for
 
     def arm(self) -> None:

@@ -11,12 +11,13 @@ from typing import Protocol
 
 from bridge.channel import FdLink
 from bridge.core.fleet import Why
-from bridge.core.messages import encode_hook
+from bridge.core.messages import encode_hook, farewell
 from bridge.core.protocol import Frame
+from bridge.core.sessions import Ended
 from bridge.errors import ProtocolError
 from bridge.runtime.poller import Poller
 from bridge.runtime.worker import Worker
-from bridge.wire import ASK, CANCEL, HOOK, ITEM, RESULT
+from bridge.wire import ASK, CANCEL, EXTRAS, HOOK, ITEM, RESULT
 
 
 class Outcome(Protocol):
@@ -37,6 +38,8 @@ class Drain:
 
     def __init__(self, worker: Worker, link: FdLink, poller: Poller, outcome: Outcome) -> None:
         self._worker, self._link, self._poller, self._outcome = worker, link, poller, outcome
+        self.ended: Ended = ()
+        """Sessions whose end it is told of with the question how it is."""
         fds = worker.channel.fileno()
         assert fds is not None
         self._read_fd = fds[0]
@@ -51,13 +54,19 @@ class Drain:
             self._worker.channel.cancel(self._link.call_id)
             self.hear()  # its holder may have read the end of it already, with items that came before
 
-    def ping(self) -> None:
-        """Ask it how it is."""
-        self._ask("on_health")
+    def ping(self, ended: Ended) -> None:
+        """Ask it how it is.
 
-    def _ask(self, hook: str) -> None:
+        Args:
+            ended: Sessions that it is to forget before.
+        """
+        self.ended = ended
+        self._ask("on_health", farewell(ended) if ended else b"")
+
+    def _ask(self, hook: str, extras: bytes = b"") -> None:
         self._asked = hook
-        if self._link.push(self._link.connection.send(HOOK, encode_hook(hook))):
+        flags = EXTRAS if extras else 0
+        if self._link.push(self._link.connection.send(HOOK, extras + encode_hook(hook), flags)):
             self._fail(Why.UNHEALTHY)
 
     def hear(self) -> None:

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from bridge.contract import Capability
-from bridge.core.messages import encode_extras
+from bridge.core.messages import add_extras, encode_extras
 from bridge.dialogue import answer_of_error, answer_to, answer_with
 from bridge.errors import CallError, CapabilityError, ConfigurationError
 from bridge.handler import invoke
@@ -23,7 +23,10 @@ from bridge.runtime.propagation import Propagation
 from bridge.settle import settled
 
 if TYPE_CHECKING:
+    from bridge.contract import SessionEntry
+    from bridge.core.sessions import Ended
     from bridge.runtime import Runtime
+    from bridge.runtime.session import Visit
 
 DEFAULT_AHEAD: Final = 16
 """Items that a stream's handler runs ahead of its consumer, if not said otherwise."""
@@ -71,7 +74,10 @@ class Follow:
         CallError: The context can't travel.
     """
 
-    __slots__ = ("_depths", "_functions", "_limit", "context", "head", "progress", "streams")
+    __slots__ = (
+        *("_depths", "_extras", "_functions", "_limit", "context", "ended", "head", "progress", "session", "streams"),
+        "visit",
+    )
 
     def __init__(
         self,
@@ -85,7 +91,10 @@ class Follow:
     ) -> None:
         self.progress, self.context, self.streams = progress, context, window is not None
         self._functions, self._limit, self._depths = functions, limit, depths
-        self.head = encode_extras(
+        self.visit: Visit | None = None
+        self.session: SessionEntry | None = None
+        self.ended: Ended = ()
+        self.head = self._extras = encode_extras(
             {
                 **({} if window is None else {"window": window}),
                 **({} if progress is None else {"progress": True}),
@@ -93,6 +102,17 @@ class Follow:
                 **({"context": context} if context else {}),
             }
         )
+
+    def address(self, entry: SessionEntry | None, ended: Ended, *, pickled: bool = False) -> None:
+        """Compose what stands before the call: its session, and those that its worker is to forget."""
+        self.session, self.ended = entry, ended
+        added: dict[str, Any] = {"ended": ended} if ended else {}
+        state = None
+        if entry is not None:
+            state, added["session"] = entry.state, (entry.key, entry.epoch)
+            if entry.snapshot is not None:
+                added["snapshot"] = entry.snapshot
+        self.head = add_extras(self._extras, added, state, pickled=pickled)
 
     def answer(self, asked: Any) -> bytes:
         """Run what the worker asks for, a coroutine to its end in a loop of its own: the body of ANSWER.
@@ -142,24 +162,29 @@ def expose(functions: dict[str, Callable[..., Any]], name: str, function: Callab
 
 
 def follow_call(
-    runtime: Runtime, functions: Mapping[str, Callable[..., Any]], progress: Callable[[Any], object] | None
+    runtime: Runtime,
+    functions: Mapping[str, Callable[..., Any]],
+    progress: Callable[[Any], object] | None,
+    visit: Visit | None = None,
 ) -> Follow | None:
     """What a call on a runtime is to be followed by; None for most calls.
 
     Raises:
         CapabilityError: Its adapter can't report progress.
     """
-    if progress is None and not functions and not runtime.spec.propagate:
+    if progress is None and not functions and not runtime.spec.propagate and visit is None:
         return None
     if progress is not None:
         _check_streams(runtime)
-    return _follow(runtime, functions, None, progress)
+    return _follow(runtime, functions, None, progress, visit)
 
 
-def follow_stream(runtime: Runtime, functions: Mapping[str, Callable[..., Any]], ahead: int) -> Follow:
+def follow_stream(
+    runtime: Runtime, functions: Mapping[str, Callable[..., Any]], ahead: int, visit: Visit | None = None
+) -> Follow:
     """What a stream is to be followed by. Raises CapabilityError."""
     _check_streams(runtime)
-    return _follow(runtime, functions, ahead, None)
+    return _follow(runtime, functions, ahead, None, visit)
 
 
 def _follow(
@@ -167,6 +192,7 @@ def _follow(
     functions: Mapping[str, Callable[..., Any]],
     window: int | None,
     progress: Callable[[Any], object] | None,
+    visit: Visit | None,
 ) -> Follow:
     if Capability.CALLBACKS not in runtime.adapter.capabilities:
         functions = NO_FUNCTIONS  # a handler that asks is told so there
@@ -176,7 +202,9 @@ def _follow(
             runtime.propagation = Propagation(runtime.spec.propagate)
         context = runtime.propagation.values()
     limit = runtime.spec.max_frame_bytes
-    return Follow(limit, runtime.depths, window=window, progress=progress, functions=functions, context=context)
+    follow = Follow(limit, runtime.depths, window=window, progress=progress, functions=functions, context=context)
+    follow.visit = visit
+    return follow
 
 
 def _check_streams(runtime: Runtime) -> None:

@@ -18,6 +18,7 @@ from typing import Final
 from bridge.core.members import View
 from bridge.core.pool_state import PoolState
 from bridge.core.recycling import Worn
+from bridge.core.sessions import SessionBook, SessionPolicy
 from bridge.errors import CallCancelled, CircuitOpen, PoolClosed, PoolError, PoolOverloaded, PoolTimeout
 from bridge.runtime.claims import Claim
 from bridge.runtime.keeper import Keeper
@@ -34,13 +35,17 @@ class Pool(Counting):
     """Who has which worker.
 
     Args:
+        sessions: How sessions are kept.
         name: Labels errors.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, policy: PoolPolicy, *, name: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, policy: PoolPolicy, sessions: SessionPolicy | None = None, *, name: str, clock: Callable[[], float]
+    ) -> None:
         super().__init__(policy.poison_threshold, clock)
         self.policy = policy
+        self.sessions: SessionBook[Worker] = SessionBook(sessions or SessionPolicy())
         self.keeper: Keeper | None = None
         self.last_look = LAST_LOOK  # less once tasks wait here too: their loops may not run
         self.fleet = View()  # what the supervisor last said of its workers
@@ -71,11 +76,11 @@ class Pool(Counting):
 
     def ask(self, claim: Claim, now: float) -> bool:
         """Lend a worker at once, or queue the claim: then its owner goes on by `look`, and ends by `leave`."""
-        if self._lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001  # `interrupted_here`, without its call
-            raise self._interrupted()
+        if self.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001  # `interrupted_here`, without its call
+            raise self.interrupted()
         # Critical section: decide only. Waking a waiter may run foreign code, so it happens after the lock.
         try:
-            with self._lock:
+            with self.lock:
                 state = self._state
                 if self._closed or state.waiting or not state.idle or claim.wants is not None:
                     self._refuse(claim, now)
@@ -86,11 +91,16 @@ class Pool(Counting):
                 self.keeper.attend(0.0)  # where it has no thread, nobody else makes the next start
             raise
 
+    def borrow(self, claim: Claim) -> bool:
+        """Lend a worker that is idle now, or none."""
+        with self.lock:
+            return claim.wants in self._state.idle and self._state.checkout(claim, self._clock())
+
     @property
     def interrupted_here(self) -> bool:
         """Whether the caller is a signal handler or a finaliser that interrupted a holder of the lock: to wait for
         anything would hang."""
-        return self._lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # noqa: SLF001
+        return self.lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # noqa: SLF001
 
     def checkin(self, claim: Claim) -> None:
         """Take the worker back: lend it on when it is clean, else have it ended. Idempotent."""
@@ -103,7 +113,7 @@ class Pool(Counting):
                 return
             now = self._clock()
             # Critical section: decide only.
-            with self._lock:
+            with self.lock:
                 worker.active_at = now
                 if claim.sent_at:
                     self.tally.calls += 1
@@ -132,7 +142,7 @@ class Pool(Counting):
 
     def condemn(self, claim: Claim) -> None:
         """The claim's worker must not be lent again, though no reply is outstanding on it."""
-        with self._lock:
+        with self.lock:
             worker = claim.worker
             if worker is not None and (worker.holder is None or worker.holder() is not claim):
                 worker = None
@@ -147,7 +157,7 @@ class Pool(Counting):
             # Told before it is unbound: after an interruption the audit finds it either way.
             if self.keeper is not None:
                 self.keeper.abandon(worker, worker.link.call_id)
-            with self._lock:
+            with self.lock:
                 if worker.holder is not None and worker.holder() is claim:  # else it was drained and lent meanwhile
                     worker.holder = None
         claim.worker = None
@@ -165,15 +175,16 @@ class Pool(Counting):
         worker, queued = claim.wants, self._state.queue_of(claim)
         if worker in self._state.idle:
             return
-        if claim.impatient_for is not None and worker is not None and worker.lent:
+        if claim.fails_fast and worker is not None and worker.lent:
             self.tally.refused += 1
-            raise PoolOverloaded(self._name, queued=queued, session=claim.impatient_for)
+            raise PoolOverloaded(self._name, queued=queued, session=claim.session)
         limit = self.policy.max_waiting
         if limit is not None and queued >= limit:
             self.tally.refused += 1
             raise PoolOverloaded(self._name, queued=queued, limit=limit)
 
-    def _interrupted(self) -> PoolError:
+    def interrupted(self) -> PoolError:
+        """For a caller that interrupted the pool itself."""
         return PoolError(
             f"the pool of {self._name} was called by a signal handler or a finaliser that interrupted it; "
             "set a flag there, and call from the main flow"
@@ -196,12 +207,12 @@ class Pool(Counting):
         """Whether a claim that waits has its worker (None), or for how many seconds more it may wait. Raises what its
         waiting ends in."""
         if self.keeper is not None and self.keeper.interrupted_here:
-            raise self._interrupted()  # the worker that it would wait for is the step's to bring
+            raise self.interrupted()  # the worker that it would wait for is the step's to bring
         if self._may_ask and self.keeper is not None and claim.wants is None:
             self._may_ask = False
             self.keeper.grow()
         target = self.policy.queue_target
-        with self._lock:
+        with self.lock:
             taken = self._state.take(claim)
             if claim.withdrawn and not taken:  # its loop didn't look for too long: back to its place
                 taken = self._state.checkout(claim, self._clock())
@@ -243,7 +254,7 @@ class Pool(Counting):
 
     def leave(self, claim: Claim) -> None:
         """What it was offered goes to the next one."""
-        with self._lock:
+        with self.lock:
             next_one = self._state.leave(claim, self._clock())
         if next_one is not None:
             next_one.wake()
@@ -251,7 +262,9 @@ class Pool(Counting):
     def _timeout(self, claim: Claim, waited: float) -> PoolTimeout:
         queued = max(0, self._state.queue_of(claim) - 1)
         workers = len(self._state.workers)
-        return PoolTimeout(waited, queued=queued, workers=workers, starting=self.fleet.starting, name=self._name)
+        session = None if claim.wants is None else claim.session
+        starting = self.fleet.starting
+        return PoolTimeout(waited, queued=queued, workers=workers, starting=starting, name=self._name, session=session)
 
     # -- For the supervisor ------------------------------------------------------------------------------
 
@@ -261,7 +274,7 @@ class Pool(Counting):
             worker.link.listener = None
             self._give_up(holder, worker)
         now = self._clock()
-        with self._lock:
+        with self.lock:
             ignored = [claim for claim in self._state.offered() if claim.waits_in_vain(now)]
             served = [self._state.withdraw(claim, now) for claim in ignored]
             stranded, awake = self._state.audit()
@@ -278,7 +291,7 @@ class Pool(Counting):
 
     def _left_by_loops(self) -> list[tuple[Claim, Worker]]:
         """Calls that are out, and whose task never goes on, though it may still be there."""
-        with self._lock:
+        with self.lock:
             held = [(holder, worker) for worker, holder in self._state.lent() if isinstance(holder, Claim)]
         found = [(holder, worker, worker.link.listener) for holder, worker in held]
         return [
@@ -289,31 +302,33 @@ class Pool(Counting):
 
     def add(self, worker: Worker) -> None:
         """A worker became ready."""
-        with self._lock:
+        with self.lock:
             next_one = self._state.add(worker, self._clock())
         if next_one is not None:
             next_one.wake()
 
     def remove(self, worker: Worker) -> None:
         """A worker is dead or to die; whoever holds it finds out by itself."""
-        with self._lock:
+        with self.lock:
             self._state.remove(worker)
 
-    def bury(self, worker: Worker) -> None:
-        """A worker is dead, or was told to end: whoever wants that one is refused. Idempotent."""
-        with self._lock:
+    def bury(self, worker: Worker, how: str) -> None:
+        """A worker is dead, or was told to end: so is what it had of sessions, and whoever wants that one is refused.
+        Idempotent."""
+        with self.lock:
+            self.sessions.worker_gone(worker, worker.info.pid, how)
             refused = self._state.bury(worker)
         for waiter in refused:
             waiter.wake()
 
     def take(self, worker: Worker) -> bool:
         """Remove a worker if it is idle."""
-        with self._lock:
+        with self.lock:
             return self._state.take_out(worker)
 
     def idle_workers(self) -> list[tuple[Worker, float]]:
         """Those that can be lent, and since when."""
-        with self._lock:
+        with self.lock:
             return list(self._state.idle.items())
 
     def has(self, worker: Worker) -> bool:
@@ -322,7 +337,7 @@ class Pool(Counting):
 
     def take_idle(self, before: float, keep: int) -> Worker | None:
         """Remove the worker that was idle for longest, if since `before`, and if more than `keep` remain."""
-        with self._lock:
+        with self.lock:
             coldest = self._state.coldest()
             if coldest is None or coldest[1] > before or len(self._state.workers) <= keep:
                 return None
@@ -336,25 +351,25 @@ class Pool(Counting):
 
     def idle_since(self) -> float | None:
         """Since when the coldest idle worker has been idle."""
-        with self._lock:
+        with self.lock:
             coldest = self._state.coldest()
         return None if coldest is None else coldest[1]
 
     def publish(self, fleet: View) -> None:
         """What the supervisor knows and callers need."""
-        with self._lock:
+        with self.lock:
             self.fleet, self._may_ask = fleet, fleet.can_grow
 
     def refuse_all(self, error: Exception) -> None:
         """Everybody who waits gets this error."""
-        with self._lock:
+        with self.lock:
             refused = self._state.fail_all(error)
         for waiter in refused:
             waiter.wake()
 
     def close(self) -> None:
         """From now on nobody is lent a worker."""
-        with self._lock:
+        with self.lock:
             self._closed = True
         self.refuse_all(PoolClosed(self._name))
 
@@ -372,10 +387,10 @@ class Pool(Counting):
 
     def is_away(self, worker: Worker) -> bool:
         """Whether a worker is neither idle nor lent: it is being looked after, and comes back soon or never."""
-        with self._lock:
+        with self.lock:
             return worker not in self._state.idle and not worker.lent
 
     def states(self) -> dict[Worker, str]:
         """Each worker that can be lent or is: ready or busy."""
-        with self._lock:
+        with self.lock:
             return {worker: "ready" if worker in self._state.idle else "busy" for worker in self._state.workers}

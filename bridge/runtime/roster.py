@@ -24,6 +24,7 @@ from bridge.runtime.guard import SETTLE_AFTER, Guard
 from bridge.runtime.journal import say, stderr_log
 from bridge.runtime.poller import Lookout
 from bridge.runtime.pool import Pool
+from bridge.runtime.session import owed, told
 from bridge.runtime.starting import Starting, discard, fault_of, start_error
 from bridge.runtime.worker import Worker
 from bridge.wire import STOP
@@ -150,7 +151,8 @@ class Roster:
 
     def _stop(self, worker: Worker) -> None:
         worker.killed = Why.CLOSING
-        self._pool.bury(worker)
+        member = self._fleet.members.get(worker.generation)
+        self._pool.bury(worker, "" if member is None or member.why is None else str(member.why.value))
         link, fds = worker.link, worker.channel.fileno()
         if not isinstance(link, FdLink):
             link.stop(worker.hooks, self._said_goodbye)
@@ -217,7 +219,7 @@ class Roster:
         lent = worker.lent  # before `exited` is set: its holder waits for that, and leaves it then
         worker.exited.set()
         worker.link.abort()
-        self._pool.bury(worker)
+        self._pool.bury(worker, worker.how_it_ended() if worker.killed is None else worker.killed.value)
         self._pool.explain(worker)
         served = worker.calls > 0
         try:
@@ -260,12 +262,12 @@ class Roster:
         if isinstance(effect, Cancel):
             drain.cancel()
         else:
-            drain.ping()
+            drain.ping(owed(self._pool, worker))
 
     def drained(self, worker: Worker) -> None:
         """It answers, and no reply is outstanding."""
         worker.active_at = self._clock()
-        self._drains.pop(worker, None)
+        self._end_drain(worker)
         self.perform(self._fleet.drained(worker.generation))
 
     def drain_failed(self, worker: Worker, why: Why) -> None:
@@ -275,9 +277,14 @@ class Roster:
 
     def unwell(self, worker: Worker) -> None:
         """Its handler says that it isn't well: it serves on until a successor is ready."""
-        self._drains.pop(worker, None)
+        self._end_drain(worker)
         now = self._clock()
         self.perform(self._fleet.drained(worker.generation) + self._fleet.wear(worker.generation, Worn.UNHEALTHY, now))
+
+    def _end_drain(self, worker: Worker) -> None:
+        drain = self._drains.pop(worker, None)
+        if drain is not None:
+            told(self._pool, worker, drain.ended)
 
     def _drop_drain(self, worker: Worker) -> None:
         drain = self._drains.pop(worker, None)

@@ -16,7 +16,7 @@ from bridge.contract import WorkerGone
 from bridge.errors import CallCancelled
 from bridge.runtime.calls import ENDINGS, MAX_RETRIES, encoded, outcome
 from bridge.runtime.claims import Claim
-from bridge.wire import ASK, ITEM
+from bridge.wire import ASK, ITEM, RESULT
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -62,6 +62,8 @@ class BaseStream:
         if claim.cancelled:
             raise CallCancelled(self._command, pid=None)
         self._worker = worker
+        if self._follow.visit is not None:
+            self._follow.visit.equip(self._follow, self._command, self._body)
         worker.calls += 1
         claim.sent_at = worker.active_at = self._runtime.clock()
         return worker
@@ -70,6 +72,13 @@ class BaseStream:
         """Ask for as many items more as were taken, now and then."""
         if self._taken >= self._half and link.credit(self._taken):
             self._taken = 0
+
+    def _heard(self, kind: int, link: Link) -> int:
+        """An item has come, or the end."""
+        self._taken += 1
+        if kind == RESULT and self._follow.visit is not None:
+            self._follow.visit.heard(link)
+        return kind
 
     def _is_to_be_sent_again(self, end: Exception, retries: int) -> bool:
         """Whether the worker had certainly not begun it, and there are tries left."""
@@ -91,6 +100,8 @@ class BaseStream:
             try:
                 if worker is not None and claim.worker is worker:
                     worker.link.leave()
+                if self._follow.visit is not None:
+                    self._follow.visit.leave()
             finally:
                 self._worker, self._sent = None, False
                 self._runtime.pool.checkin(claim)
@@ -150,8 +161,7 @@ class Stream(BaseStream):
                 while kind == ASK:
                     link.answer(self._follow.answer(value), deadline)
                     kind, value = link.hear(self._command, deadline)
-                self._taken += 1
-                return kind, value
+                return self._heard(kind, link), value
             except ENDINGS as end:
                 if not self._is_to_be_sent_again(end, retries):
                     claim = self._claim
@@ -165,6 +175,9 @@ class Stream(BaseStream):
     def _begin(self, deadline: float) -> Worker:
         """Take a worker."""
         self._claim = claim = Claim()
+        visit = self._follow.visit
+        if visit is not None:
+            return self._took(claim, visit.checkout(claim, deadline))
         return self._took(claim, self._runtime.pool.checkout(claim, deadline))
 
     def close(self) -> None:

@@ -28,6 +28,7 @@ from bridge.runtime.journal import log
 from bridge.runtime.poller import Poller
 from bridge.runtime.pool import FIRST_LOOK, Pool
 from bridge.runtime.roster import Roster
+from bridge.runtime.session import end_late
 from bridge.runtime.worker import Latch, Worker
 
 __all__ = ["Supervisor", "SupervisorPolicy"]
@@ -226,6 +227,7 @@ class Supervisor:
         if now >= self.roster.guard.at and self.poller is not None and not self.fleet.closing:
             self.roster.guard.settle()
         self._let_idle_go(now)
+        end_late(self._pool, now)
         self._checkups.look(now)
         self.roster.let_go()
         self._pool.audit()
@@ -246,7 +248,7 @@ class Supervisor:
         self.announcer.speak()
 
     def _next_timer(self) -> float:
-        times = [self.fleet.next_timer(), self.roster.guard.at, self._checkups.at]
+        times = [self.fleet.next_timer(), self.roster.guard.at, self._checkups.at, self._pool.sessions.next_end()]
         if self.roster.undead or self.roster.retiring:
             times.append(self._clock() + UNDEAD_LOOK)
         if self._pool.strength > self.fleet.size:

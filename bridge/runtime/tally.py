@@ -54,39 +54,39 @@ class Counting:
         self._clock = clock
         # Entered with a plain `with`, never through a Python context manager: a signal between the two would leave
         # it locked. Re-entrant, so that a finaliser that runs inside can give a worker back.
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
     def record(self, worker: Worker, sent_at: float) -> None:
         """Count a call that was answered on a worker that stays lent."""
         worker.active_at = now = self._clock()
-        with self._lock:
+        with self.lock:
             self.tally.calls += 1
             self.tally.latencies.add(now - sent_at)
 
     def count(self, *, timeouts: int = 0, crashes: int = 0) -> None:
         """Count a call that got no answer."""
-        with self._lock:
+        with self.lock:
             self.tally.timeouts += timeouts
             self.tally.crashes += crashes
 
     def count_again(self, worker: Worker, *, started: bool) -> None:
         """Count a call that is sent again, since that worker died before it saw it, or in it."""
-        with self._lock:
+        with self.lock:
             self.tally.again(worker, started=started)
 
     def explain(self, worker: Worker) -> None:
         """It is known by now how a worker ended: so it is why its calls were sent again."""
-        with self._lock:
+        with self.lock:
             self.tally.explain(worker)
 
     def suspect(self, body: bytes, how: str) -> None:
         """A worker died in the call with these bytes."""
-        with self._lock:
+        with self.lock:
             self._poison.died(body, how)
 
     def refuse_poison(self, command: str, body: bytes) -> None:
         """Raise PoisonCall for a call that has killed too many workers."""
-        with self._lock:
+        with self.lock:
             verdict = self._poison.verdict(body)
         if verdict is not None:
             raise PoisonCall(command, deaths=verdict[0], how=verdict[1])

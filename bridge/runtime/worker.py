@@ -16,7 +16,8 @@ from bridge.channel_submit import SubmitLink
 from bridge.contract import Channel, ExitStatus, FdChannel, ProcessChannel, WorkerInfo
 from bridge.core.fleet import Why
 from bridge.core.recycling import Thresholds
-from bridge.errors import WorkerStartError, ending
+from bridge.endings import ending
+from bridge.errors import WorkerStartError
 
 
 class Latch:

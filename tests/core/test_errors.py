@@ -10,12 +10,14 @@ import pytest
 
 import bridge
 from bridge import errors
+from bridge.endings import signal_name
 from bridge.errors import BridgeError
 
 CASES: dict[str, tuple[Callable[[], BridgeError], bool]] = {
     "BridgeError": (lambda: errors.BridgeError("text"), False),
     "CallCancelled": (lambda: errors.CallCancelled("run", pid=7), False),
     "CallError": (lambda: errors.CallError("arguments", "no", command="run", side="caller"), False),
+    "SessionLost": (lambda: errors.SessionLost("k", pid=7, why="it was closed"), True),
     "CallTimeout": (lambda: errors.CallTimeout("run", 1.5, pid=None), False),
     "CapabilityError": (lambda: errors.CapabilityError("text"), False),
     "CircuitOpen": (lambda: errors.CircuitOpen("n", last_error="handler: no", retry_in=2.0), True),
@@ -142,9 +144,9 @@ def test_a_remote_error_shows_the_workers_traceback_if_there_is_one() -> None:
 
 def test_a_signal_without_a_name_is_its_number() -> None:
     """Real-time signals have none."""
-    assert errors.signal_name(11) == "SIGSEGV"
-    assert errors.signal_name(63) == "signal 63"
-    assert errors.signal_name(None) is None
+    assert signal_name(11) == "SIGSEGV"
+    assert signal_name(63) == "signal 63"
+    assert signal_name(None) is None
 
 
 def test_a_pool_timeout_says_why_nobody_came_free() -> None:

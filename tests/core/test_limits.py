@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bridge.core.limits import cause_of, fault_of, rlimits_of
-from bridge.schema import LimitSettings
+from bridge.groups import LimitSettings
 
 
 def unlimited(_number: int) -> int:

@@ -131,6 +131,7 @@ def test_every_error_has_an_exit_code_with_a_meaning() -> None:
         "PoisonCall",
         "ScopeClosedError",
         "ScopeError",
+        "SessionLost",
         "UnscopedAccessError",
         "WorkerError",
     }

@@ -16,8 +16,8 @@ from tests.house.sources import OURS, TESTS, Import, Source, imports
 
 FLOORS: Final = (
     (
-        ("bridge.errors", "bridge.platforms"),
-        ("bridge.wire", "bridge.handler", "bridge.dialogue", "bridge.pickling", "bridge.worker"),
+        ("bridge.endings", "bridge.errors", "bridge.platforms"),
+        ("bridge.wire", "bridge.handler", "bridge.states", "bridge.dialogue", "bridge.pickling", "bridge.worker"),
         ("bridge.coroutines", "bridge.settle"),
         ("bridge.reaper",),
         ("bridge.pipes",),
@@ -35,6 +35,7 @@ FLOORS: Final = (
         ),
         ("bridge.core.poison",),
         ("bridge.core.pool_state",),
+        ("bridge.core.sessions",),
         ("bridge.core.stats",),
         ("bridge.core",),
     ),
@@ -55,7 +56,6 @@ FLOORS: Final = (
             "bridge.runtime.tally",
             "bridge.runtime.claims",
             "bridge.runtime.propagation",
-            "bridge.runtime.follow",
             "bridge.runtime.courier",
             "bridge.runtime.crew",
             "bridge.runtime.starting",
@@ -64,6 +64,8 @@ FLOORS: Final = (
             "bridge.runtime.pool_policy",
             "bridge.runtime.loop_claims",
             "bridge.runtime.pool",
+            "bridge.runtime.follow",
+            "bridge.runtime.session",
             "bridge.runtime.announcer",
             "bridge.runtime.roster",
             "bridge.runtime.checkups",
@@ -90,6 +92,8 @@ FLOORS: Final = (
             "bridge.bulk",
             "bridge.executor",
             "bridge.leasing",
+            "bridge.sessions",
+            "bridge.async_sessions",
             "bridge.aio",
             "bridge.client",
         ),
@@ -97,6 +101,7 @@ FLOORS: Final = (
     (
         (
             "bridge.settings",
+            "bridge.groups",
             "bridge.schema",
             "bridge.assembly",
             "bridge.plan",
@@ -132,7 +137,7 @@ PLACES: Final = {
 }
 
 DEPENDENCIES: Final[dict[str, str | tuple[str, ...]]] = {
-    "pydantic": ("bridge.schema", "bridge.returns"),
+    "pydantic": ("bridge.groups", "bridge.schema", "bridge.returns"),
     "pydantic_settings": "bridge.schema",
     "dependency_injector": "bridge.container",
     "pytest": "bridge.pytest_",

@@ -123,6 +123,7 @@ def test_the_contracts_handler_is_served_by_every_other_python(minor: int) -> No
         "bridge.coroutines",
         "bridge.dialogue",
         "bridge.pickling",
+        "bridge.states",
         "bridge.worker",
         "bridge.testing.contract_handler",
     ],

@@ -119,7 +119,7 @@ def test_closing_from_a_frame_that_interrupted_the_pool_returns_at_once(connect:
     b = connect(f"{rough}:Rough")
     b.call("pid")
     began = time.monotonic()
-    with b._source.peek().pool._lock:
+    with b._source.peek().pool.lock:
         b.close(60)
     assert time.monotonic() - began < SLACK
     timed_close(b, 60, within=SLACK)

@@ -121,7 +121,7 @@ def test_a_call_from_within_the_pool_is_refused_and_not_deadlocked(make_runtime:
     runtime = make_runtime(ScriptedAdapter([("go", 1)]))
     runtime.start()
 
-    with runtime.pool._lock, pytest.raises(PoolError, match="signal handler or a finaliser"):
+    with runtime.pool.lock, pytest.raises(PoolError, match="signal handler or a finaliser"):
         calls.call(runtime, "go", None, 5)
     assert calls.call(runtime, "go", None, 5) == 1
 

@@ -54,7 +54,7 @@ def test_an_end_that_a_finaliser_asks_for_inside_the_pools_lock_waits_for_nothin
     ended = threading.Event()
 
     def finalise() -> None:
-        with runtime.pool._lock:
+        with runtime.pool.lock:
             runtime.request_close(0)
             ended.set()
 

@@ -301,7 +301,7 @@ def test_a_close_from_inside_the_pools_lock_asks_for_the_end_and_returns(make_ru
     claim = Claim()
     runtime.pool.checkout(claim, float("inf"))
     began = time.monotonic()
-    with runtime.pool._lock:
+    with runtime.pool.lock:
         runtime.close(60)
 
     assert time.monotonic() - began < 20

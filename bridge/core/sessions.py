@@ -1,0 +1,241 @@
+"""Which sessions there are, and which worker has the state of each.
+
+Rules: plain data under the pool's lock; nothing here reads a clock or waits. What a session needs is found by its key,
+whatever their number; they stand in the order of their last use, so that the next to go is always the first. What is
+written last is what makes a change count, so that an exception between two bytecodes leaves a state that can be used.
+Apart from pool_state.py, which knows workers and callers, and nothing of what they do with each other.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from math import inf
+from typing import Any, Final, Generic, Protocol, TypeVar
+from weakref import ReferenceType
+
+BATCH: Final = 64
+"""Ended sessions that a worker is told of at a time."""
+
+Ended = tuple[tuple[str, int], ...]
+"""Key and epoch of each."""
+
+
+class Affinity(str, Enum):
+    """What a session's call does when the worker that has its state is busy, and what it gets when that is dead."""
+
+    HINT = "hint"
+    """Another worker, and a new state."""
+    STRICT_QUEUE = "strict_queue"
+    """It waits for that worker; of its death it is told."""
+    STRICT_FAIL_FAST = "strict_fail_fast"
+    """It is refused while others have that worker; of its death it is told."""
+
+
+@dataclass(frozen=True)
+class SessionPolicy:
+    """How sessions are kept."""
+
+    affinity: Affinity = Affinity.HINT
+    ttl: float | None = 3600.0
+    """Seconds after its last use at which a session ends."""
+    max_sessions: int = 10_000
+    """Beyond, the one that wasn't used for longest ends."""
+    max_snapshot_bytes: int = 1024 * 1024
+
+
+class Landing(IntEnum):
+    """What a caller that was lent a worker finds there."""
+
+    ELSEWHERE = 0
+    """Nothing: it has to look again."""
+    KEPT = 1
+    """The state, as the last call left it."""
+    BEGUN = 2
+    """None yet: the call begins it, from the last snapshot if there is one."""
+
+
+class Home(Protocol):
+    """What is asked of a worker."""
+
+    departed: bool
+    """It will never be lent again."""
+
+
+W = TypeVar("W", bound=Home)
+
+
+class Record(Generic[W]):
+    """One session, from its first call to its end."""
+
+    __slots__ = (
+        "caller",
+        "durable",
+        "ended",
+        "epoch",
+        "key",
+        "live",
+        "lost",
+        "snapshot",
+        "strict",
+        "used_at",
+        "worker",
+    )
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.worker: W | None = None  # the one that has the state, if any
+        self.epoch = 0  # of that state
+        self.live = False  # what that worker has is what the session stands at
+        self.durable = self.strict = False
+        self.snapshot: bytes | None = None
+        self.lost: tuple[int | None, str] | None = None  # whose death took the state, and how, until somebody is told
+        self.ended = ""  # why it isn't in the book any more
+        self.used_at = 0.0
+        self.caller: ReferenceType[Any] | None = None  # whoever has its state to himself just now
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a call of it is out."""
+        return self.caller is not None and self.caller() is not None
+
+
+class SessionBook(Generic[W]):
+    """All sessions of one pool."""
+
+    def __init__(self, policy: SessionPolicy) -> None:
+        self.policy = policy
+        self.records: OrderedDict[str, Record[W]] = OrderedDict()  # the one that wasn't used for longest is first
+        self.farewells: dict[W, dict[str, int]] = {}  # states to be dropped, by the worker that has them: key to epoch
+        self.news = False  # there is a farewell that nobody knows of yet
+        self._at: dict[W, dict[str, Record[W]]] = {}
+        self._epochs = 0
+
+    # -- A call ------------------------------------------------------------------------------------------
+
+    def find(self, key: str, now: float) -> Record[W]:
+        """The session of that key, begun if there is none; the next to go is another one from now on."""
+        self.trim(now)
+        record = self.records.get(key)
+        if record is None:
+            record = Record(key)
+        record.used_at = now
+        self.records[key] = record
+        self.records.move_to_end(key)
+        self.trim(now, record)
+        return record
+
+    def is_current(self, record: Record[W]) -> bool:
+        """Whether it hasn't ended."""
+        return self.records.get(record.key) is record
+
+    def land(self, record: Record[W], worker: W, caller: ReferenceType[Any], *, strict: bool, durable: bool) -> Landing:
+        """A caller was lent a worker for a session: from now on its state is there, and the caller's alone; unless
+        the session has ended, the worker is dead, or the state is elsewhere and can't move.
+        """
+        moves = record.worker is not None and record.worker is not worker
+        if worker.departed or not self.is_current(record) or (moves and (strict or record.in_use)):
+            return Landing.ELSEWHERE
+        landing = Landing.KEPT
+        if moves or record.worker is None or not record.live:
+            landing = Landing.BEGUN
+            record.live = False  # first: what is cut short below is begun anew by the next call
+            self._leave_worker(record)
+            self._epochs += 1
+            record.epoch = self._epochs
+            self.farewells.get(worker, {}).pop(record.key, None)  # the new epoch says as much
+            self._at.setdefault(worker, {})[record.key] = record
+            record.worker, record.lost = worker, None
+        record.durable = record.durable or durable
+        record.strict = strict
+        record.caller = caller
+        record.live = not record.durable  # else it is once the call has returned a snapshot
+        return landing
+
+    def store(self, record: Record[W], snapshot: bytes) -> None:
+        """The call of a durable session has returned: so it stands from now on."""
+        record.snapshot = snapshot
+        record.live = True
+
+    def leave(self, record: Record[W], caller: ReferenceType[Any], now: float) -> None:
+        """The end of a call. Idempotent."""
+        if record.caller is caller:
+            record.caller = None
+        record.used_at = now
+        if self.is_current(record):
+            self.records.move_to_end(record.key)
+
+    # -- The end -----------------------------------------------------------------------------------------
+
+    def end(self, record: Record[W], why: str) -> None:
+        """A session is over; its worker is to be told. Idempotent."""
+        if not record.ended:
+            record.ended = why
+        self._leave_worker(record)
+        if self.is_current(record):
+            del self.records[record.key]
+
+    def trim(self, now: float, used: Record[W] | None = None) -> None:
+        """End those whose time is over, and those above the limit, but none that is being used."""
+        ttl, spared = self.policy.ttl, None
+        while (first := next(iter(self.records.values()), None)) is not None and first is not spared:
+            late = ttl is not None and first.used_at + ttl <= now
+            if not late and len(self.records) <= self.policy.max_sessions:
+                return
+            if first is used or first.in_use:
+                spared, first.used_at = spared or first, now
+                self.records.move_to_end(first.key)
+            elif late:
+                self.end(first, f"it wasn't used for {ttl} s (session.ttl)")
+            else:
+                self.end(first, f"it was the one least recently used (max_sessions={self.policy.max_sessions})")
+
+    def next_end(self) -> float:
+        """When the time of the next one is over."""
+        first = next(iter(self.records.values()), None)
+        return inf if first is None or self.policy.ttl is None else first.used_at + self.policy.ttl
+
+    def clear(self, why: str) -> None:
+        """End all of them."""
+        for record in [*self.records.values()]:
+            self.end(record, why)
+
+    # -- Workers -----------------------------------------------------------------------------------------
+
+    def worker_gone(self, worker: W, pid: int | None, how: str) -> None:
+        """A worker is dead, or was told to end: it takes with it what isn't durable. Idempotent."""
+        for record in self._at.pop(worker, {}).values():
+            if record.worker is worker:
+                record.worker = None
+                if record.strict and not record.durable:
+                    record.lost = (pid, how)
+        self.farewells.pop(worker, None)
+
+    def owed(self, worker: W) -> Ended:
+        """Sessions whose end that worker is to be told of now; it owes them until `told`."""
+        farewells = self.farewells.get(worker)
+        return () if not farewells else tuple([*farewells.items()][:BATCH])
+
+    def told(self, worker: W, ended: Ended) -> None:
+        """It has answered that."""
+        farewells = self.farewells.get(worker, {})
+        for key, epoch in ended:
+            if farewells.get(key) == epoch:
+                del farewells[key]
+        if not farewells:
+            self.farewells.pop(worker, None)
+
+    def _leave_worker(self, record: Record[W]) -> None:
+        worker = record.worker
+        if worker is None:
+            return
+        if not worker.departed:
+            self.farewells.setdefault(worker, {})[record.key] = record.epoch
+            self.news = True
+        there = self._at.get(worker, {})
+        if there.get(record.key) is record:
+            del there[record.key]
+            if not there:
+                self._at.pop(worker, None)
+        record.worker = None
