@@ -32,9 +32,10 @@ from bridge.errors import (
 from bridge.testing.contract_base import raised
 from bridge.testing.dialogue_contract import DialogueContract
 from bridge.testing.possessions import left_behind, possessions
+from bridge.testing.session_contract import SessionContract
 
 
-class AdapterContract(DialogueContract):
+class AdapterContract(DialogueContract, SessionContract):
     """Inherit it in a test module, as `class TestMine(AdapterContract)`, and override `make_adapter`.
 
     Every test makes its own adapter, and closes it. What an adapter without descriptors or processes can't do isn't

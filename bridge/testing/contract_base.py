@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from bridge.client import Bridge
 from bridge.contract import Adapter, Capability, WorkerSpec
+from bridge.core.sessions import SessionPolicy
 from bridge.door import Fixed
 from bridge.runtime import Runtime
 from bridge.runtime.pool_policy import PoolPolicy
@@ -52,12 +53,14 @@ class ContractBase:
         checkout_timeout: float = 30.0,
         startup_timeout: float = 30.0,
         options: Mapping[str, Any] = MappingProxyType({}),
+        sessions: SessionPolicy | None = None,
         **spec: Any,
     ) -> Iterator[tuple[Bridge, Runtime]]:
         """A warm bridge over a new adapter, and what is inside it."""
         runtime = Runtime(
             self.make_adapter(),
             self.make_spec(options=options, **spec),
+            session_policy=sessions,
             pool_policy=PoolPolicy(size, checkout_timeout=checkout_timeout),
             supervisor_policy=SupervisorPolicy(startup_timeout=startup_timeout, max_restarts=0),
         )

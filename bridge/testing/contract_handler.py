@@ -28,6 +28,7 @@ class ContractHandler:
     def __init__(self, diary: str = "", load_seconds: float = 0.0) -> None:
         self._diary, self._load_seconds = diary, load_seconds
         self._kept = []  # type: List[Any]
+        self._sessions = []  # type: List[Any]
 
     def echo(self, value: "Any" = None) -> "Any":
         """Its argument."""
@@ -89,6 +90,40 @@ class ContractHandler:
             return {"value": parent.call(name, args)}
         except parent.Error as error:
             return {"kind": error.kind, "message": error.message}
+
+    def remember(self, value: "Any", *, session: "Any") -> "List[Any]":
+        """All that was remembered in this session, this one last."""
+        session["kept"] = [*session.get("kept", []), value]
+        return list(session["kept"])
+
+    def forget(self, how: str = "fail", *, session: "Any") -> None:
+        """Lose it all, and then fail: by an error, by a state that can't travel, by the end of the process."""
+        session["kept"] = {1, 2} if how == "unencodable" else ["half done"]
+        if how == "crash":
+            self.crash()
+        if how == "fail":
+            self.fail("forgotten")
+
+    def recall(self, *, session: "Any") -> "Iterator[Any]":
+        """What was remembered, one after the other; each is gone then."""
+        while session.get("kept"):
+            yield session["kept"].pop(0)
+
+    def whose(self, *, session: "Any" = None) -> "Any":
+        """The state of its session; none outside of one."""
+        return session
+
+    def sessions(self) -> "List[Any]":
+        """What the hooks of sessions were told."""
+        return self._sessions
+
+    def on_session_start(self, key: str, session: "Any") -> None:
+        """Before its first call here."""
+        self._sessions.append(["start", key, dict(session)])
+
+    def on_session_end(self, key: str, session: "Any") -> None:
+        """After its last call here."""
+        self._sessions.append(["end", key, dict(session)])
 
     def fail(self, message: str = "no") -> None:
         """Raise ContractError."""

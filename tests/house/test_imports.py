@@ -120,6 +120,7 @@ FLOORS: Final = (
             "bridge.testing.contract_handler",
             "bridge.testing.contract_base",
             "bridge.testing.dialogue_contract",
+            "bridge.testing.session_contract",
             "bridge.testing.adapter_contract",
             "bridge.testing",
         ),
