@@ -61,6 +61,8 @@ class Home(Protocol):
 
     departed: bool
     """It will never be lent again."""
+    holder: ReferenceType[Any] | None
+    """Who has it; its `session` is the key of the session that it was lent for."""
 
 
 W = TypeVar("W", bound=Home)
@@ -70,7 +72,6 @@ class Record(Generic[W]):
     """One session, from its first call to its end."""
 
     __slots__ = (
-        "caller",
         "durable",
         "ended",
         "epoch",
@@ -93,12 +94,13 @@ class Record(Generic[W]):
         self.lost: tuple[int | None, str] | None = None  # whose death took the state, and how, until somebody is told
         self.ended = ""  # why it isn't in the book any more
         self.used_at = 0.0
-        self.caller: ReferenceType[Any] | None = None  # whoever has its state to himself just now
 
     @property
     def in_use(self) -> bool:
-        """Whether a call of it is out."""
-        return self.caller is not None and self.caller() is not None
+        """Whether a call of it is out, or about to be sent: whoever has its worker has that for this session."""
+        worker = self.worker
+        holder = None if worker is None or worker.holder is None else worker.holder()
+        return holder is not None and holder.session == self.key
 
 
 class SessionBook(Generic[W]):
@@ -108,7 +110,7 @@ class SessionBook(Generic[W]):
         self.policy = policy
         self.records: OrderedDict[str, Record[W]] = OrderedDict()  # the one that wasn't used for longest is first
         self.farewells: dict[W, dict[str, int]] = {}  # states to be dropped, by the worker that has them: key to epoch
-        self.news = False  # there is a farewell that nobody knows of yet
+        self.news = False  # something has to be seen to: a farewell, or the time of the first one
         self._at: dict[W, dict[str, Record[W]]] = {}
         self._epochs = 0
 
@@ -121,6 +123,7 @@ class SessionBook(Generic[W]):
         if record is None:
             record = Record(key)
         record.used_at = now
+        self.news = self.news or not self.records  # else nobody looks when its time is over
         self.records[key] = record
         self.records.move_to_end(key)
         self.trim(now, record)
@@ -130,7 +133,7 @@ class SessionBook(Generic[W]):
         """Whether it hasn't ended."""
         return self.records.get(record.key) is record
 
-    def land(self, record: Record[W], worker: W, caller: ReferenceType[Any], *, strict: bool, durable: bool) -> Landing:
+    def land(self, record: Record[W], worker: W, *, strict: bool, durable: bool) -> Landing:
         """A caller was lent a worker for a session: from now on its state is there, and the caller's alone; unless
         the session has ended, the worker is dead, or the state is elsewhere and can't move.
         """
@@ -149,7 +152,6 @@ class SessionBook(Generic[W]):
             record.worker, record.lost = worker, None
         record.durable = record.durable or durable
         record.strict = strict
-        record.caller = caller
         record.live = not record.durable  # else it is once the call has returned a snapshot
         return landing
 
@@ -158,10 +160,8 @@ class SessionBook(Generic[W]):
         record.snapshot = snapshot
         record.live = True
 
-    def leave(self, record: Record[W], caller: ReferenceType[Any], now: float) -> None:
-        """The end of a call. Idempotent."""
-        if record.caller is caller:
-            record.caller = None
+    def leave(self, record: Record[W], now: float) -> None:
+        """The end of a call: it counts as used until now. Idempotent."""
         record.used_at = now
         if self.is_current(record):
             self.records.move_to_end(record.key)

@@ -117,10 +117,10 @@ async def call(
             raise outcome(runtime, claim, worker, command, end, deadline, timeout, body) from None
         finally:
             try:
+                pool.checkin(claim)
+            finally:
                 if visit is not None:
                     visit.leave()
-            finally:
-                pool.checkin(claim)
 
 
 async def call_on(

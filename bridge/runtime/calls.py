@@ -92,10 +92,10 @@ def call(
             raise CallCancelled(command, pid=worker.info.pid, started=True) from None
         finally:
             try:
+                pool.checkin(claim)
+            finally:
                 if visit is not None:
                     visit.leave()
-            finally:
-                pool.checkin(claim)
 
 
 def encoded(runtime: Runtime, command: Any, args: Any, follow: Follow | None = None) -> bytes:

@@ -176,7 +176,6 @@ class Pool(Counting):
         if worker in self._state.idle:
             return
         if claim.fails_fast and worker is not None and worker.lent:
-            self.tally.refused += 1
             raise PoolOverloaded(self._name, queued=queued, session=claim.session)
         limit = self.policy.max_waiting
         if limit is not None and queued >= limit:

@@ -219,7 +219,8 @@ class Roster:
         lent = worker.lent  # before `exited` is set: its holder waits for that, and leaves it then
         worker.exited.set()
         worker.link.abort()
-        self._pool.bury(worker, worker.how_it_ended() if worker.killed is None else worker.killed.value)
+        how = worker.how_it_ended()
+        self._pool.bury(worker, how if worker.killed in (None, Why.DIRTY) else f"{how}; {worker.killed.value}")
         self._pool.explain(worker)
         served = worker.calls > 0
         try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from math import inf
 from typing import TYPE_CHECKING, Final
-from weakref import ref
 
 from bridge.contract import Capability, SessionEntry, WorkerGone
 from bridge.core.messages import encode_hook
@@ -55,7 +54,6 @@ class Visit:
         self.record: Record[Worker] | None = None
         """The session, once it is known."""
         self._worker: Worker | None = None
-        self._ref = ref(self)
         self._landing = Landing.ELSEWHERE
         self._ended: Ended = ()
         self._answered = False
@@ -126,7 +124,7 @@ class Visit:
         assert record is not None
         self._worker, self._answered = worker, False
         with pool.lock:
-            landing = pool.sessions.land(record, worker, self._ref, strict=self._strict, durable=self._durable)
+            landing = pool.sessions.land(record, worker, strict=self._strict, durable=self._durable)
         self._landing = landing
         return landing is not Landing.ELSEWHERE
 
@@ -167,12 +165,12 @@ class Visit:
             self._runtime.pool.sessions.store(record, link.snapshot)
 
     def leave(self) -> None:
-        """The end of the call, before its worker goes back. Idempotent."""
+        """The end of the call, once its worker went back. Idempotent."""
         record, worker, pool = self.record, self._worker, self._runtime.pool
         if record is None or worker is None:
             return
         with pool.lock:
-            pool.sessions.leave(record, self._ref, self._runtime.clock())
+            pool.sessions.leave(record, self._runtime.clock())
             if self._ended and self._answered:
                 pool.sessions.told(worker, self._ended)
         self._worker, self._ended = None, ()

@@ -16,6 +16,7 @@ from bridge.contract import WorkerGone
 from bridge.errors import CallCancelled
 from bridge.runtime.calls import ENDINGS, MAX_RETRIES, encoded, outcome
 from bridge.runtime.claims import Claim
+from bridge.runtime.session import spread_news
 from bridge.wire import ASK, ITEM, RESULT
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ class BaseStream:
     def _end(self) -> None:
         self._over = True
         self._let_go()
+        if self._follow.visit is not None:
+            spread_news(self._runtime)
 
     def _let_go(self) -> None:
         claim, worker = self._claim, self._worker
@@ -100,11 +103,13 @@ class BaseStream:
             try:
                 if worker is not None and claim.worker is worker:
                     worker.link.leave()
-                if self._follow.visit is not None:
-                    self._follow.visit.leave()
             finally:
                 self._worker, self._sent = None, False
-                self._runtime.pool.checkin(claim)
+                try:
+                    self._runtime.pool.checkin(claim)
+                finally:
+                    if self._follow.visit is not None:
+                        self._follow.visit.leave()
 
     def __del__(self) -> None:
         if getattr(self, "_worker", None) is not None and not self._over:

@@ -1,0 +1,334 @@
+"""Sessions on real workers: whom a call waits for, what a death takes, what comes back, and who is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+import bridge
+from bridge import Bridge, CallTimeout, PoolOverloaded, PoolTimeout, SessionLost, WorkerCrashed, WorkerError
+from tests.process.conftest import Connect
+from tests.process.waiting import held_open, wait_until, wait_until_gone
+
+HANDLER = f"{Path(__file__).parent}/session_handlers.py:Counting"
+
+
+@pytest.fixture
+def diary(tmp_path: Path) -> Path:
+    """What the hooks were told, a line for each."""
+    path = tmp_path / "diary"
+    path.touch()
+    return path
+
+
+@contextmanager
+def busy(b: Bridge, tmp_path: Path, call: Callable[[str], Any]) -> Iterator[None]:
+    """One call is in a worker until the end of the block."""
+    fifo = tmp_path / "fifo"
+    if not fifo.exists():
+        os.mkfifo(fifo)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(call, str(fifo))
+        with held_open(fifo):
+            yield
+        running.result(10)
+
+
+def waits(b: Bridge) -> Callable[[], bool]:
+    """Whether somebody waits."""
+    return lambda: b.stats().waiting == 1
+
+
+def test_a_strict_call_waits_for_its_worker_alone(connect: Connect, tmp_path: Path) -> None:
+    """Another session has that worker: a strict call waits though others are idle, which serve everybody else
+    meanwhile; a call that fails fast is refused; one with a hint goes to another worker, and begins anew. Fails when
+    `aim` doesn't say which worker is wanted, or when `_refuse` doesn't look at `fails_fast`."""
+    with connect(HANDLER, size=2) as b:
+        strict = b.session("strict", affinity="strict_queue")
+        _, pid = strict.call("bump")
+        fast, hint = b.session("fast", affinity="strict_fail_fast"), b.session("hint")
+        assert fast.call("bump") == hint.call("bump") == [1, pid]  # the warmest
+
+        others = b.session("other")
+        with ThreadPoolExecutor(1) as pool, busy(b, tmp_path, lambda fifo: others.call("held", [fifo])):
+            waiting = pool.submit(strict.call, "bump")
+            wait_until(waits(b))
+            with pytest.raises(PoolOverloaded, match="session 'fast' is busy") as refused:
+                fast.call("bump")
+            assert (refused.value.session, refused.value.retryable) == ("fast", True)
+            elsewhere = hint.call("bump")
+            assert elsewhere[0] == 1
+            assert {b.call("pid") for _ in range(5)} == {elsewhere[1]} != {pid}
+            assert not waiting.done()
+
+        assert waiting.result(10) == [2, pid]
+        assert fast.call("bump") == [2, pid]
+        assert hint.call("bump") == [2, elsewhere[1]]
+
+
+def test_who_waits_for_too_long_is_told_for_whom(connect: Connect, tmp_path: Path) -> None:
+    """A strict call keeps to the checkout timeout, and to its own. Fails when `_timeout` forgets the session."""
+    with connect(HANDLER, size=2, checkout_timeout=0.05) as b:
+        strict = b.session("strict", affinity="strict_queue")
+        strict.call("bump")
+        with busy(b, tmp_path, lambda fifo: strict.call("held", [fifo])):
+            with pytest.raises(PoolTimeout, match="the state of session 'strict' is busy"):
+                strict.call("bump")
+            assert b.stats().waiting == 0
+
+
+@pytest.mark.parametrize("affinity", ["hint", "strict_queue"])
+@pytest.mark.parametrize("durable", [False, True])
+def test_calls_of_a_session_run_one_after_the_other(connect: Connect, affinity: str, durable: bool) -> None:
+    """From eight threads at once, and none is lost. Fails when a hint moves while a call of its session is out."""
+    with connect(HANDLER, size=3) as b, ThreadPoolExecutor(8) as pool:
+        found = pool.map(lambda _: b.session("a", affinity=affinity, durable=durable).call("bump")[0], range(200))
+
+        assert sorted(found) == list(range(1, 201))
+        assert b.stats().idle == 3
+
+
+def test_a_death_is_told_once(connect: Connect) -> None:
+    """Of an idle worker: the next call of each strict session, by whatever handle, is told whose death took its state,
+    and the one after it begins anew. Fails when `aim` doesn't clear `lost`, or when `worker_gone` doesn't set it."""
+    with connect(HANDLER, size=2) as b:
+        one, two = (b.session(key, affinity="strict_queue") for key in ("one", "two"))
+        _, pid = one.call("bump")
+        two.call("bump")
+        os.kill(pid, signal.SIGKILL)
+
+        for session in (one, b.session("two", affinity="strict_fail_fast")):
+            with pytest.raises(SessionLost, match="killed by SIGKILL") as lost:
+                session.call("bump")
+            assert (lost.value.pid, lost.value.retryable) == (pid, True)
+        assert one.call("bump")[0] == two.call("bump")[0] == 1
+
+
+def test_a_death_in_a_call_is_that_calls_and_then_the_sessions(connect: Connect) -> None:
+    """WorkerCrashed for the call that was out, SessionLost for the next one; a hint just begins anew."""
+    with connect(HANDLER, size=1) as b:
+        strict, hint = b.session("strict", affinity="strict_queue"), b.session("hint")
+        strict.call("bump")
+        hint.call("bump")
+        with pytest.raises(WorkerCrashed):
+            strict.call("die")
+        with pytest.raises(SessionLost, match="exit code 3"):
+            strict.call("bump")
+        assert strict.call("bump")[0] == hint.call("bump")[0] == 1
+
+
+def test_whoever_waits_for_a_worker_that_dies_is_told(connect: Connect, tmp_path: Path) -> None:
+    """All of them, at once; who is durable goes on elsewhere. Fails when `bury` refuses nobody."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with connect(HANDLER, size=2) as b, ThreadPoolExecutor(8) as pool:
+        strict = b.session("strict", affinity="strict_queue")
+        durable = b.session("durable", affinity="strict_queue", durable=True)
+        _, pid = strict.call("bump")
+        assert durable.call("bump") == [1, pid]
+        running = pool.submit(strict.call, "held", [str(fifo)])
+        with held_open(fifo):
+            refused = [pool.submit(strict.call, "bump") for _ in range(3)]
+            served = pool.submit(durable.call, "bump")
+            wait_until(lambda: b.stats().waiting == 4)
+            os.kill(pid, signal.SIGKILL)
+            assert isinstance(running.exception(10), WorkerCrashed)
+            assert [type(each.exception(10)) for each in refused] == [SessionLost] * 3
+            n, elsewhere = served.result(10)
+            assert (n, elsewhere != pid) == (2, True)
+        assert strict.call("bump")[0] == 1
+
+
+def test_a_cancelled_call_leaves_what_it_did_unless_it_is_durable(connect: Connect) -> None:
+    """After a soft cancel the worker has the state still, for a hint too, which waits for the end of the cancelled
+    call; a durable session stands at its last call that returned. Fails when a hint doesn't wait for a worker that is
+    away, and when `land` leaves a durable session alive."""
+    with connect(HANDLER, size=2, cancel_grace=10) as b:
+        for affinity in ("hint", "strict_queue"):
+            plain = b.session(f"plain {affinity}", affinity=affinity)
+            durable = b.session(f"durable {affinity}", affinity=affinity, durable=True)
+            for session in (plain, durable):
+                session.call("bump")
+                with pytest.raises(CallTimeout):
+                    session.call("stuck", timeout=0.1)
+            assert plain.call("look") == {"n": 2}
+            assert durable.call("look") == {"n": 1}
+        assert b.stats().restarts == 0
+
+
+def test_recycling_takes_only_what_is_not_durable(connect: Connect) -> None:
+    """A durable session goes on in the successor; a strict one is told why. Fails when a worker that is told to stop
+    isn't buried."""
+    with connect(HANDLER, size=1) as b:
+        durable, strict = b.session("durable", durable=True), b.session("strict", affinity="strict_queue")
+        _, before = durable.call("bump")
+        strict.call("bump")
+        b.recycle()
+        n, after = durable.call("bump")
+        assert (n, before != after) == (2, True)
+        with pytest.raises(SessionLost, match=r"recycle\(\)"):
+            strict.call("bump")
+
+
+def test_a_worker_is_told_of_its_sessions_ends(connect: Connect, diary: Path) -> None:
+    """By close at once; when its time is over and when it moved, by the supervisor; at the worker's own end.
+    Fails when `Checkups.look` doesn't look who is owed, or `end_sessions` isn't called."""
+    with connect(HANDLER, size=1, worker={"options": {"diary": str(diary)}}, ttl=0.3) as b:
+        with b.session("closed") as session:
+            session.call("bump")
+        assert diary.read_text() == "start closed None\nend closed 1\n"
+        late = b.session("late", durable=True)
+        late.call("bump")
+        wait_until(lambda: "end late 1\n" in diary.read_text(), 10, "the end of the session")
+        with pytest.raises(SessionLost, match=r"session\.ttl"):
+            late.call("bump")
+        late.call("bump")
+        b.call("pid")
+    assert diary.read_text().splitlines()[-1].startswith("end late 1")
+
+
+def test_a_session_that_moved_ends_where_it_was(connect: Connect, diary: Path, tmp_path: Path) -> None:
+    """The worker that a hint left for another is told, once it is idle. Fails when `land` owes it nothing."""
+    with connect(HANDLER, size=2, worker={"options": {"diary": str(diary)}}) as b:
+        session = b.session("a")
+        session.call("bump")
+        with busy(b, tmp_path, lambda fifo: b.call("held", [fifo])):
+            assert session.call("bump")[0] == 1
+            assert "end" not in diary.read_text()
+        wait_until(lambda: diary.read_text().endswith("end a 1\n"), 10, "the end at the first worker")
+        assert session.call("bump")[0] == 2
+
+
+def test_durable_states_are_pickled_where_calls_are(connect: Connect) -> None:
+    """A set travels, to another worker too. Fails when the state is read as JSON."""
+    with connect(HANDLER, size=1, worker={"codec": "pickle"}) as b:
+        session = b.session("a", durable=True)
+        session.call("keep", [1, 2])
+        with pytest.raises(WorkerCrashed):
+            session.call("die")
+        assert session.call("keep", [3]) == [1, 2, 3]
+
+
+def test_what_the_state_adds_counts_for_the_limit_of_a_frame(connect: Connect) -> None:
+    """A call that only fits without the state is refused, nothing is lost, and its worker lives on. Fails when `equip`
+    doesn't look at the sum."""
+    with connect(HANDLER, size=1, max_frame_bytes=4096, codec="json") as b:
+        session = b.session("k" * 200, durable=True)
+        session.call("bump")
+        with pytest.raises(bridge.CallError, match=r"max_frame_bytes=4096"):
+            session.call("look", {"x": "y" * 3900})
+        assert session.call("bump")[0] == 2
+        assert b.stats().restarts == 0
+
+
+def test_a_call_of_its_own_session_waits_in_vain(connect: Connect) -> None:
+    """A callback that calls in the session whose call asks: it is told by its timeout, and nothing hangs."""
+    with connect(HANDLER, size=2, checkout_timeout=0.1) as b:
+        session = b.session("a", affinity="strict_queue")
+        b.expose("again", lambda: session.call("bump"))
+        assert session.call("ask", ["again"]) == "bridge.PoolTimeout"
+        assert session.call("bump")[0] == 1
+
+
+def test_closing_a_session_in_a_call_ends_it_afterwards(connect: Connect, diary: Path, tmp_path: Path) -> None:
+    """The call goes on to its end; its worker is told then; nobody else meets its state."""
+    with connect(HANDLER, size=1, worker={"options": {"diary": str(diary)}}) as b:
+        session = b.session("a")
+        with busy(b, tmp_path, lambda fifo: session.call("held", [fifo])):
+            b.session("a").close()
+            assert b.stats().sessions == 0
+        assert b.session("a").call("bump")[0] == 1
+        assert diary.read_text() == "start a None\nend a 1\nstart a None\n"
+
+
+def test_a_fork_has_sessions_of_its_own(connect: Connect) -> None:
+    """The child's bridge begins anew, and the parent's session stands as it was."""
+    with connect(HANDLER, size=1) as b:
+        session = b.session("a", durable=True)
+        session.call("bump")
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                code = 0 if session.call("bump")[0] == 1 else 2
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert session.call("bump")[0] == 2
+
+
+def storm(b: Bridge, seconds: float, *, threads: int, sessions: int) -> tuple[Counter[str], dict[str, list[int]]]:
+    """Many callers of few durable sessions while workers are killed and calls time out: outcomes, and the numbers
+    that each session returned."""
+    over = threading.Event()
+    outcomes: Counter[str] = Counter()
+    returned: dict[str, list[int]] = {f"s{number}": [] for number in range(sessions)}
+
+    def call(number: int) -> None:
+        random, key = Random(number), f"s{number % sessions}"
+        affinity = ("hint", "strict_queue")[number // sessions % 2]
+        session = b.session(key, affinity=affinity, durable=True)
+        while not over.is_set():
+            try:
+                if random.random() < 0.1:
+                    session.call("stuck", timeout=random.choice((0.01, 0.05)))
+                n = session.call("bump", timeout=20)[0]
+            except (WorkerCrashed, CallTimeout, PoolTimeout) as error:
+                outcomes[type(error).__name__] += 1
+                continue
+            returned[key].append(n)
+
+    def kill() -> None:
+        random = Random(0)
+        while not over.wait(0.05):
+            pids = [worker.pid for worker in b.stats().workers if worker.pid is not None]
+            with suppress(ProcessLookupError, IndexError):
+                os.kill(random.choice(pids), signal.SIGKILL)
+
+    with ThreadPoolExecutor(threads + 1) as pool:
+        running = [*(pool.submit(call, number) for number in range(threads)), pool.submit(kill)]
+        over.wait(seconds)
+        over.set()
+        for each in running:
+            each.result(60)
+    return outcomes, returned
+
+
+@pytest.mark.parametrize("seconds", [1.0, pytest.param(20.0, marks=pytest.mark.deep)])
+def test_no_returned_call_of_a_durable_session_is_lost(connect: Connect, seconds: float) -> None:
+    """Whatever dies or is left: each call that returned counted one, and each that didn't none. Fails when a snapshot
+    is stored late, when a copy that may be half changed is used again, or when two calls of a session run at once."""
+    with connect(HANDLER, size=3, cancel_grace=1, max_restarts=10_000) as b:
+        outcomes, returned = storm(b, seconds, threads=8, sessions=3)
+        print(dict(outcomes), {key: len(each) for key, each in returned.items()}, b.stats().restarts)
+
+        assert all(len(each) > 3 for each in returned.values())
+        for key, each in returned.items():
+            assert sorted(each) == list(range(1, len(each) + 1))
+            assert b.session(key, durable=True).call("look") == {"n": len(each)}
+        wait_until(lambda: b.stats().idle == 3, 10, "three idle workers")
+        assert b.stats().waiting == 0
+
+
+def test_a_closed_bridge_ends_its_sessions_workers(connect: Connect) -> None:
+    """A handle of it is told that the pool is closed; nothing of it lives on."""
+    b = connect(HANDLER, size=1)
+    session = b.session("a")
+    _, pid = session.call("bump")
+    b.close()
+    wait_until_gone([pid])
+    with pytest.raises(bridge.PoolClosed):
+        session.call("bump")
+    session.close()
+    with pytest.raises(WorkerError, match="closed by this handle"):
+        session.call("bump")
