@@ -1,0 +1,217 @@
+"""Calls of sessions that are left at any moment: by a cancelled task, by an exception between two lines.
+
+A durable session counts what came back. Whatever was left, no worker is lost, and the session goes on from its last
+result: one that came, though its caller was cut short before it had it, counts too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Callable
+from linecache import getline
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import bridge
+from bridge import AsyncBridge, Bridge, MockAdapter, SessionLost
+from tests.facade.looping import turns
+from tests.process.conftest import Connect
+from tests.process.waiting import wait_until
+
+HANDLER = f"{Path(__file__).parent}/session_handlers.py:Counting"
+OURS = str(Path(bridge.__file__).parent)
+ADAPTERS = ("mock", "bridge_mock", "python_port")
+
+
+class Cut(BaseException):
+    """What a signal handler raises."""
+
+
+def opened(connect: Connect, adapter: str, **settings: Any) -> Bridge:
+    """A bridge with the counting handler, whatever it is called through."""
+    fake = {} if adapter == "python_port" else {"worker": {"fake": HANDLER}}
+    return connect(HANDLER, adapter=adapter, size=2, cancel_grace=0.5, **fake, **settings)
+
+
+async def counted(ab: AsyncBridge, key: str, steps: int) -> tuple[int, bool]:
+    """One call, whose task is cancelled after so many steps of the loop: where the session stands, and whether the call
+    came through."""
+    session = ab.session(key, durable=True)
+    task = asyncio.ensure_future(session.call("bump"))
+    await turns(steps)
+    through = task.done()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    return (await session.call("look")).get("n", 0), through
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_a_task_that_is_cancelled_at_any_step_costs_its_session_nothing(connect: Connect, adapter: str) -> None:
+    """After each step, until it comes through by itself. Fails when what a cancelled call left is taken for the
+    session's state, or when its claim isn't given back."""
+
+    async def sweep() -> None:
+        n = 0
+        async with opened(connect, adapter) as ab:
+            for steps in [*range(40), 64, 128, 256, 1024, 4096]:
+                now, through = await counted(ab, "a", steps)
+                assert now in (n, n + 1)
+                n = now
+            assert through
+            stats = ab.stats()
+            assert (stats.idle, stats.waiting) == (2, 0)
+            assert stats.restarts == 0 or adapter == "bridge_mock"  # whose calls can't be cancelled
+
+    asyncio.run(sweep())
+
+
+def test_tasks_and_threads_share_a_session(connect: Connect) -> None:
+    """Each call counts, whoever makes it; a task's stream has the state to itself."""
+
+    async def both(b: Bridge) -> None:
+        ab = b.aio
+        calls = [ab.call("bump", session="a") for _ in range(50)]
+        others = [asyncio.to_thread(b.call, "bump", session="a") for _ in range(50)]
+        found = await asyncio.gather(*calls, *others)
+        async with ab.session("a", affinity="strict_queue") as session:
+            assert session.key == "a"
+            stream = session.stream("numbers", [3])
+            first = await anext(stream)
+            waiting = asyncio.ensure_future(session.call("bump"))
+            await turns(20)
+            assert not waiting.done()
+            assert [first, *[item async for item in stream]] == [0, 1, 2]
+            assert (await waiting)[0] == 4
+        assert sorted(n for n, _ in found) == list(range(1, 101))
+        assert b.stats().sessions == 0
+
+    with opened(connect, "python_port", affinity="strict_queue") as b:
+        asyncio.run(both(b))
+
+
+def test_a_task_is_told_of_a_death(connect: Connect) -> None:
+    """Those that wait for the worker, and the next call. Fails when `checkout_for` doesn't hear of it."""
+
+    async def die(b: Bridge) -> None:
+        session = b.aio.session("a", affinity="strict_queue")
+        await session.call("bump")
+        calls = [asyncio.ensure_future(session.call(command)) for command in ("die", "bump", "bump")]
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(each) for each in found] == [bridge.WorkerCrashed, SessionLost, SessionLost]
+        assert (await session.call("bump"))[0] == 1
+
+    with opened(connect, "python_port") as b:
+        asyncio.run(die(b))
+
+
+class Line:
+    """Raises before the n-th line that its thread runs of ours."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+
+    def _trace(self, frame: FrameType, event: str, _arg: Any) -> Any:
+        if not frame.f_code.co_filename.startswith(OURS):
+            return None
+        # Not at a `with`: a tracer is called there once more, before a lock is let go, where no signal can come.
+        if event == "line" and not getline(frame.f_code.co_filename, frame.f_lineno).lstrip().startswith("with "):
+            self.left -= 1
+            if self.left == -1:
+                raise Cut
+        return self._trace
+
+    def run(self, act: Callable[[], object]) -> None:
+        """Do something, up to that line."""
+        before = sys.gettrace()
+        sys.settrace(self._trace)
+        try:
+            act()
+        finally:
+            sys.settrace(before)
+
+
+def sweep(b: Bridge, act: Callable[[], object], check: Callable[[], None], step: int) -> int:
+    """Cut it short before each step-th line, until it comes through; afterwards everything is in order."""
+    for count in range(0, 5000, step):
+        line = Line(count)
+        with contextlib.suppress(Cut):
+            line.run(act)
+        check()
+        b._source.runtime().supervisor.notice()  # else whoever needs it next would find a worker that was left
+        wait_until(lambda: b.stats().idle == 2, 10, f"both workers of {b} after line {count}")
+        assert b.stats().waiting == 0
+        if line.left >= 0:
+            return count
+    raise AssertionError("it never came through")
+
+
+@pytest.mark.parametrize(
+    ("adapter", "step"),
+    [
+        ("mock", 1),
+        pytest.param("bridge_mock", 1, marks=pytest.mark.deep),
+        pytest.param("python_port", 1, marks=pytest.mark.deep),
+        ("bridge_mock", 19),
+        ("python_port", 19),
+    ],
+)
+@pytest.mark.parametrize("durable", [False, True])
+def test_an_exception_before_any_line_costs_no_state(connect: Connect, adapter: str, step: int, durable: bool) -> None:
+    """A durable session stands at its last result; a strict one stands where it stood, or one further, unless its
+    worker had to be ended: then its user is told. Fails when `land` makes a new epoch before it has dropped `live`, or
+    when the worker's copy is used after a call whose result never came."""
+    with opened(connect, adapter) as b:
+        session = b.session("a", durable=durable, affinity="strict_queue")
+        other = b.session("a", durable=durable, affinity="strict_queue")
+        stands = [0]
+
+        def check() -> None:
+            try:
+                n = other.call("look").get("n", 0)
+            except SessionLost:
+                assert not durable
+                n = other.call("look").get("n", 0)
+                assert n == 0
+                stands[0] = 0
+            assert n in (stands[0], stands[0] + 1)
+            stands[0] = n
+
+        assert sweep(b, lambda: session.call("bump"), check, step) > 100
+
+
+def test_ending_a_session_can_be_cut_short_anywhere(connect: Connect) -> None:
+    """It has ended then or not; the next call begins anew, or finds what there was. Fails when `end` removes it before
+    its worker is owed the end."""
+    with opened(connect, "mock") as b:
+        count = [0]
+
+        def act() -> None:
+            b.session("a").close()
+
+        def check() -> None:
+            n = b.session("a").call("bump")[0]
+            assert n in (1, count[0] + 1)
+            count[0] = n
+
+        check()
+        sweep(b, act, check, 1)
+
+
+def test_a_mock_that_dies_takes_its_sessions(connect: Connect) -> None:
+    """A crash that a mock plays is a worker's death for its sessions too."""
+    mock = MockAdapter(HANDLER)
+    with connect(HANDLER, adapter=mock, size=2) as b:
+        session = b.session("a", affinity="strict_queue")
+        session.call("bump")
+        mock.crash("look", times=1)
+        with pytest.raises(bridge.WorkerCrashed):
+            session.call("look")
+        with pytest.raises(SessionLost):
+            session.call("look")
+        assert session.call("bump")[0] == 1
