@@ -348,11 +348,10 @@ class Pool(Counting):
         """Workers that are lent or can be."""
         return len(self._state.workers)
 
-    def idle_since(self) -> float | None:
-        """Since when the coldest idle worker has been idle."""
+    def coldest(self) -> tuple[Worker, float] | None:
+        """The worker that has been idle for longest, and since when."""
         with self.lock:
-            coldest = self._state.coldest()
-        return None if coldest is None else coldest[1]
+            return self._state.coldest()
 
     def publish(self, fleet: View) -> None:
         """What the supervisor knows and callers need."""

@@ -96,8 +96,8 @@ class Visit:
             claim.session = self.key
             claim.wants = claim.prefers = None
             claim.fails_fast = self._affinity is Affinity.STRICT_FAIL_FAST
-            if worker is None or worker.departed:
-                pass
+            if worker is None:  # not the warmest, which would have them all
+                claim.prefers = (pool.coldest() or (None,))[0]
             elif self._strict or record.in_use or pool.is_away(worker):
                 claim.wants = worker
             else:

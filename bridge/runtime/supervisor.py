@@ -252,8 +252,8 @@ class Supervisor:
         if self.roster.undead or self.roster.retiring:
             times.append(self._clock() + UNDEAD_LOOK)
         if self._pool.strength > self.fleet.size:
-            since = self._pool.idle_since()
-            times.append((self._clock() if since is None else since) + self._policy.max_idle)
+            coldest = self._pool.coldest()
+            times.append((self._clock() if coldest is None else coldest[1]) + self._policy.max_idle)
         return 0.0 if self._inbox else min(times)
 
     def _let_old_overflow_go(self, now: float) -> None:

@@ -81,16 +81,19 @@ def test_a_name_is_resolved_with_its_options(make_container: MakeContainer) -> N
 
 
 @pytest.mark.parametrize("keywords", [{"handler": "math"}, {"max_idle": 3}, {"name": "x"}, {"worker": {"cwd": "/"}}])
-def test_only_pool_call_and_supervisor_change_for_an_instance(
+def test_only_what_is_the_runtimes_changes_for_an_instance(
     keywords: dict[str, Any], make_container: MakeContainer
 ) -> None:
     """It exists already, so that a worker's settings would be ignored: told at once, or where it is met."""
-    with pytest.raises(ConfigurationError, match="only call, pool, supervisor can"):
+    with pytest.raises(ConfigurationError, match="only call, pool, session, supervisor can"):
         with_adapter(Named(), **keywords)
 
     with with_adapter(Named(), size=2, timeout=1, startup_timeout=1):
         container = make_container()
-        with with_settings(**keywords), pytest.raises(ConfigurationError, match="only call, pool, supervisor can"):
+        with (
+            with_settings(**keywords),
+            pytest.raises(ConfigurationError, match="only call, pool, session, supervisor can"),
+        ):
             container.bridge().call("who")
 
 

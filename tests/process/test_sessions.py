@@ -54,12 +54,11 @@ def test_a_strict_call_waits_for_its_worker_alone(connect: Connect, tmp_path: Pa
     meanwhile; a call that fails fast is refused; one with a hint goes to another worker, and begins anew. Fails when
     `aim` doesn't say which worker is wanted, or when `_refuse` doesn't look at `fails_fast`."""
     with connect(HANDLER, size=2) as b:
-        strict = b.session("strict", affinity="strict_queue")
-        _, pid = strict.call("bump")
-        fast, hint = b.session("fast", affinity="strict_fail_fast"), b.session("hint")
-        assert fast.call("bump") == hint.call("bump") == [1, pid]  # the warmest
-
-        others = b.session("other")
+        affinities = {"strict": "strict_queue", "fast": "strict_fail_fast", "hint": "hint", "others": "hint"}
+        sessions = [b.session(key, affinity=affinity) for key, affinity in affinities.items()]
+        strict, fast, hint, others = sessions
+        with b.lease():  # all in the one that is left
+            ((_, pid),) = {tuple(session.call("bump")) for session in sessions}
         with ThreadPoolExecutor(1) as pool, busy(b, tmp_path, lambda fifo: others.call("held", [fifo])):
             waiting = pool.submit(strict.call, "bump")
             wait_until(waits(b))
@@ -74,6 +73,13 @@ def test_a_strict_call_waits_for_its_worker_alone(connect: Connect, tmp_path: Pa
         assert waiting.result(10) == [2, pid]
         assert fast.call("bump") == [2, pid]
         assert hint.call("bump") == [2, elsewhere[1]]
+
+
+def test_new_sessions_are_spread(connect: Connect) -> None:
+    """One after the other, they begin in all workers in turn. Fails when `aim` leaves a new one to the warmest."""
+    with connect(HANDLER, size=4) as b:
+        found = Counter(b.session(f"s{number}").call("bump")[1] for number in range(40))
+        assert [*found.values()] == [10] * 4
 
 
 def test_who_waits_for_too_long_is_told_for_whom(connect: Connect, tmp_path: Path) -> None:
@@ -103,9 +109,10 @@ def test_a_death_is_told_once(connect: Connect) -> None:
     and the one after it begins anew. Fails when `aim` doesn't clear `lost`, or when `worker_gone` doesn't set it."""
     with connect(HANDLER, size=2) as b:
         one, two = (b.session(key, affinity="strict_queue") for key in ("one", "two"))
-        _, pid = one.call("bump")
-        two.call("bump")
+        with b.lease():
+            ((_, pid),) = {tuple(session.call("bump")) for session in (one, two)}
         os.kill(pid, signal.SIGKILL)
+        wait_until_gone([pid])
 
         for session in (one, b.session("two", affinity="strict_fail_fast")):
             with pytest.raises(SessionLost, match="killed by SIGKILL") as lost:
@@ -134,8 +141,8 @@ def test_whoever_waits_for_a_worker_that_dies_is_told(connect: Connect, tmp_path
     with connect(HANDLER, size=2) as b, ThreadPoolExecutor(8) as pool:
         strict = b.session("strict", affinity="strict_queue")
         durable = b.session("durable", affinity="strict_queue", durable=True)
-        _, pid = strict.call("bump")
-        assert durable.call("bump") == [1, pid]
+        with b.lease():
+            ((_, pid),) = {tuple(session.call("bump")) for session in (strict, durable)}
         running = pool.submit(strict.call, "held", [str(fifo)])
         with held_open(fifo):
             refused = [pool.submit(strict.call, "bump") for _ in range(3)]
