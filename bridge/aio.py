@@ -58,7 +58,8 @@ class AsyncBridge:
     ) -> Any:
         """Call a command, and wait for its result. As Bridge.call; `on_progress` may be a coroutine function."""
         if session is not None:
-            chosen = self.session(session) if isinstance(session, str) else session
+            chosen = session if isinstance(session, AsyncSession) else self.session(session)
+            chosen.check_home(self._source)
             return await chosen.call(command, args, timeout=timeout, idempotent=idempotent, on_progress=on_progress)
         runtime, seconds = enter(self._source, timeout)
         follow = follow_call(runtime, self._functions, on_progress)

@@ -104,7 +104,8 @@ class Bridge:
             WorkerCrashed: Its worker died; if `retryable`, before the handler saw it.
         """
         if session is not None:
-            chosen = self.session(session) if isinstance(session, str) else session
+            chosen = session if isinstance(session, Session) else self.session(session)
+            chosen.check_home(self._source)
             return chosen.call(
                 command, args, timeout=timeout, idempotent=idempotent, on_progress=on_progress, returns=returns
             )

@@ -70,6 +70,11 @@ class BaseSession:
         """Whether it was opened so that its state survives its worker."""
         return self._durable
 
+    def check_home(self, source: Source) -> None:
+        """Raise ConfigurationError if it was opened elsewhere."""
+        if source is not self._source:
+            raise ConfigurationError(f"session {self._key!r} is of another bridge; open one here, with session(...)")
+
     def _enter(self, timeout: Timeout) -> tuple[Runtime, float | None, Visit]:
         if self._closed:
             raise WorkerError(f"session {self._key!r} was closed by this handle; open it anew with session(...)")
@@ -166,8 +171,8 @@ class Session(BaseSession):
         return Stub(handler, call, partial(self.stream, timeout=timeout), self._returns)
 
     def close(self) -> None:
-        """End the session: its state is dropped, after the handler's `on_session_end` if its worker is idle, else
-        before the next call there. Idempotent."""
+        """End the session: its state is dropped, after the handler's `on_session_end` if its worker is idle (which is
+        waited for, 10 s at most), else soon after the call that is under way there. Idempotent."""
         if not self._closed:
             self._end()
 

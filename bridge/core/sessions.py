@@ -137,6 +137,9 @@ class SessionBook(Generic[W]):
         """A caller was lent a worker for a session: from now on its state is there, and the caller's alone; unless
         the session has ended, the worker is dead, or the state is elsewhere and can't move.
         """
+        if not record.epoch and record.key not in self.records:
+            record.ended = ""  # too many others came while it waited for its first worker: else each ended the other's
+            self.records[record.key] = record
         moves = record.worker is not None and record.worker is not worker
         if worker.departed or not self.is_current(record) or (moves and (strict or record.in_use)):
             return Landing.ELSEWHERE

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from linecache import getline
 from pathlib import Path
 from types import FrameType
@@ -20,7 +21,7 @@ from typing import Any
 import pytest
 
 import bridge
-from bridge import AsyncBridge, Bridge, MockAdapter, SessionLost
+from bridge import AsyncBridge, Bridge, ConfigurationError, MockAdapter, SessionLost
 from tests.facade.looping import turns
 from tests.process.conftest import Connect
 from tests.process.waiting import wait_until
@@ -189,6 +190,37 @@ def test_an_exception_before_any_line_costs_no_state(connect: Connect, adapter: 
             stands[0] = n
 
         assert sweep(b, lambda: session.call("bump"), check, step) > 100
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_more_callers_than_sessions_get_on(connect: Connect, adapter: str) -> None:
+    """Each ends the others' sessions all the time, and is told; all come to their end. Fails when `land` has a session
+    look again that had ended before it had begun: each of four threads ended the other three's, for ever."""
+    with opened(connect, adapter, max_sessions=1) as b, ThreadPoolExecutor(4) as pool:
+
+        def call_often(key: str) -> int:
+            session, answered = b.session(key, durable=True), 0
+            while answered < 30:
+                with contextlib.suppress(SessionLost):
+                    assert session.call("bump", timeout=10)[0] > 0
+                    answered += 1
+            return answered
+
+        assert list(pool.map(call_often, "abcd", timeout=60)) == [30] * 4
+        assert b.stats().sessions == 1
+
+
+def test_a_session_of_another_bridge_is_refused(connect: Connect) -> None:
+    """And so is what is no session, and no key. Fails when `check_home` isn't asked."""
+    with opened(connect, "mock") as one, opened(connect, "mock") as two:
+        with pytest.raises(ConfigurationError, match="of another bridge"):
+            two.call("bump", session=one.session("a"))
+        for odd in (3, "", "x" * 257):
+            with pytest.raises(ConfigurationError, match="1 to 256 characters"):
+                one.call("bump", session=odd)  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="hint, strict_queue, strict_fail_fast"):
+            one.session("a", affinity="strict")
+        assert one.call("bump", session=one.session("x" * 256))[0] == 1
 
 
 def test_ending_a_session_can_be_cut_short_anywhere(connect: Connect) -> None:
