@@ -233,7 +233,6 @@ class SessionBook(Generic[W]):
         worker = record.worker
         if worker is None:
             return
-        record.live = False  # first: a state that is to be dropped is none that a call can be sent to
         if not worker.departed:
             self.farewells.setdefault(worker, {})[record.key] = record.epoch
             self.news = True

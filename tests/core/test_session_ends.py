@@ -49,6 +49,20 @@ def test_the_end_of_an_old_one_spares_the_new_one() -> None:
     assert book._at == {worker: {"a": new}}
 
 
+def test_an_end_that_was_cut_short_is_finished_by_the_next_call() -> None:
+    """Its reason is noted first; whoever found it before lands nowhere. Fails when `land` or `find` goes on with it."""
+    book, worker = book_of(), Worker()
+    a = placed(book, "a", worker)
+    a.ended = "it was closed"
+
+    assert book.land(a, worker, strict=False, durable=False) is Landing.ELSEWHERE
+    new = book.find("a", 1)
+
+    assert new is not a
+    assert (a.ended, a.worker, new.ended) == ("it was closed", None, "")
+    assert book.owed(worker) == (("a", a.epoch),)
+
+
 def test_all_can_be_ended() -> None:
     """Each with its reason. Fails when `clear` forgets one, or the workers."""
     book, worker = book_of("ab"), Worker()

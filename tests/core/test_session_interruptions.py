@@ -99,7 +99,11 @@ def landing(key: str, where: str) -> Callable[[], tuple[World, Act]]:
         world = World()
         if where == "back":
             world.call(key, world.other)
-        return world, world.land(key, world.other if where == "other" else world.one)
+        elif where == "anew":
+            world.dies(world.one)
+            world.book.records[key].lost = None  # it was told
+            world.stands_at.clear()
+        return world, world.land(key, world.one if where in ("one", "back") else world.other)
 
     begin.__name__ = f"land {key} {where}"
     return begin
@@ -185,7 +189,7 @@ def a_store() -> tuple[World, Act]:
 
 
 SITUATIONS: Final = (
-    *(landing(key, where) for key in KEYS for where in ("one", "other", "back")),
+    *(landing(key, where) for key in KEYS for where in ("one", "other", "back", "anew")),
     *map(ending, KEYS),
     the_first_landing,
     a_find_beyond_the_limit,
@@ -217,7 +221,7 @@ def the_other_one_dies(world: World, act: Act) -> None:
 
 def time_passes(world: World, act: Act) -> None:
     world.callers.clear()
-    world.now += TTL
+    world.now += 0.75 * TTL
     world.book.trim(world.now)
     assert all(record.used_at + TTL > world.now for record in world.book.records.values()), "a late one is kept"
 
@@ -249,7 +253,7 @@ def check(world: World) -> None:
 def test_an_interruption_leaves_a_book_that_goes_on(situation: Callable[[], tuple[World, Act]]) -> None:
     """Cut short anywhere, each session can be called again, with the state that it stood at, or is told of its loss.
 
-    Fails when a session whose farewell is owed is still live; when it isn't found by its worker before it has left
+    Fails when a session that lands is live before it has; when it isn't found by its worker before it has left
     that; when `worker_gone` forgets whom it is about to tell, or clears the place before the loss is noted; when `find`
     goes on with one whose end was cut short; when a time is written before the order.
     """

@@ -194,14 +194,15 @@ def test_what_is_not_here_is_passed_over() -> None:
     assert hooks.states.enter("a", 2, None) is session
 
 
-def test_without_a_hook_the_states_are_dropped_all_the_same() -> None:
-    """And nothing is kept of them. Fails when they wait for a hook that will never be."""
+def test_without_a_hook_the_states_are_dropped_all_the_same(capfd: pytest.CaptureFixture[str]) -> None:
+    """And nothing is kept of them, nor printed. Fails when they wait for a hook that will never be."""
     states = States({})
     session = states.enter("a", 1, None)
 
     states.end([["a", 1]])
 
     assert states._ending == []
+    assert capfd.readouterr() == ("", "")
     assert states.enter("a", 1, None) is not session
 
 
