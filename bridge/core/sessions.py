@@ -118,14 +118,16 @@ class SessionBook(Generic[W]):
 
     def find(self, key: str, now: float) -> Record[W]:
         """The session of that key, begun if there is none; the next to go is another one from now on."""
-        self.trim(now)
         record = self.records.get(key)
+        if record is not None and (record.ended or (self._is_late(record, now) and not record.in_use)):
+            self.end(record, self._unused())  # or finish what was cut short
+            record = None
         if record is None:
             record = Record(key)
-        record.used_at = now
         self.news = self.news or not self.records  # else nobody looks when its time is over
         self.records[key] = record
-        self.records.move_to_end(key)
+        self.records.move_to_end(key)  # first: the order tells whose time is over
+        record.used_at = now
         self.trim(now, record)
         return record
 
@@ -141,7 +143,8 @@ class SessionBook(Generic[W]):
             record.ended = ""  # too many others came while it waited for its first worker: else each ended the other's
             self.records[record.key] = record
         moves = record.worker is not None and record.worker is not worker
-        if worker.departed or not self.is_current(record) or (moves and (strict or record.in_use)):
+        current = self.is_current(record) and not record.ended  # else its end was cut short; `find` finishes it
+        if worker.departed or not current or (moves and (strict or record.in_use)):
             return Landing.ELSEWHERE
         landing = Landing.KEPT
         if moves or record.worker is None or not record.live:
@@ -150,7 +153,7 @@ class SessionBook(Generic[W]):
             self._leave_worker(record)
             self._epochs += 1
             record.epoch = self._epochs
-            self.farewells.get(worker, {}).pop(record.key, None)  # the new epoch says as much
+            self._forget_farewell(worker, record.key)  # the new epoch says as much
             self._at.setdefault(worker, {})[record.key] = record
             record.worker, record.lost = worker, None
         record.durable = record.durable or durable
@@ -165,9 +168,9 @@ class SessionBook(Generic[W]):
 
     def leave(self, record: Record[W], now: float) -> None:
         """The end of a call: it counts as used until now. Idempotent."""
-        record.used_at = now
         if self.is_current(record):
             self.records.move_to_end(record.key)
+        record.used_at = now
 
     # -- The end -----------------------------------------------------------------------------------------
 
@@ -181,16 +184,17 @@ class SessionBook(Generic[W]):
 
     def trim(self, now: float, used: Record[W] | None = None) -> None:
         """End those whose time is over, and those above the limit, but none that is being used."""
-        ttl, spared = self.policy.ttl, None
+        spared = None
         while (first := next(iter(self.records.values()), None)) is not None and first is not spared:
-            late = ttl is not None and first.used_at + ttl <= now
+            late = self._is_late(first, now)
             if not late and len(self.records) <= self.policy.max_sessions:
                 return
             if first is used or first.in_use:
-                spared, first.used_at = spared or first, now
+                spared = spared or first
                 self.records.move_to_end(first.key)
+                first.used_at = now
             elif late:
-                self.end(first, f"it wasn't used for {ttl} s (session.ttl)")
+                self.end(first, self._unused())
             else:
                 self.end(first, f"it was the one least recently used (max_sessions={self.policy.max_sessions})")
 
@@ -208,11 +212,12 @@ class SessionBook(Generic[W]):
 
     def worker_gone(self, worker: W, pid: int | None, how: str) -> None:
         """A worker is dead, or was told to end: it takes with it what isn't durable. Idempotent."""
-        for record in self._at.pop(worker, {}).values():
+        for record in [*self._at.get(worker, {}).values()]:
             if record.worker is worker:
-                record.worker = None
                 if record.strict and not record.durable:
                     record.lost = (pid, how)
+                record.worker = None
+        self._at.pop(worker, None)  # last: until then it can be repeated
         self.farewells.pop(worker, None)
 
     def owed(self, worker: W) -> Ended:
@@ -225,9 +230,7 @@ class SessionBook(Generic[W]):
         farewells = self.farewells.get(worker, {})
         for key, epoch in ended:
             if farewells.get(key) == epoch:
-                del farewells[key]
-        if not farewells:
-            self.farewells.pop(worker, None)
+                self._forget_farewell(worker, key)
 
     def _leave_worker(self, record: Record[W]) -> None:
         worker = record.worker
@@ -236,9 +239,21 @@ class SessionBook(Generic[W]):
         if not worker.departed:
             self.farewells.setdefault(worker, {})[record.key] = record.epoch
             self.news = True
+        record.worker = None  # before it isn't found by its worker any more, whose death it couldn't hear of then
         there = self._at.get(worker, {})
         if there.get(record.key) is record:
             del there[record.key]
             if not there:
                 self._at.pop(worker, None)
-        record.worker = None
+
+    def _forget_farewell(self, worker: W, key: str) -> None:
+        farewells = self.farewells.get(worker, {})
+        farewells.pop(key, None)
+        if not farewells:
+            self.farewells.pop(worker, None)
+
+    def _is_late(self, record: Record[W], now: float) -> bool:
+        return self.policy.ttl is not None and record.used_at + self.policy.ttl <= now
+
+    def _unused(self) -> str:
+        return f"it wasn't used for {self.policy.ttl} s (session.ttl)"

@@ -32,13 +32,13 @@ class World:
         self.removed: set[Worker] = set()
 
 
-def interrupted_at(count: int, act: Callable[[], object]) -> bool:
-    """Run it; True when it was cut short at that event."""
+def interrupted_at(count: int, act: Callable[[], object], file: str = pool_state.__file__) -> bool:
+    """Run it; True when it was cut short at that event inside that file."""
     left = count
 
     def trace(frame: FrameType, event: str, arg: Any) -> Any:
         nonlocal left
-        if frame.f_code.co_filename != pool_state.__file__:
+        if frame.f_code.co_filename != file:
             return None
         if event in ("line", "return"):
             if left == 0:
