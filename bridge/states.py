@@ -55,7 +55,7 @@ class States:
             ended: Pairs of key and epoch; what isn't here is passed over.
         """
         for key, epoch in ended:
-            if key in self._kept and self._kept[key][0] == epoch:
+            if key in self._kept and self._kept[key][0] <= epoch:  # an older one, if a call of the newer was never sent
                 self._ending.append((key, self._kept.pop(key)[1]))
         hook = self._hooks.get("on_session_end")
         if hook is None:

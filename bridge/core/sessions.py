@@ -171,6 +171,7 @@ class SessionBook(Generic[W]):
         if self.is_current(record):
             self.records.move_to_end(record.key)
         record.used_at = now
+        self.trim(now, record)  # while it was in use there may have been more than the limit
 
     # -- The end -----------------------------------------------------------------------------------------
 

@@ -194,6 +194,17 @@ def test_what_is_not_here_is_passed_over() -> None:
     assert hooks.states.enter("a", 2, None) is session
 
 
+def test_the_end_of_a_newer_one_is_that_of_an_older_one_too() -> None:
+    """The call that was to begin the newer one was never sent. Fails when `end` takes no epoch but its own: the state
+    stayed, and its hook was never called."""
+    hooks = Hooks()
+    hooks.states.enter("a", 1, None)
+
+    hooks.states.end([["a", 2]])
+
+    assert hooks.ended == ["a"]
+
+
 def test_without_a_hook_the_states_are_dropped_all_the_same(capfd: pytest.CaptureFixture[str]) -> None:
     """And nothing is kept of them, nor printed. Fails when they wait for a hook that will never be."""
     states = States({})
