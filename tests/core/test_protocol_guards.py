@@ -8,7 +8,22 @@ import pytest
 
 from bridge.core.protocol import HEADER_SIZE, Connection, State
 from bridge.errors import ProtocolError
-from bridge.wire import CALL, CODEC_JSON, CODEC_PICKLE, ERROR, FAILED, HEADER, HELLO, READY, RESULT, pack
+from bridge.wire import (
+    ASK,
+    CALL,
+    CODEC_JSON,
+    CODEC_PICKLE,
+    ERROR,
+    EXTRAS,
+    FAILED,
+    HEADER,
+    HELLO,
+    ITEM,
+    READY,
+    RESULT,
+    STATE,
+    pack,
+)
 from tests.core.test_protocol import HELLO_FRAME, LIMIT, READY_FRAME, RECEIVABLE, connection_in, frame_of, hear
 
 
@@ -96,7 +111,7 @@ def test_half_a_header_is_waited_for() -> None:
 
 @pytest.mark.parametrize(("state", "kind"), RECEIVABLE)
 def test_flags_are_refused(state: State, kind: int) -> None:
-    """No flag has a meaning yet: a worker that sets one speaks another protocol. Fails when flags aren't looked at."""
+    """A worker that sets one that has no meaning speaks another protocol. Fails when flags aren't looked at."""
     connection = connection_in(state)
 
     with pytest.raises(ProtocolError, match="flags 0x8001"):
@@ -133,3 +148,26 @@ def test_a_pickle_is_one_only_where_it_was_asked_for(asked: int, found: bool) ->
     hear(connection, HEADER.pack(RESULT, CODEC_PICKLE, 0, 2, connection.call_id) + b"{}")
 
     assert connection.pickled is found
+
+
+@pytest.mark.parametrize(("extras", "kind"), [(0, RESULT), (EXTRAS, ITEM), (EXTRAS, ERROR), (EXTRAS, ASK)])
+def test_a_state_comes_with_the_result_of_a_followed_call_alone(extras: int, kind: int) -> None:
+    """Anywhere else nobody would take it off. Fails when `_may_have` looks at the flag alone."""
+    connection = connection_in(State.IDLE)
+    connection.send(CALL, b"", extras)
+    frame = HEADER.pack(kind, CODEC_JSON, STATE, 2, connection.call_id) + b"{}"
+    with pytest.raises(ProtocolError):
+        connection.receive(frame)
+    assert connection.state is State.CLOSED
+
+
+@pytest.mark.parametrize("size", [16, 1000])
+def test_the_flags_of_the_last_frame_are_known(size: int) -> None:
+    """Of a frame that came in pieces too; the next frame has its own. Fails when `flags` isn't kept."""
+    connection = connection_in(State.IDLE)
+    for flags in (STATE, 0):
+        connection.send(CALL, b"", EXTRAS)
+        frame = HEADER.pack(RESULT, CODEC_JSON, flags, 100, connection.call_id) + b"x" * 100
+        assert hear(connection, frame[:size]) == ([] if size < len(frame) else [(RESULT, b"x" * 100)])
+        hear(connection, frame[size:])
+        assert (connection.flags, connection.state) == (flags, State.IDLE)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bridge.core.messages import Hello, decode_failed, decode_hello, decode_ready, decode_reply
+from bridge.core.messages import Hello, decode_failed, decode_hello, decode_ready, decode_reply, split_state
 from bridge.errors import CallError, ProtocolError, RemoteError
 from bridge.wire import ERROR, PROTOCOL, RESULT
 
@@ -157,3 +157,16 @@ def test_a_result_beyond_the_limits_of_this_python_is_the_handlers_error(body: b
         decode_reply(RESULT, body, "run", 42)
 
     assert (caught.value.kind, caught.value.side) == ("result", "handler")
+
+
+def test_a_snapshot_is_taken_off_its_result() -> None:
+    """Its length says where the value begins."""
+    assert split_state(b"\3\0\0\0{ }[1]", 7) == (b"{ }", b"[1]")
+    assert split_state(b"\0\0\0\0", 7) == (b"", b"")
+
+
+@pytest.mark.parametrize("body", [b"", b"\1\0\0", b"\4\0\0\0{ }", b"\xff\xff\xff\xff"])
+def test_a_snapshot_longer_than_its_frame_is_a_protocol_error(body: bytes) -> None:
+    """Fails when its length isn't compared."""
+    with pytest.raises(ProtocolError, match=r"pid 7.*longer than its frame"):
+        split_state(body, 7)

@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from linecache import getline
 from pathlib import Path
 from types import FrameType
@@ -21,7 +22,20 @@ from typing import Any
 import pytest
 
 import bridge
-from bridge import AsyncBridge, Bridge, ConfigurationError, MockAdapter, SessionLost
+from bridge import (
+    AsyncBridge,
+    Bridge,
+    Capability,
+    CapabilityError,
+    ConfigurationError,
+    MockAdapter,
+    ProtocolError,
+    Reply,
+    Request,
+    SessionLost,
+    WorkerSpec,
+)
+from bridge.adapters.mock import MockChannel
 from tests.facade.looping import turns
 from tests.process.conftest import Connect
 from tests.process.waiting import wait_until
@@ -223,6 +237,45 @@ def test_a_session_of_another_bridge_is_refused(connect: Connect) -> None:
         with pytest.raises(ConfigurationError, match="hint, strict_queue, strict_fail_fast"):
             one.session("a", affinity="strict")
         assert one.call("bump", session=one.session("x" * 256))[0] == 1
+
+
+class Stateless(MockAdapter):
+    """Keeps no states."""
+
+    capabilities = MockAdapter.capabilities - {Capability.SESSIONS}
+
+
+class Forgetful(MockAdapter):
+    """Says that it keeps states, and shows none."""
+
+    def open(self, spec: WorkerSpec, *, deadline: float) -> MockChannel:
+        """A channel whose replies lack the snapshot."""
+        channel = super().open(spec, deadline=deadline)
+        submit = channel.submit
+
+        def forget(request: Request, done: Callable[[Reply], None]) -> None:
+            submit(request, lambda reply: done(replace(reply, snapshot=None)))
+
+        channel.submit = forget  # type: ignore[method-assign]
+        return channel
+
+
+def test_an_adapter_without_states_has_no_sessions(connect: Connect) -> None:
+    """A CapabilityError that names those that have, and nothing was sent. Fails when `Visit` doesn't ask."""
+    adapter = Stateless({"bump": 1})
+    with connect(HANDLER, adapter=adapter) as b:
+        with pytest.raises(CapabilityError, match="python_port, bridge_mock and mock do"):
+            b.call("bump", session="a")
+        assert adapter.calls == []
+        assert b.call("bump") == 1
+
+
+def test_a_result_without_the_state_of_a_durable_session_is_an_error(connect: Connect) -> None:
+    """Nothing that returned may be lost without a word. Fails when `heard` stores what isn't there."""
+    with connect(HANDLER, adapter=Forgetful(HANDLER), size=1) as b:
+        assert b.session("plain").call("bump")[0] == 1
+        with pytest.raises(ProtocolError, match="without its state"):
+            b.session("a", durable=True).call("bump")
 
 
 def test_ending_a_session_can_be_cut_short_anywhere(connect: Connect) -> None:

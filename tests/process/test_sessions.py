@@ -17,6 +17,7 @@ import pytest
 
 import bridge
 from bridge import Bridge, CallTimeout, PoolOverloaded, PoolTimeout, SessionLost, WorkerCrashed, WorkerError
+from bridge.runtime.calls import reset_workers
 from tests.process.conftest import Connect
 from tests.process.waiting import held_open, wait_until, wait_until_gone
 
@@ -325,6 +326,34 @@ def test_no_returned_call_of_a_durable_session_is_lost(connect: Connect, seconds
             assert b.session(key, durable=True).call("look") == {"n": len(each)}
         wait_until(lambda: b.stats().idle == 3, 10, "three idle workers")
         assert b.stats().waiting == 0
+
+
+def test_between_tests_that_share_a_worker_sessions_end(connect: Connect, diary: Path) -> None:
+    """The next test begins anew, and the handler was told before. Fails when `reset_workers` doesn't clear them, or
+    when it doesn't tell those that it has."""
+    with connect(HANDLER, size=2, worker={"options": {"diary": str(diary)}}) as b:
+        for number in range(4):
+            b.session(f"s{number}", durable=True).call("bump")
+        reset_workers(b._source.runtime())
+        assert b.stats().sessions == 0
+        assert sorted(line for line in diary.read_text().splitlines() if line.startswith("end")) == [
+            f"end s{number} 1" for number in range(4)
+        ]
+        assert b.session("s0", durable=True).call("bump")[0] == 1
+
+
+def test_who_wants_one_worker_has_no_other_started(connect: Connect, tmp_path: Path) -> None:
+    """It wouldn't help. Fails when `look` asks for one more all the same, or `grow` counts those who wait for one."""
+    with connect(HANDLER, size=1, max_overflow=2) as b:
+        strict = b.session("a", affinity="strict_queue")
+        strict.call("bump")
+        with ThreadPoolExecutor(2) as pool, busy(b, tmp_path, lambda fifo: strict.call("held", [fifo])):
+            waiting = [pool.submit(strict.call, "bump") for _ in range(2)]
+            wait_until(lambda: b.stats().waiting == 2)
+            for _ in range(3):
+                b._source.runtime().supervisor.grow()
+            assert len(b.stats().workers) == 1
+        assert sorted(each.result(10)[0] for each in waiting) == [3, 4]
 
 
 def test_a_closed_bridge_ends_its_sessions_workers(connect: Connect) -> None:
