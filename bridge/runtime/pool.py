@@ -207,7 +207,7 @@ class Pool(Counting):
         waiting ends in."""
         if self.keeper is not None and self.keeper.interrupted_here:
             raise self.interrupted()  # the worker that it would wait for is the step's to bring
-        if self._may_ask and self.keeper is not None and claim.wants is None:
+        if self._may_ask and self.keeper is not None:
             self._may_ask = False
             self.keeper.grow()
         target = self.policy.queue_target

@@ -41,12 +41,21 @@ class Counting:
         while True:
             threading.Event().wait(0.01)
 
-    def spin(self, seconds, *, session):
-        """Take that long."""
+    def linger(self, seconds, *, session):
+        """Count, and take that long to end when it is cancelled."""
         session["n"] = session.get("n", 0) + 1
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            pass
+        try:
+            while True:
+                threading.Event().wait(0.01)
+        finally:
+            until = time.monotonic() + seconds
+            while time.monotonic() < until:
+                threading.Event().wait(0.01)
+
+    def both(self, state, result, *, session):
+        """A state and a result of so many bytes."""
+        session["text"] = "x" * state
+        return "y" * result
 
     def die(self, *, session):
         """Count, and end the process."""

@@ -37,10 +37,10 @@ from bridge import (
 )
 from bridge.adapters.mock import MockChannel
 from tests.facade.looping import turns
+from tests.process.busy import HANDLER
 from tests.process.conftest import Connect
 from tests.process.waiting import wait_until
 
-HANDLER = f"{Path(__file__).parent}/session_handlers.py:Counting"
 OURS = str(Path(bridge.__file__).parent)
 ADAPTERS = ("mock", "bridge_mock", "python_port")
 
@@ -258,6 +258,38 @@ class Forgetful(MockAdapter):
 
         channel.submit = forget  # type: ignore[method-assign]
         return channel
+
+
+class Watched(MockAdapter):
+    """Notes which states are sent."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.states: list[bytes | None] = []
+
+    def open(self, spec: WorkerSpec, *, deadline: float) -> MockChannel:
+        """A channel that is watched."""
+        channel = super().open(spec, deadline=deadline)
+        submit = channel.submit
+
+        def watch(request: Request, done: Callable[[Reply], None]) -> None:
+            if request.session is not None:
+                self.states.append(request.session.state)
+            submit(request, done)
+
+        channel.submit = watch  # type: ignore[method-assign]
+        return channel
+
+
+def test_a_state_is_sent_only_where_it_begins_anew(connect: Connect) -> None:
+    """After a call that failed, not after one that returned. Fails when `equip` always sends it."""
+    adapter = Watched(HANDLER)
+    with connect(HANDLER, adapter=adapter, size=1) as b:
+        session = b.session("a", durable=True)
+        for command, args in (("bump", None), ("bump", None), ("look", {"odd": 1}), ("look", None), ("look", None)):
+            with contextlib.suppress(bridge.CallError):
+                session.call(command, args)
+        assert adapter.states == [None, None, None, b'{"n":2}', None]
 
 
 def test_an_adapter_without_states_has_no_sessions(connect: Connect) -> None:
