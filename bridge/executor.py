@@ -96,6 +96,7 @@ class BridgeExecutor(Executor):
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         self._threads = ThreadPoolExecutor(max_workers, "bridge-executor")
+        self._max_workers = max_workers  # dask looks at it, as at that of the standard library's executors
         self._own: Runtime | None = None
         if source is None:
             own = self._own = _own_runtime(max_workers, initializer, initargs)

@@ -180,6 +180,7 @@ class SessionBook(Generic[W]):
         if not record.ended:
             record.ended = why
         self._leave_worker(record)
+        record.snapshot = None  # handles may keep the record
         if self.is_current(record):
             del self.records[record.key]
 

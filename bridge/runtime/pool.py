@@ -92,9 +92,10 @@ class Pool(Counting):
             raise
 
     def borrow(self, claim: Claim) -> bool:
-        """Lend a worker that is idle now, or none."""
+        """Lend the worker that it wants if that is idle now, and nobody waits; it is never queued."""
         with self.lock:
-            return claim.wants in self._state.idle and self._state.checkout(claim, self._clock())
+            state = self._state
+            return claim.wants in state.idle and not state.all_waiting and state.checkout(claim, self._clock())
 
     @property
     def interrupted_here(self) -> bool:
