@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from bridge.door import DEFAULT, Timeout
-from bridge.runtime import async_calls
+from bridge.runtime import async_calls, session
 from bridge.runtime.async_streams import AsyncStream
 from bridge.runtime.follow import DEFAULT_AHEAD, check_ahead, follow_call, follow_stream
 from bridge.sessions import BaseSession
@@ -38,7 +38,7 @@ class AsyncSession(BaseSession):
         try:
             return await async_calls.call(runtime, command, args, seconds, idempotent=idempotent, follow=follow)
         finally:
-            self._left(runtime, visit)
+            session.spread_news(runtime)
 
     def stream(
         self, command: str, args: Any = None, /, *, timeout: Timeout = DEFAULT, ahead: int = DEFAULT_AHEAD

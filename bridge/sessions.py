@@ -16,16 +16,14 @@ from bridge.errors import ConfigurationError, WorkerError
 from bridge.returns import Returns, apply
 from bridge.runtime import calls, session
 from bridge.runtime.follow import DEFAULT_AHEAD, check_ahead, follow_call, follow_stream
-from bridge.runtime.session import Visit
+from bridge.runtime.session import Memory, Visit
 from bridge.runtime.streams import Stream
 from bridge.stubs import Stub
 
 if TYPE_CHECKING:
     from types import ModuleType, TracebackType
 
-    from bridge.core.sessions import Record
     from bridge.runtime import Runtime
-    from bridge.runtime.worker import Worker
 
 T = TypeVar("T")
 
@@ -57,7 +55,7 @@ class BaseSession:
         self._source, self._functions, self._returns = source, functions, returns
         self._owner = owner  # kept alive: a bridge that nobody holds closes
         self._key, self._durable = key, bool(durable)
-        self._seen: Record[Worker] | None = None
+        self._memory = Memory()
         self._closed = False
 
     @property
@@ -79,11 +77,7 @@ class BaseSession:
         if self._closed:
             raise WorkerError(f"session {self._key!r} was closed by this handle; open it anew with session(...)")
         runtime, seconds = enter(self._source, timeout)
-        return runtime, seconds, Visit(runtime, self._key, self._seen, self._affinity, durable=self._durable)
-
-    def _left(self, runtime: Runtime, visit: Visit) -> None:
-        self._seen = visit.record
-        session.spread_news(runtime)
+        return runtime, seconds, Visit(runtime, self._key, self._memory, self._affinity, durable=self._durable)
 
     def _end(self) -> None:
         self._closed = True
@@ -149,7 +143,7 @@ class Session(BaseSession):
         try:
             result = calls.call(runtime, command, args, seconds, idempotent=idempotent, follow=follow)
         finally:
-            self._left(runtime, visit)
+            session.spread_news(runtime)
         return apply(convert, result, command)
 
     def stream(

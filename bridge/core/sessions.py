@@ -76,6 +76,7 @@ class Record(Generic[W]):
         "ended",
         "epoch",
         "key",
+        "lineage",
         "live",
         "lost",
         "snapshot",
@@ -88,8 +89,10 @@ class Record(Generic[W]):
         self.key = key
         self.worker: W | None = None  # the one that has the state, if any
         self.epoch = 0  # of that state
+        self.lineage = 0  # the epoch in which it last began with nothing; none while it has no state
         self.live = False  # what that worker has is what the session stands at
-        self.durable = self.strict = False
+        self.durable = False  # since a first snapshot came, or from the beginning
+        self.strict = False  # somebody relies on its state
         self.snapshot: bytes | None = None
         self.lost: tuple[int | None, str] | None = None  # whose death took the state, and how, until somebody is told
         self.ended = ""  # why it isn't in the book any more
@@ -144,7 +147,7 @@ class SessionBook(Generic[W]):
             self.records[record.key] = record
         moves = record.worker is not None and record.worker is not worker
         current = self.is_current(record) and not record.ended  # else its end was cut short; `find` finishes it
-        if worker.departed or not current or (moves and (strict or record.in_use)):
+        if worker.departed or not current or (moves and (strict or record.strict or record.in_use)):
             return Landing.ELSEWHERE
         landing = Landing.KEPT
         if moves or record.worker is None or not record.live:
@@ -155,16 +158,18 @@ class SessionBook(Generic[W]):
             record.epoch = self._epochs
             self._forget_farewell(worker, record.key)  # the new epoch says as much
             self._at.setdefault(worker, {})[record.key] = record
+            if record.snapshot is None:
+                record.lineage, record.strict = record.epoch, False
+            record.durable = record.durable or durable
             record.worker, record.lost = worker, None
-        record.durable = record.durable or durable
-        record.strict = strict
+        record.strict = record.strict or strict
         record.live = not record.durable  # else it is once the call has returned a snapshot
         return landing
 
     def store(self, record: Record[W], snapshot: bytes) -> None:
-        """The call of a durable session has returned: so it stands from now on."""
+        """A call that asked for a snapshot has returned: so it stands from now on, wherever its worker is."""
         record.snapshot = snapshot
-        record.live = True
+        record.durable = record.live = True
 
     def leave(self, record: Record[W], now: float) -> None:
         """The end of a call: it counts as used until now. Idempotent."""
@@ -218,6 +223,8 @@ class SessionBook(Generic[W]):
             if record.worker is worker:
                 if record.strict and not record.durable:
                     record.lost = (pid, how)
+                if record.snapshot is None:
+                    record.lineage = 0
                 record.worker = None
         self._at.pop(worker, None)  # last: until then it can be repeated
         self.farewells.pop(worker, None)

@@ -30,29 +30,38 @@ TELL_WITHIN: Final = 10.0
 """Seconds that an idle worker has, where nobody else tells it, for dropping sessions that have ended."""
 
 
+class Memory:
+    """What a handle remembers of its last call: which session that met, and which lineage of its state."""
+
+    __slots__ = ("lineage", "record")
+
+    def __init__(self) -> None:
+        self.record: Record[Worker] | None = None
+        self.lineage = 0
+        """None yet, or it was told that it is gone."""
+
+
 class Visit:
     """One call in a session.
 
     Args:
-        seen: The session that its caller was in before, under that key; None at the first call.
+        memory: Of its caller's handle.
         affinity: None is what the settings say.
 
     Raises:
         CapabilityError: The adapter keeps no state for sessions.
     """
 
-    def __init__(
-        self, runtime: Runtime, key: str, seen: Record[Worker] | None, affinity: Affinity | None, *, durable: bool
-    ) -> None:
+    def __init__(self, runtime: Runtime, key: str, memory: Memory, affinity: Affinity | None, *, durable: bool) -> None:
         if Capability.SESSIONS not in runtime.adapter.capabilities:
             raise CapabilityError(
                 f"the adapter {runtime.adapter.name} keeps no state for sessions; python_port, bridge_mock and mock do"
             )
         self._runtime, self.key, self._durable = runtime, key, durable
         self._affinity = affinity or runtime.pool.sessions.policy.affinity
-        self._seen = seen
-        self.record: Record[Worker] | None = None
-        """The session, once it is known."""
+        self._memory = memory
+        self._record: Record[Worker] | None = None  # the session, once it is known
+        self._lineage = 0
         self._worker: Worker | None = None
         self._landing = Landing.ELSEWHERE
         self._ended: Ended = ()
@@ -89,42 +98,56 @@ class Visit:
         if pool.interrupted_here:
             raise pool.interrupted()
         with pool.lock:
-            self.record = record = book.find(self.key, now)
-            seen, self._seen = self._seen, record
+            self._record = record = book.find(self.key, now)
             lost, worker = record.lost, record.worker
             record.lost = None
+            gone = "" if lost is None else f"its worker is gone: {lost[1]}"
+            if self._strict or (self._memory.record is not None and self._memory.record.durable):
+                gone = gone or self._gone_since(record)
             claim.session = self.key
             claim.wants = claim.prefers = None
             claim.fails_fast = self._affinity is Affinity.STRICT_FAIL_FAST
             if worker is None:  # not the warmest, which would have them all
                 claim.prefers = (pool.coldest() or (None,))[0]
-            elif self._strict or record.in_use or pool.is_away(worker):
+            elif self._strict or record.strict or record.in_use or pool.is_away(worker):
                 claim.wants = worker
             else:
                 claim.prefers = worker
-        if lost is not None and self._strict:
-            raise SessionLost(self.key, pid=lost[0], why=f"its worker is gone: {lost[1]}")
-        if seen is not None and seen is not record and seen.ended and (self._strict or seen.durable):
-            raise SessionLost(self.key, pid=None, why=seen.ended)
+        if gone:
+            self._memory.record, self._memory.lineage = record, 0
+            raise SessionLost(self.key, pid=None if lost is None else lost[0], why=gone)
+
+    def _gone_since(self, record: Record[Worker]) -> str:
+        """Why what the handle met before isn't there any more; empty if it is."""
+        memory = self._memory
+        if memory.record is None or not memory.lineage:
+            return ""
+        if memory.record is not record:
+            return memory.record.ended
+        if memory.lineage == record.lineage:
+            return ""
+        return "it has begun anew since" if record.lineage else "its worker is gone"
 
     def refused(self, claim: Claim) -> None:
         """The worker that it waited for is gone. Raises SessionLost if its state was all that there was."""
-        record, worker = self.record, claim.wants
+        record, worker = self._record, claim.wants
         assert record is not None
         assert worker is not None
-        if self._strict and not record.durable:
+        if (self._strict or record.strict) and not record.durable:
             with self._runtime.pool.lock:
                 lost, record.lost = record.lost, None
+            self._memory.record, self._memory.lineage = record, 0
             pid, how = lost or (worker.info.pid, worker.how_it_ended())  # else another call was told already
             raise SessionLost(self.key, pid=pid, why=f"its worker is gone: {how}")
 
     def land(self, worker: Worker) -> bool:
         """A worker was lent; False if it isn't the one, and the claim has to go back."""
-        record, pool = self.record, self._runtime.pool
+        record, pool = self._record, self._runtime.pool
         assert record is not None
         self._worker, self._answered = worker, False
         with pool.lock:
             landing = pool.sessions.land(record, worker, strict=self._strict, durable=self._durable)
+            self._lineage = record.lineage
         self._landing = landing
         return landing is not Landing.ELSEWHERE
 
@@ -136,11 +159,11 @@ class Visit:
         Raises:
             CallError: It is too long, with the session's state; nothing was sent.
         """
-        record, worker, runtime = self.record, self._worker, self._runtime
+        record, worker, runtime = self._record, self._worker, self._runtime
         assert record is not None
         assert worker is not None
         book, limit = runtime.pool.sessions, runtime.spec.max_frame_bytes
-        most = book.policy.max_snapshot_bytes if record.durable else None
+        most = book.policy.max_snapshot_bytes if record.durable or self._durable else None
         state = record.snapshot if self._landing is Landing.BEGUN else None
         entry = SessionEntry(record.key, record.epoch, state, most)
         self._ended = owed(runtime.pool, worker)
@@ -156,8 +179,8 @@ class Visit:
     def heard(self, link: Link) -> None:
         """The result has come, and with it the state of a durable session, which is stored."""
         self._answered = True
-        record = self.record
-        if record is None or not record.durable:
+        record = self._record
+        if record is None or not (record.durable or self._durable):
             return
         if link.snapshot is None:
             raise ProtocolError("the result of a durable session came without its state")
@@ -166,13 +189,18 @@ class Visit:
 
     def leave(self) -> None:
         """The end of the call, once its worker went back. Idempotent."""
-        record, worker, pool = self.record, self._worker, self._runtime.pool
+        record, worker, pool = self._record, self._worker, self._runtime.pool
         if record is None or worker is None:
             return
         with pool.lock:
             pool.sessions.leave(record, self._runtime.clock())
             if self._ended and self._answered:
                 pool.sessions.told(worker, self._ended)
+            kept = self._answered or not record.durable
+            # Not what is gone by now: the handle was told, and a call that ends late must not bring it back.
+            known = self._lineage == record.lineage and (self._memory.record is None or not record.ended)
+            if self._landing and kept and known:
+                self._memory.record, self._memory.lineage = record, self._lineage
         self._worker, self._ended = None, ()
 
 

@@ -14,7 +14,16 @@ from random import Random
 import pytest
 
 import bridge
-from bridge import Bridge, CallTimeout, PoolOverloaded, PoolTimeout, SessionLost, WorkerCrashed
+from bridge import (
+    Bridge,
+    CallTimeout,
+    CircuitOpen,
+    PoolOverloaded,
+    PoolTimeout,
+    SessionLost,
+    WorkerCrashed,
+    WorkerStartError,
+)
 from tests.process.busy import HANDLER, busy, waits
 from tests.process.conftest import Connect
 from tests.process.waiting import held_open, wait_until, wait_until_gone
@@ -89,6 +98,8 @@ def test_a_death_is_told_once(connect: Connect) -> None:
             with pytest.raises(SessionLost, match="killed by SIGKILL") as lost:
                 session.call("bump")
             assert (lost.value.pid, lost.value.retryable) == (pid, True)
+        with pytest.raises(SessionLost):  # by a handle that had met the state
+            two.call("bump")
         assert one.call("bump")[0] == two.call("bump")[0] == 1
 
 
@@ -220,6 +231,73 @@ def test_a_call_of_its_own_session_waits_in_vain(connect: Connect) -> None:
         assert session.call("bump")[0] == 1
 
 
+def test_a_session_is_as_strict_as_its_strictest_handle(connect: Connect, tmp_path: Path) -> None:
+    """A call by the key alone neither takes the state away from a strict handle, nor hides its loss. Fails when `land`
+    or `aim` looks at the caller's affinity alone."""
+    with connect(HANDLER, size=2) as b:
+        strict = b.session("a", affinity="strict_queue")
+        with b.lease():
+            _, pid = strict.call("bump")
+            assert b.call("bump", session="other")[1] == pid
+        with ThreadPoolExecutor(1) as pool, busy(b, tmp_path, lambda fifo: b.call("held", [fifo], session="other")):
+            by_key = pool.submit(b.call, "bump", session="a")
+            wait_until(waits(b))
+        assert by_key.result(10) == [2, pid]
+
+        os.kill(pid, signal.SIGKILL)
+        wait_until_gone([pid])
+        with pytest.raises(SessionLost):
+            b.call("bump", session="a")
+        assert b.call("bump", session="a")[0] == 1
+        with pytest.raises(SessionLost, match="begun anew"):
+            strict.call("bump")
+        assert strict.call("bump")[0] == 2
+
+
+def test_each_strict_handle_is_told_once(connect: Connect) -> None:
+    """Of the state that it met, however many there are. Fails when the news belongs to whoever comes first."""
+    with connect(HANDLER, size=1) as b:
+        handles = [b.session("a", affinity="strict_queue") for _ in range(3)]
+        for handle in handles:
+            _, pid = handle.call("bump")
+        os.kill(pid, signal.SIGKILL)
+        wait_until_gone([pid])
+        for handle in handles:
+            with pytest.raises(SessionLost):
+                handle.call("bump")
+        assert [handle.call("bump")[0] for handle in handles] == [1, 2, 3]
+        assert b.session("a", affinity="strict_queue").call("bump")[0] == 4
+
+
+def test_a_session_becomes_durable_with_its_first_snapshot(connect: Connect) -> None:
+    """What it had before isn't lost by a call that fails; a new one stands at nothing until then. Fails when `land`
+    makes it durable: the next call began from a snapshot that there wasn't."""
+    with connect(HANDLER, size=1) as b:
+        b.call("bump", session="a")
+        durable = b.session("a", durable=True)
+        for session, stands in ((durable, 1), (b.session("new", durable=True), 0)):
+            with pytest.raises(bridge.CallError):
+                session.call("look", {"odd": 1})
+            assert session.call("look").get("n", 0) == stands
+        with pytest.raises(WorkerCrashed):
+            durable.call("die")
+        assert durable.call("bump")[0] == 2
+
+
+def test_a_late_answer_does_not_bring_an_ended_session_back(connect: Connect, tmp_path: Path) -> None:
+    """A call that was under way when its session was closed: its handle is told once. Fails when `leave` has the handle
+    remember a session that has ended."""
+    with connect(HANDLER, size=2) as b:
+        strict = b.session("a", affinity="strict_queue")
+        strict.call("bump")
+        with busy(b, tmp_path, lambda fifo: strict.call("held", [fifo])):
+            b.session("a").close()
+            with pytest.raises(SessionLost, match="it was closed"):
+                strict.call("bump")
+            assert strict.call("bump")[0] == 1
+        assert [strict.call("bump")[0] for _ in range(2)] == [2, 3]
+
+
 def storm(b: Bridge, seconds: float, *, threads: int, sessions: int) -> tuple[Counter[str], dict[str, list[int]]]:
     """Many callers of few durable sessions while workers are killed and calls time out: outcomes, and the numbers
     that each session returned."""
@@ -236,7 +314,7 @@ def storm(b: Bridge, seconds: float, *, threads: int, sessions: int) -> tuple[Co
                 if random.random() < 0.1:
                     session.call("stuck", timeout=random.choice((0.01, 0.05)))
                 n = session.call("bump", timeout=20)[0]
-            except (WorkerCrashed, CallTimeout, PoolTimeout) as error:
+            except (WorkerCrashed, WorkerStartError, CircuitOpen, CallTimeout, PoolTimeout) as error:
                 outcomes[type(error).__name__] += 1
                 continue
             returned[key].append(n)
