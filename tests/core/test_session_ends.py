@@ -213,3 +213,58 @@ def test_no_table_is_empty() -> None:
         book.told(worker, book.owed(worker))
     assert not book._at
     assert not book.farewells
+
+
+def test_a_state_that_a_strict_one_relies_on_does_not_move() -> None:
+    """Whoever calls; until it has begun anew. Fails when `land` looks at the caller's affinity alone, or forgets that
+    somebody was strict, or never forgets it."""
+    book, worker, other = book_of(), Worker(), Worker()
+    a = placed(book, "a", worker, strict=True)
+    assert book.land(a, worker, strict=False, durable=False) is Landing.KEPT
+    assert book.land(a, other, strict=False, durable=False) is Landing.ELSEWHERE
+
+    worker.departed = True
+    book.worker_gone(worker, 7, "exit code 3")
+    lost = a.lost
+    assert book.land(a, other, strict=False, durable=False) is Landing.BEGUN
+    assert (lost, a.strict, a.lost) == ((7, "exit code 3"), False, None)
+
+
+def test_a_lineage_is_as_long_as_the_state_goes_on() -> None:
+    """In another worker too, from its snapshot; not where it begins with nothing. Fails when `land` has a new one for
+    each epoch, or `worker_gone` leaves the old one to what is gone."""
+    book, worker, other = book_of(), Worker(), Worker()
+    plain, durable = placed(book, "plain", worker), placed(book, "durable", worker, durable=True)
+    book.store(durable, b"{}")
+    before = plain.lineage, durable.lineage
+    worker.departed = True
+    book.worker_gone(worker, 7, "exit code 3")
+    assert (plain.lineage, durable.lineage) == (0, before[1])
+
+    for record in (plain, durable):
+        assert book.land(record, other, strict=False, durable=False) is Landing.BEGUN
+    assert plain.lineage == plain.epoch != before[0]
+    assert durable.lineage == before[1] != durable.epoch
+
+
+def test_a_session_with_a_state_is_durable_from_its_first_snapshot_on() -> None:
+    """A durable call that fails before leaves what there was. Fails when `land` makes it durable at once, or `store`
+    doesn't."""
+    book, worker = book_of(), Worker()
+    a = placed(book, "a", worker)
+    for _ in range(2):
+        assert book.land(a, worker, strict=False, durable=True) is Landing.KEPT
+        assert not a.durable
+    book.store(a, b"{}")
+    assert a.durable
+    assert book.land(a, worker, strict=False, durable=False) is Landing.KEPT
+    assert book.land(a, worker, strict=False, durable=False) is Landing.BEGUN
+
+
+def test_an_ended_session_keeps_no_snapshot() -> None:
+    """Its handles may live on. Fails when `end` leaves it."""
+    book = book_of()
+    a = placed(book, "a", Worker(), durable=True)
+    book.store(a, b"{}")
+    book.end(a, "it was closed")
+    assert a.snapshot is None

@@ -142,7 +142,7 @@ def test_a_cancelled_call_leaves_what_it_did_unless_it_is_durable(connect: Conne
     """After a soft cancel the worker has the state still, for a hint too, which waits for the end of the cancelled
     call; a durable session stands at its last call that returned. Fails when a hint doesn't wait for a worker that is
     away, and when `land` leaves a durable session alive."""
-    with connect(HANDLER, size=2, cancel_grace=10) as b:
+    with connect(HANDLER, size=4, cancel_grace=10) as b:
         for affinity in ("hint", "strict_queue"):
             plain = b.session(f"plain {affinity}", affinity=affinity)
             durable = b.session(f"durable {affinity}", affinity=affinity, durable=True)
