@@ -11,13 +11,13 @@ import os
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from bridge.async_sessions import AsyncSession
 from bridge.door import DEFAULT, Source, Timeout, checked, enter
 from bridge.errors import WorkerError
 from bridge.leasing import lent, refuse_forked
-from bridge.returns import Returns
+from bridge.returns import Returns, apply
 from bridge.runtime import Runtime, async_calls
 from bridge.runtime.async_streams import AsyncStream
 from bridge.runtime.follow import DEFAULT_AHEAD, check_ahead, expose, follow_call, follow_stream
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from bridge.core.sessions import Affinity
     from bridge.core.stats import Health, Stats, WorkerStats
 
+T = TypeVar("T")
+
 AHEAD = 2
 """Items of a map for each worker that are under way at a time."""
 
@@ -41,10 +43,38 @@ class AsyncBridge:
     cancels its call.
     """
 
-    def __init__(self, source: Source, functions: dict[str, Callable[..., Any]], owner: object) -> None:
-        self._source, self._functions = source, functions
+    def __init__(
+        self, source: Source, functions: dict[str, Callable[..., Any]], returns: Returns, owner: object
+    ) -> None:
+        self._source, self._functions, self._returns = source, functions, returns
         self._owner = owner  # kept alive: a bridge that nobody holds closes
 
+    @overload
+    async def call(
+        self,
+        command: str,
+        args: Any = ...,
+        /,
+        *,
+        timeout: Timeout = ...,
+        session: AsyncSession | str | None = ...,
+        idempotent: bool = ...,
+        on_progress: Callable[[Any], object] | None = ...,
+        returns: type[T],
+    ) -> T: ...
+    @overload
+    async def call(
+        self,
+        command: str,
+        args: Any = ...,
+        /,
+        *,
+        timeout: Timeout = ...,
+        session: AsyncSession | str | None = ...,
+        idempotent: bool = ...,
+        on_progress: Callable[[Any], object] | None = ...,
+        returns: object = ...,
+    ) -> Any: ...
     async def call(
         self,
         command: str,
@@ -55,19 +85,24 @@ class AsyncBridge:
         session: AsyncSession | str | None = None,
         idempotent: bool = False,
         on_progress: Callable[[Any], object] | None = None,
+        returns: Any = None,
     ) -> Any:
         """Call a command, and wait for its result. As Bridge.call; `on_progress` may be a coroutine function."""
         if session is not None:
             chosen = session if isinstance(session, AsyncSession) else self.session(session)
             chosen.check_home(self._source)
-            return await chosen.call(command, args, timeout=timeout, idempotent=idempotent, on_progress=on_progress)
+            return await chosen.call(
+                command, args, timeout=timeout, idempotent=idempotent, on_progress=on_progress, returns=returns
+            )
+        convert = self._returns.convert(returns)
         runtime, seconds = enter(self._source, timeout)
         follow = follow_call(runtime, self._functions, on_progress)
-        return await async_calls.call(runtime, command, args, seconds, idempotent=idempotent, follow=follow)
+        result = await async_calls.call(runtime, command, args, seconds, idempotent=idempotent, follow=follow)
+        return apply(convert, result, command)
 
     def session(self, key: str, *, affinity: Affinity | str | None = None, durable: bool = False) -> AsyncSession:
         """Calls that share a state. As Bridge.session; the sessions of both are the same."""
-        return AsyncSession(self._source, self._functions, Returns(), self, key, affinity, durable=durable)
+        return AsyncSession(self._source, self._functions, self._returns, self, key, affinity, durable=durable)
 
     def stream(
         self, command: str, args: Any = None, /, *, timeout: Timeout = DEFAULT, ahead: int = DEFAULT_AHEAD
@@ -98,7 +133,7 @@ class AsyncBridge:
         claim = LoopClaim(runtime.clock, runtime.pool.refuse_grant)
         deadline = inf if seconds is None else runtime.clock() + seconds
         worker = await async_calls.checkout(runtime, claim, deadline)
-        return AsyncLease(self, runtime, self._functions, claim, worker.info)
+        return AsyncLease(self, runtime, self._functions, self._returns, claim, worker.info)
 
     def expose(self, name: str, function: Callable[..., Any]) -> None:
         """Let handlers ask for a function here, which may be a coroutine function. As Bridge.expose, and for both."""
@@ -152,16 +187,39 @@ class AsyncLease:
         owner: AsyncBridge,
         runtime: Runtime,
         functions: Mapping[str, Callable[..., Any]],
+        returns: Returns,
         claim: LoopClaim,
         info: WorkerInfo,
     ) -> None:
         self._owner = owner  # kept alive: a bridge that nobody holds closes
-        self._runtime, self._functions, self._claim = runtime, functions, claim
+        self._runtime, self._functions, self._returns, self._claim = runtime, functions, returns, claim
         self._returned = self._calling = False
         self._pid = os.getpid()
         self.info = info
         """Who the worker is."""
 
+    @overload
+    async def call(
+        self,
+        command: str,
+        args: Any = ...,
+        /,
+        *,
+        timeout: Timeout = ...,
+        on_progress: Callable[[Any], object] | None = ...,
+        returns: type[T],
+    ) -> T: ...
+    @overload
+    async def call(
+        self,
+        command: str,
+        args: Any = ...,
+        /,
+        *,
+        timeout: Timeout = ...,
+        on_progress: Callable[[Any], object] | None = ...,
+        returns: object = ...,
+    ) -> Any: ...
     async def call(
         self,
         command: str,
@@ -170,8 +228,10 @@ class AsyncLease:
         *,
         timeout: Timeout = DEFAULT,
         on_progress: Callable[[Any], object] | None = None,
+        returns: Any = None,
     ) -> Any:
         """Call a command on this worker. As Lease.call."""
+        convert = self._returns.convert(returns)
         seconds = self._runtime.call_timeout if timeout is DEFAULT else checked(timeout)
         refuse_forked(self._pid)
         if self._calling:
@@ -180,11 +240,12 @@ class AsyncLease:
         self._calling = True
         try:
             follow = follow_call(self._runtime, self._functions, on_progress)
-            return await async_calls.call_on(self._runtime, self._claim, command, args, seconds, follow)
+            result = await async_calls.call_on(self._runtime, self._claim, command, args, seconds, follow)
         finally:
             self._calling = False
             if not worker.link.clean:
                 self._runtime.pool.checkin(self._claim)
+        return apply(convert, result, command)
 
     def cancel(self) -> None:
         """Stop what the worker is doing: its call raises CallCancelled, and the lease is spent."""

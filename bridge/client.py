@@ -266,7 +266,7 @@ class Bridge:
         """The same bridge for asyncio: the same verbs, awaited, on the same pool."""
         from bridge.aio import AsyncBridge  # not above: asyncio costs 50 ms
 
-        return AsyncBridge(self._source, self._functions, self)
+        return AsyncBridge(self._source, self._functions, self._returns, self)
 
     # -- Life --------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -168,3 +169,26 @@ def test_type_checkers_know_what_comes_back(b: bridge.Bridge) -> None:
         visit.moood  # type: ignore[attr-defined]  # noqa: B018
     with pytest.raises(AttributeError):
         numbers.moood  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_tasks_and_sessions_get_the_type_too(b: bridge.Bridge) -> None:
+    """On a bridge, a lease and a session; what doesn't fit is an error, and a lease and a session go on. Fails where
+    one of them doesn't convert; for mypy without their overloads."""
+
+    async def main() -> None:
+        ab = b.aio
+        assert (await ab.call("echo", [VISIT], returns=Visit)).mood is Mood.BAD
+        assert (await ab.call("echo", [VISIT], returns=Visit, session="a")).mood is Mood.BAD
+        async with ab.session("a") as session:
+            assert (await session.call("echo", [VISIT], returns=Visit)).mood is Mood.BAD
+            with pytest.raises(bridge.CallError, match="result"):
+                await session.call("echo", [5], returns=Visit)
+            assert (await session.call("echo", [[1]], returns=list[int]))[0].bit_length() == 1
+        async with await ab.lease() as lease:
+            with pytest.raises(bridge.CallError, match="result"):
+                await lease.call("echo", [5], returns=Visit)
+            assert (await lease.call("echo", [VISIT], returns=Visit)).mood is Mood.BAD
+
+    asyncio.run(main())
+    with b.session("b") as plain:
+        assert plain.call("echo", [VISIT], returns=Visit).mood is Mood.BAD
