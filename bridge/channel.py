@@ -120,7 +120,7 @@ class FdLink(FdSteps):
             seconds: That it has left, as the handler is told.
         """
         del command
-        self._claim, self._heard, self.snapshot = claim, False, None
+        self._claim, self._heard = claim, False
         self._send(self.connection.send(kind, follow.head + body, EXTRAS, seconds), deadline)
 
     def hear(self, command: str, deadline: float) -> tuple[int, Any]:

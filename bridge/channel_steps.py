@@ -101,7 +101,7 @@ class FdSteps:
     ) -> bytes:
         """Send a call, as far as that is possible now; what is left is for `push_on`. Raises WorkerGone."""
         del command
-        self._claim, self._heard, self.snapshot = claim, False, None
+        self._claim, self._heard = claim, False
         if follow is None:
             return self.push_on(self.connection.send(kind, body, 0, seconds))
         return self.push_on(self.connection.send(kind, follow.head + body, EXTRAS, seconds))
@@ -156,6 +156,7 @@ class FdSteps:
     def _said(self, frame: Frame, command: str) -> tuple[int, Any]:
         """A frame of a call as its kind and value. Raises as `call`."""
         kind, body = frame
+        self.snapshot = None
         if self.connection.flags:
             self.snapshot, body = split_state(body, self.pid)
         if kind > ANSWER:

@@ -82,7 +82,7 @@ class SubmitLink:
 
     def _submit(self, request: Request, claim: ClaimRef | None) -> None:
         self._call_id = request.call_id
-        self._reply = self._items = self.snapshot = None
+        self._reply = self._items = None
         self._bell = bell = threading.Lock()
         bell.acquire()
         self._outstanding = True

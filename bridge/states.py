@@ -2,17 +2,16 @@
 
 Rules: standard library only, Python 3.8 syntax; a worker loads this file beside worker.py when the first call of a
 session comes. The caller says which state is meant, by key and epoch: another epoch of the same key is another session,
-and ends the one that is here. A state is kept before nothing and dropped before its hook runs, so that whatever a hook
-raises, or a cancel in it, leaves no session half there. Apart from dialogue.py, which has one call; the mocks keep
-states by this same class.
+and ends the one that is here. A state is kept only once `on_session_start` has returned, and dropped before its
+`on_session_end` runs, so that whatever a hook raises, or a cancel in it, leaves no session half there. Apart from
+dialogue.py, which has one call; the mocks keep states by this same class.
 """
 
 from bridge.handler import invoke, result_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Callable, Dict, List, Optional, Tuple
 
 __scoped_bridge__ = True  # frames of modules that have this are left out of a handler's traceback, as in unittest
 
@@ -24,12 +23,12 @@ class States:
         hooks: Those of the handler, by name.
     """
 
-    def __init__(self, hooks: "dict[str, Callable[..., Any]]") -> None:
+    def __init__(self, hooks: "Dict[str, Callable[..., Any]]") -> None:
         self._hooks = hooks
-        self._kept: dict[str, tuple[int, dict[str, Any]]] = {}
-        self._ending: list[tuple[str, dict[str, Any]]] = []  # dropped; their hook is still to run
+        self._kept: "Dict[str, Tuple[int, Dict[str, Any]]]" = {}
+        self._ending: "List[Tuple[str, Dict[str, Any]]]" = []  # dropped; their hook is still to run
 
-    def enter(self, key: str, epoch: int, state: "Any", run: "Callable[..., Any]" = invoke) -> "dict[str, Any]":
+    def enter(self, key: str, epoch: int, state: "Any", run: "Callable[..., Any]" = invoke) -> "Dict[str, Any]":
         """The state that a call is given: what is kept here, else a new one.
 
         Args:
@@ -74,8 +73,8 @@ class States:
 
     @staticmethod
     def snapshot_of(
-        session: "dict[str, Any]", limit: int, encode: "Any" = result_of
-    ) -> "tuple[dict[str, str] | None, bytes]":
+        session: "Dict[str, Any]", limit: int, encode: "Any" = result_of
+    ) -> "Tuple[Optional[Dict[str, str]], bytes]":
         """As handler.result_of: the fields of an ERROR frame if a state can't travel, else its bytes.
 
         Args:

@@ -57,7 +57,7 @@ class Visit:
             raise CapabilityError(
                 f"the adapter {runtime.adapter.name} keeps no state for sessions; python_port, bridge_mock and mock do"
             )
-        self._runtime, self.key, self._durable = runtime, key, durable
+        self._runtime, self._key, self._durable = runtime, key, durable
         self._affinity = affinity or runtime.pool.sessions.policy.affinity
         self._memory = memory
         self._record: Record[Worker] | None = None  # the session, once it is known
@@ -98,13 +98,13 @@ class Visit:
         if pool.interrupted_here:
             raise pool.interrupted()
         with pool.lock:
-            self._record = record = book.find(self.key, now)
+            self._record = record = book.find(self._key, now)
             lost, worker = record.lost, record.worker
             record.lost = None
             gone = "" if lost is None else f"its worker is gone: {lost[1]}"
             if self._strict or (self._memory.record is not None and self._memory.record.durable):
                 gone = gone or self._gone_since(record)
-            claim.session = self.key
+            claim.session = self._key
             claim.wants = claim.prefers = None
             claim.fails_fast = self._affinity is Affinity.STRICT_FAIL_FAST
             if worker is None:  # not the warmest, which would have them all
@@ -115,7 +115,7 @@ class Visit:
                 claim.prefers = worker
         if gone:
             self._memory.record, self._memory.lineage = record, 0
-            raise SessionLost(self.key, pid=None if lost is None else lost[0], why=gone)
+            raise SessionLost(self._key, pid=None if lost is None else lost[0], why=gone)
 
     def _gone_since(self, record: Record[Worker]) -> str:
         """Why what the handle met before isn't there any more; empty if it is."""
@@ -138,7 +138,7 @@ class Visit:
                 lost, record.lost = record.lost, None
             self._memory.record, self._memory.lineage = record, 0
             pid, how = lost or (worker.info.pid, worker.how_it_ended())  # else another call was told already
-            raise SessionLost(self.key, pid=pid, why=f"its worker is gone: {how}")
+            raise SessionLost(self._key, pid=pid, why=f"its worker is gone: {how}")
 
     def land(self, worker: Worker) -> bool:
         """A worker was lent; False if it isn't the one, and the claim has to go back."""
@@ -221,6 +221,12 @@ def end_late(pool: Pool, now: float) -> None:
     if pool.sessions.records:
         with pool.lock:
             pool.sessions.trim(now)
+
+
+def next_end(pool: Pool) -> float:
+    """When the time of the next one is over, in monotonic seconds."""
+    with pool.lock:  # callers change the order meanwhile
+        return pool.sessions.next_end()
 
 
 def spread_news(runtime: Runtime) -> None:

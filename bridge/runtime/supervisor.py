@@ -28,7 +28,7 @@ from bridge.runtime.journal import log
 from bridge.runtime.poller import Poller
 from bridge.runtime.pool import FIRST_LOOK, Pool
 from bridge.runtime.roster import Roster
-from bridge.runtime.session import end_late
+from bridge.runtime.session import end_late, next_end
 from bridge.runtime.worker import Latch, Worker
 
 __all__ = ["Supervisor", "SupervisorPolicy"]
@@ -248,7 +248,7 @@ class Supervisor:
         self.announcer.speak()
 
     def _next_timer(self) -> float:
-        times = [self.fleet.next_timer(), self.roster.guard.at, self._checkups.at, self._pool.sessions.next_end()]
+        times = [self.fleet.next_timer(), self.roster.guard.at, self._checkups.at, next_end(self._pool)]
         if self.roster.undead or self.roster.retiring:
             times.append(self._clock() + UNDEAD_LOOK)
         if self._pool.strength > self.fleet.size:

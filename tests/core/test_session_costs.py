@@ -12,7 +12,8 @@ import pytest
 
 from bridge.core import sessions
 from bridge.core.sessions import SessionBook, SessionPolicy
-from tests.core.test_sessions import Book, Worker
+from tests.core.test_pool_state import Worker
+from tests.core.test_sessions import Book
 
 WORKERS: Final = 8
 MANY: Final = 100_000

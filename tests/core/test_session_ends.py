@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bridge.core.sessions import BATCH, Landing
-from tests.core.test_sessions import Worker, book_of, placed
+from tests.core.test_pool_state import Worker
+from tests.core.test_sessions import book_of, placed
 
 
 def test_the_end_is_told_to_its_worker() -> None:

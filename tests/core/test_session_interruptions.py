@@ -17,7 +17,8 @@ from bridge.core import sessions
 from bridge.core.sessions import Landing, Record
 from bridge.states import States
 from tests.core.pool_situations import interrupted_at
-from tests.core.test_sessions import Book, Caller, Worker, book_of
+from tests.core.test_pool_state import Worker
+from tests.core.test_sessions import Book, Caller, book_of
 
 TTL: Final = 1000.0
 STRICT: Final = {"strict", "strict durable"}

@@ -5,24 +5,12 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable
 from math import inf
-from typing import Any
-from weakref import ReferenceType, ref
+from weakref import ref
 
 import pytest
 
 from bridge.core.sessions import Landing, Record, SessionBook, SessionPolicy
-
-
-class Worker:
-    """All that the book asks of one."""
-
-    def __init__(self, name: str = "w") -> None:
-        self.name = name
-        self.holder: ReferenceType[Any] | None = None
-        self.departed = False
-
-    def __repr__(self) -> str:
-        return self.name
+from tests.core.test_pool_state import Worker
 
 
 class Caller:

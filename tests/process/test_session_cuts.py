@@ -36,6 +36,7 @@ from bridge import (
     WorkerSpec,
 )
 from bridge.adapters.mock import MockChannel
+from bridge.channel_submit import SubmitLink
 from tests.facade.looping import turns
 from tests.process.busy import HANDLER
 from tests.process.conftest import Connect
@@ -314,6 +315,29 @@ def test_a_result_without_the_state_of_a_durable_session_is_an_error(connect: Co
         assert b.session("plain").call("bump")[0] == 1
         with pytest.raises(ProtocolError, match="without its state"):
             b.session("a", durable=True).call("bump")
+
+
+def test_an_end_counts_as_said_when_the_call_was_answered(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A call that was to carry it and was never sent: whoever comes next says it. Fails when `leave` doesn't look
+    whether the call was answered."""
+    diary = tmp_path / "diary"
+    worker = {"options": {"diary": str(diary)}, "fake": HANDLER}
+    with connect(HANDLER, adapter="mock", size=1, worker=worker) as b:
+        b.call("bump", session="a")
+        pool, send = b._source.runtime().pool, SubmitLink.open
+        with pool.lock:
+            pool.sessions.clear("it was closed")
+
+        def cut(*_: Any) -> None:
+            monkeypatch.setattr(SubmitLink, "open", send)
+            raise Cut
+
+        monkeypatch.setattr(SubmitLink, "open", cut)
+        with pytest.raises(Cut):
+            b.call("bump", session="b")
+        assert diary.read_text() == "start a None\nend a 1\n"
 
 
 def test_ending_a_session_can_be_cut_short_anywhere(connect: Connect) -> None:
