@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Callable
-from math import ceil, inf
+from math import ceil
 from os import read, readv
 from typing import Any
 
@@ -22,11 +22,8 @@ from bridge.contract import Channel, WorkerGone
 from bridge.core.messages import decode_reply
 from bridge.core.protocol import Frame
 from bridge.errors import ProtocolError
-from bridge.link import ClaimRef, DeadlinePassed, Following, Left
+from bridge.link import HEARING, ClaimRef, DeadlinePassed, Following, Left
 from bridge.wire import ANSWER, CALL, CODEC_JSON, CODEC_PICKLE, CREDIT, EXTRAS, READ_SIZE
-
-MAX_POLL = 86_400.0
-"""Seconds; a longer wait is made of several."""
 
 
 class FdLink(FdSteps):
@@ -183,10 +180,8 @@ class FdLink(FdSteps):
         if claim is not None and claim.cancelled:
             raise Left
 
-    def _timeout(self, deadline: float) -> int | None:
-        if deadline == inf:
-            return None
-        return max(0, ceil(min(MAX_POLL, deadline - self._clock()) * 1000))
+    def _timeout(self, deadline: float) -> int:
+        return max(0, ceil(min(HEARING, deadline - self._clock()) * 1000))
 
     def _write_rest(self, frame: bytes, written: int, deadline: float) -> None:
         """Write a frame larger than the pipe, reading meanwhile what comes back."""

@@ -12,7 +12,7 @@ from math import inf
 from typing import Any
 
 from bridge.contract import Channel, Reply, Request, WorkerGone
-from bridge.link import ClaimRef, DeadlinePassed, Following, Left, ListenerRef, ring
+from bridge.link import HEARING, ClaimRef, DeadlinePassed, Following, Left, ListenerRef, ring
 from bridge.wire import CALL, HOOK, ITEM, RESULT, decode_json
 
 
@@ -102,7 +102,7 @@ class SubmitLink:
     def _await(self, deadline: float) -> Reply:
         bell = self._bell
         # An answer that a slow `submit` gives behind the deadline comes too late as well.
-        if (left := deadline - self._clock()) < 0 or not bell.acquire(timeout=_bounded(left)):
+        if (left := deadline - self._clock()) < 0 or not _rings(bell, left):
             raise DeadlinePassed(started=True)
         reply = self._reply
         if reply is None or (reply.delay > 0 and self._is_cut_short(reply.delay, deadline)):
@@ -248,7 +248,7 @@ class SubmitLink:
         if self._is_left():  # its ring was lost in that of the reply
             return True
         left = deadline - self._clock()
-        if self._bell.acquire(timeout=_bounded(min(delay, left))):
+        if _rings(self._bell, min(delay, left)):
             return True
         if left < delay:
             raise DeadlinePassed(started=True)
@@ -286,6 +286,10 @@ class SubmitLink:
         ring(self.listener)
 
 
-def _bounded(seconds: float) -> float:
-    """Seconds that the standard library accepts as a timeout."""
-    return max(0.0, min(seconds, threading.TIMEOUT_MAX))
+def _rings(bell: threading.Lock, seconds: float) -> bool:
+    """Whether it rings in that time."""
+    while seconds > HEARING:
+        if bell.acquire(timeout=HEARING):
+            return True
+        seconds -= HEARING
+    return bell.acquire(timeout=max(0.0, seconds))

@@ -12,6 +12,10 @@ from typing import Any, Protocol
 from bridge.contract import SessionEntry
 from bridge.wire import CALL
 
+HEARING = 1.0
+"""Seconds that a caller sleeps at once. Python runs a signal's handler between two steps of the main thread, which a
+signal doesn't wake that came just before it slept, or that another thread took."""
+
 
 class DeadlinePassed(Exception):
     """No reply came before the deadline. `started` is as for WorkerGone."""
