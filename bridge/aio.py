@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+from bridge import async_bulk
 from bridge.async_sessions import AsyncSession
+from bridge.bulk import goes_together
+from bridge.chunks import chunk_size
 from bridge.door import DEFAULT, Source, Timeout, checked, enter
 from bridge.errors import WorkerError
 from bridge.leasing import lent, refuse_forked
@@ -31,9 +33,6 @@ if TYPE_CHECKING:
     from bridge.core.stats import Health, Stats, WorkerStats
 
 T = TypeVar("T")
-
-AHEAD = 2
-"""Items of a map for each worker that are under way at a time."""
 
 
 class AsyncBridge:
@@ -120,12 +119,24 @@ class AsyncBridge:
         *,
         arg: str | None = None,
         ordered: bool = True,
+        chunksize: int | Literal["auto"] = "auto",
         return_exceptions: bool = False,
+        idempotent: bool = False,
         timeout: Timeout = DEFAULT,
     ) -> AsyncGenerator[Any, None]:
         """Call a command for each item, on all workers at once, and iterate over the results. As Bridge.map."""
         runtime, seconds = enter(self._source, timeout)
-        return _map(runtime, command, items, arg, seconds, ordered=ordered, return_exceptions=return_exceptions)
+        return async_bulk.run(
+            runtime,
+            command,
+            items,
+            seconds,
+            arg=arg,
+            chunksize=chunk_size(chunksize, command, together=goes_together(runtime)),
+            ordered=ordered,
+            return_exceptions=return_exceptions,
+            idempotent=idempotent,
+        )
 
     async def lease(self, *, timeout: Timeout = DEFAULT) -> AsyncLease:
         """One worker, exclusively, for several calls; `async with` gives it back. As Bridge.lease."""
@@ -278,54 +289,3 @@ class AsyncLease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-
-async def _map(
-    runtime: Runtime,
-    command: str,
-    items: Iterable[Any] | AsyncIterable[Any],
-    arg: str | None,
-    seconds: float | None,
-    *,
-    ordered: bool,
-    return_exceptions: bool,
-) -> AsyncGenerator[Any, None]:
-    width = AHEAD * (runtime.pool.policy.size + runtime.pool.policy.max_overflow)
-    source = aiter(items) if isinstance(items, AsyncIterable) else _async_iterator(items)
-    running: deque[asyncio.Task[Any]] = deque()
-    try:
-        while True:
-            while len(running) < width and (found := await _take(source)):
-                args = found[0] if arg is None else {arg: found[0]}
-                running.append(asyncio.create_task(async_calls.call(runtime, command, args, seconds)))
-            if not running:
-                return
-            if ordered:
-                await asyncio.wait([running[0]])
-                task = running.popleft()
-            else:
-                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                task = next(each for each in running if each in done)
-                running.remove(task)
-            error = task.exception()
-            if error is not None and not return_exceptions:
-                raise error
-            yield task.result() if error is None else error
-    finally:
-        for each in running:
-            each.cancel()
-        if running:
-            await asyncio.wait(running)
-
-
-async def _async_iterator(items: Iterable[Any]) -> AsyncGenerator[Any, None]:
-    for item in items:
-        yield item
-
-
-async def _take(source: Any) -> list[Any]:
-    """The next one, if there is one."""
-    try:
-        return [await anext(source)]
-    except StopAsyncIteration:
-        return []

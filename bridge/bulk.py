@@ -1,58 +1,46 @@
-"""map: many calls of one command, a bounded number at a time.
+"""map, for threads: chunks of calls, a bounded number at a time.
 
 Rules: items are taken in the consumer's thread, as results are asked for; the window bounds both what runs and what
 waits to be fetched; leaving early cancels what runs. The threads are daemons, since interpreter exit must not wait
 for a call, and its own: on the runtime's crew, a map in the callback of a future would wait for its own thread. Apart
-from client.py because it owns threads.
+from client.py because it owns threads, and from chunks.py, which decides what is called.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import islice
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
+from bridge.chunks import AHEAD, Chunk, Outcomes, Pace, Request, Steps, Task, Window, steps
+from bridge.contract import Capability
 from bridge.errors import PoolClosed, WorkerStartError
 from bridge.runtime import calls
 from bridge.runtime.claims import Claim
+from bridge.runtime.follow import follow_chunk, follow_item, propagated
 
 if TYPE_CHECKING:
     from bridge.runtime import Runtime
 
-AHEAD: Final = 2
-"""Items per worker that are under way or fetched ahead: one runs, one is ready to follow."""
 JOIN_TIMEOUT: Final = 2.0
-
-
-class _Job:
-    """One item."""
-
-    __slots__ = ("args", "claim", "done", "error", "value")
-
-    def __init__(self, args: Any) -> None:
-        self.args = args
-        self.claim = Claim()
-        self.value: Any = None
-        self.error: BaseException | None = None
-        self.done = False
 
 
 class _Crew:
     """Threads that call, one per worker that the pool may have."""
 
-    def __init__(self, runtime: Runtime, command: str, timeout: float | None, width: int) -> None:
-        self._runtime, self._command, self._timeout, self._width = runtime, command, timeout, width
-        self._inbox: SimpleQueue[_Job | None] = SimpleQueue()
-        self.finished: SimpleQueue[_Job] = SimpleQueue()
+    def __init__(self, runtime: Runtime, command: str, width: int, call: Callable[[Request, Chunk], Any]) -> None:
+        self._runtime, self._command, self._width, self._call = runtime, command, width, call
+        self._inbox: SimpleQueue[tuple[Chunk, Steps] | None] = SimpleQueue()
+        self._heard: SimpleQueue[Chunk] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._pid = os.getpid()
 
-    def give(self, job: _Job) -> None:
-        """Have one item called."""
-        self._inbox.put(job)
+    def give(self, chunk: Chunk, steps: Steps) -> None:
+        """Have the calls of one chunk made."""
+        self._inbox.put((chunk, steps))
         if len(self._threads) < self._width:
             thread = threading.Thread(target=self._work, name=f"bridge-map-{self._command}", daemon=True)
             self._threads.append(thread)
@@ -65,38 +53,69 @@ class _Crew:
                     raise WorkerStartError("spawn", detail, handler=self._runtime.spec.handler) from error
 
     def _work(self) -> None:
-        while (job := self._inbox.get()) is not None:
+        while (found := self._inbox.get()) is not None:
+            chunk, steps = found
             try:
-                job.value = calls.call(self._runtime, self._command, job.args, self._timeout, job.claim)
-            except BaseException as error:
-                job.error = error  # raised, or handed over, in the consumer's thread
-            job.done = True
-            self.finished.put(job)
+                request = next(steps)
+                while True:
+                    try:
+                        value = self._call(request, chunk)
+                    except BaseException as error:
+                        request = steps.throw(error)
+                    else:
+                        request = steps.send(value)
+                    self.tell(chunk)
+            except StopIteration:
+                chunk.ended = True
+            self.tell(chunk)
 
-    def await_end(self, job: _Job) -> None:
-        """Wait for one item. A function, since from Python 3.12 on a Ctrl-C at the end of a bare `while` in the
-        caller's `try` would leave it without passing its `finally`: no handler covers the jump back."""
-        while not job.done:
-            self.next_finished()
+    def tell(self, chunk: Chunk) -> None:
+        """Something of it has come."""
+        self._heard.put(chunk)
 
-    def next_finished(self) -> _Job:
-        """Wait for any item."""
+    def listen(self) -> Chunk:
+        """Wait until something has come of any chunk."""
         if self._pid != os.getpid():
             raise PoolClosed(self._runtime.name)  # in a forked child nobody works for this map
-        return self.finished.get()
+        return self._heard.get()
 
-    def dismiss(self, running: Iterable[_Job]) -> None:
+    def await_front(self, chunk: Chunk) -> None:
+        """Wait until something has come of one. A function, since from Python 3.12 on a Ctrl-C at the end of a bare
+        `while` in the caller's `try` would leave it without passing its `finally`: no handler covers the jump back."""
+        while not (chunk.outcomes or chunk.ended):
+            self.listen()
+
+    def dismiss(self, running: Iterable[Chunk]) -> None:
         """End: what still runs is cancelled."""
         if self._pid != os.getpid():
             return
-        for job in running:
-            if not job.done:
-                self._runtime.pool.cancel(job.claim)
+        for chunk in running:
+            if not chunk.ended:
+                self._runtime.pool.cancel(chunk.claim)
         for _ in self._threads:
             self._inbox.put(None)
         for thread in self._threads:
             if thread.ident is not None:  # else a signal cut its start short
                 thread.join(JOIN_TIMEOUT)
+
+
+def fetched(outcomes: Outcomes, *, return_exceptions: bool) -> Iterable[Any]:
+    """The results; an error is raised in its turn, or takes its place."""
+    return outcomes.values if not outcomes.errors else _one_by_one(outcomes, return_exceptions=return_exceptions)
+
+
+def _one_by_one(outcomes: Outcomes, *, return_exceptions: bool) -> Iterator[Any]:
+    for place, value in enumerate(outcomes.values):
+        error = outcomes.errors.get(place)
+        if error is not None and not return_exceptions:
+            raise error
+        yield value if error is None else error
+
+
+def goes_together(runtime: Runtime) -> bool:
+    """Whether items may share a frame: to a worker of ours, and where no call has to be known by its bytes."""
+    plain = runtime.spec.pickle is None and runtime.pool.policy.poison_threshold is None
+    return plain and Capability.FDS in runtime.adapter.capabilities
 
 
 def run(
@@ -105,39 +124,59 @@ def run(
     items: Iterable[Any],
     timeout: float | None,
     *,
+    arg: str | None,
+    chunksize: int | None,
     ordered: bool,
     return_exceptions: bool,
+    idempotent: bool,
     owner: object,
 ) -> Generator[Any, None, None]:
-    """The results of one command for many args; see Bridge.map.
+    """The results of one command for many items; see Bridge.map.
 
     Args:
+        chunksize: None: as measured.
         owner: Kept alive until the end: a bridge that nobody holds would close under its own map.
     """
-    size = runtime.pool.policy.size + runtime.pool.policy.max_overflow
-    crew = _Crew(runtime, command, timeout, size)
-    under_way: deque[_Job] = deque()  # in the order of the items
+    width = runtime.pool.policy.size + runtime.pool.policy.max_overflow
+    pace = Pace(chunksize)
+    context = propagated(runtime)
+    one = follow_item(runtime, context)
+    task = Task(command, arg, idempotent, lambda some: calls.encoded(runtime, command, some))
+
+    def call(request: Request, chunk: Chunk) -> Any:
+        hear = request.heard
+        if hear is None:
+            return calls.call(runtime, command, request.args, timeout, chunk.claim, idempotent=idempotent, follow=one)
+
+        def heard(said: Any) -> None:
+            hear(said)
+            crew.tell(chunk)
+
+        follow = follow_chunk(runtime, context, heard, column=arg, patience=pace.patience, each=timeout)
+        return calls.call(runtime, command, None, timeout, chunk.claim, follow=follow, body=request.body)
+
+    def give(chunk: Chunk) -> None:
+        crew.give(chunk, steps(task, chunk, pace, runtime.clock))
+
+    crew, window = _Crew(runtime, command, width, call), Window(AHEAD * width, pace, Claim)
     source = iter(items)
     try:
         while True:
-            while len(under_way) < AHEAD * size:
-                try:
-                    job = _Job(next(source))
-                except StopIteration:
-                    break
-                under_way.append(job)
-                crew.give(job)
-            if not under_way:
+            while (wanted := window.wants) and (some := list(islice(source, wanted))):
+                give(window.add(some))
+            if not window.under_way:
                 return
             if ordered:
-                crew.await_end(under_way[0])
-                job = under_way.popleft()
+                chunk = window.under_way[0]
+                crew.await_front(chunk)
             else:
-                job = crew.next_finished()
-                under_way.remove(job)
-            if job.error is not None and not return_exceptions:
-                raise job.error
-            yield job.value if job.error is None else job.error
+                chunk = crew.listen()
+            ended = chunk.ended  # before the look: it may end behind it
+            while chunk.outcomes:
+                yield from fetched(chunk.outcomes.popleft(), return_exceptions=return_exceptions)
+            if ended and chunk in window.under_way:
+                for fresh in window.take(chunk):
+                    give(fresh)
     finally:
-        crew.dismiss(under_way)
+        crew.dismiss(window.under_way)
         del owner

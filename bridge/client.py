@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from bridge import bulk, futures
+from bridge.chunks import chunk_size
 from bridge.door import DEFAULT, Source, Timeout, checked, enter
 from bridge.leasing import Lease
 from bridge.returns import Returns, apply
@@ -173,24 +174,42 @@ class Bridge:
         *,
         arg: str | None = None,
         ordered: bool = True,
+        chunksize: int | Literal["auto"] = "auto",
         return_exceptions: bool = False,
+        idempotent: bool = False,
         timeout: Timeout = DEFAULT,
     ) -> Generator[Any, None, None]:
         """Call a command for each item, on all workers at once.
 
-        Lazy: items are taken as results are asked for, at most two for each worker ahead. Closing the iterator early
-        cancels what is running.
+        Lazy: items are taken as results are asked for, at most two chunks for each worker ahead. Closing the iterator
+        early cancels what is running. Results come as they are there, not only when their chunk is done.
 
         Args:
             items: The args of each call; with `arg`, plain values of that one parameter.
             ordered: Results in the order of the items; else as they come.
-            return_exceptions: Errors take their result's place; else the first one is raised, and ends it.
+            chunksize: Items that are sent to a worker together: "auto" makes it as many as take some milliseconds, by
+                what their calls have taken so far, and never many bytes; slow calls go alone.
+            return_exceptions: Errors take their result's place; else the first one is raised, and ends it. Each error
+                of this package has the `index` of its item.
+            idempotent: Running one twice does no harm: what a worker that died or was late isn't known to have done is
+                called again, each alone. Else all those items fail, by name.
             timeout: Seconds for each item.
+
+        Raises:
+            CallError: There is no such chunksize. The rest is raised by the results, as by `call`.
         """
         runtime, seconds = enter(self._source, timeout)
-        calls_args = items if arg is None else ({arg: item} for item in items)
         return bulk.run(
-            runtime, command, calls_args, seconds, ordered=ordered, return_exceptions=return_exceptions, owner=self
+            runtime,
+            command,
+            items,
+            seconds,
+            arg=arg,
+            chunksize=chunk_size(chunksize, command, together=bulk.goes_together(runtime)),
+            ordered=ordered,
+            return_exceptions=return_exceptions,
+            idempotent=idempotent,
+            owner=self,
         )
 
     def executor(self, max_workers: int | None = None) -> BridgeExecutor:

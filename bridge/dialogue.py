@@ -82,8 +82,9 @@ class Dialogue:
     """
 
     def __init__(self, pipes: "Any", call_id: int, extras: "Dict[str, Any]", seconds: float, limit: int) -> None:
-        self._pipes, self._call_id, self._extras, self._limit = pipes, call_id, extras, limit
-        self._deadline = INFINITE if seconds == INFINITE else monotonic() + seconds
+        self._pipes, self.call_id, self._extras, self._limit = pipes, call_id, extras, limit
+        self._seconds, self._deadline = seconds, INFINITE if seconds == INFINITE else monotonic() + seconds
+        pipes.left = False
         self._thread, self._over = get_ident(), False
         self.session: "Any" = None
         self._scope = None if "context" not in extras else _scope_of(extras["context"], pipes.variables)
@@ -91,16 +92,24 @@ class Dialogue:
     def _run(self, function: "Callable[..., Any]", args: "Any") -> "Any":
         """The handler's own code, in the context that came with the call."""
         if self._scope is None:
-            return self._pipes.run(self._call_id, function, args)
-        return self._scope.run(self._pipes.run, self._call_id, function, args)
+            return self._pipes.run(self.call_id, function, args)
+        return self._scope.run(self._pipes.run, self.call_id, function, args)
 
     def run(self, function: "Callable[..., Any]", args: "Any") -> "Any":
         """The value that ends the call."""
         try:
+            if "chunk" in self._extras:
+                column, seconds = self._extras["chunk"]
+                batches = self._pipes.beside("batches").Batches(self, self._pipes, column, seconds, self._limit)
+                return self._run(batches.serve, (function, args))
             value = self._run(function, args)
             return value if "window" not in self._extras else self._stream(value, self._extras["window"])
         finally:
             self._over = True
+
+    def renew(self, now: float) -> None:
+        """The next call of a chunk begins: each has the same time."""
+        self.context.deadline = now + self._seconds
 
     def given(self, function: "Callable[..., Any]", names: "Iterable[str]", coding: "Any") -> "Callable[..., Any]":
         """The function with those of its parameters filled that are ours, unless the caller sent them.
@@ -174,7 +183,7 @@ class Dialogue:
         fault, body = result_of(value, self._limit)
         if fault is not None:
             raise Misused("result", fault["message"])
-        self._pipes.write(HEADER.pack(ITEM, CODEC_JSON, 0, len(body), self._call_id) + body)
+        self._pipes.write(HEADER.pack(ITEM, CODEC_JSON, 0, len(body), self.call_id) + body)
 
     # -- Callbacks ---------------------------------------------------------------------------------------
 
@@ -188,7 +197,7 @@ class Dialogue:
             return value_of(nothing_exposed(name))
         was = self._pipes.disarm()
         try:
-            self._pipes.write(HEADER.pack(ASK, CODEC_JSON, 0, len(body), self._call_id) + body)
+            self._pipes.write(HEADER.pack(ASK, CODEC_JSON, 0, len(body), self.call_id) + body)
             body = self._hear_answer()
         finally:
             self._pipes.rearm(was)

@@ -47,6 +47,8 @@ class BridgeError(Exception):
 
     retryable: bool = False
     """True when the call was certainly not started, so that repeating it can't run it twice."""
+    index: int | None = None
+    """Of a `map`: which item it belongs to, from 0."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args, self.__dict__)

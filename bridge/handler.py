@@ -196,6 +196,10 @@ def describe(error: BaseException, survive: "Any" = BaseException) -> "Dict[str,
 
 def fault_frame(frame: int, call_id: int, limit: int, **fields: str) -> bytes:
     """An ERROR or FAILED frame whose texts are cut until it fits, however small the limit is."""
+    return pack(frame, call_id, encode_json(shortened(fields, limit), "error"), CODEC_JSON)
+
+
+def shortened(fields: "Dict[str, str]", limit: int) -> "Dict[str, str]":
+    """The fields of a fault, so long that they fit into a frame."""
     room = min(MAX_TEXT, limit // 40)  # three texts, of characters that JSON writes as twelve
-    fields = {name: text[-room:] if name == "traceback" else text[:room] for name, text in fields.items()}
-    return pack(frame, call_id, encode_json(fields, "error"), CODEC_JSON)
+    return {name: text[-room:] if name == "traceback" else text[:room] for name, text in fields.items()}

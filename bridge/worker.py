@@ -90,9 +90,10 @@ class Pipes:
         self.pending = b""
         """What was read and not yet looked at."""
         self._armed, self._nudged, self._current = False, False, 0
-        self._beside = beside
+        self._load = beside
+        self._files: "Dict[str, Any]" = {}
         nothing: "Any" = None
-        self._loop = self._dialogue = self._coding = self._states = nothing  # each made when it is first needed
+        self._loop = self._coding = self._states = nothing  # each made when it is first needed
         self.hooks: "Dict[str, Callable[..., Any]]" = {}
         self.wants: "Dict[str, Tuple[str, ...]]" = {}
         """Commands that have parameters which are filled here."""
@@ -120,9 +121,23 @@ class Pipes:
             self._armed = False
         return value if type(value) is not Coroutine else self._run_on_loop(value)
 
+    def beside(self, name: str) -> "Any":
+        """Another file of ours, when it is first needed."""
+        if name not in self._files:
+            self._files[name] = self._load(name)
+        return self._files[name]
+
+    def finish(self, coroutine: "Any") -> "Any":
+        """For the handler's own code: run a coroutine to its end."""
+        was = self.disarm()  # the loop hears a cancel itself
+        try:
+            return self._run_on_loop(coroutine)
+        finally:
+            self.rearm(was)
+
     def _run_on_loop(self, coroutine: "Any") -> "Any":
         if self._loop is None:
-            self._loop = self._beside("coroutines").Loop(self.request, self._hear, Cancelled)
+            self._loop = self.beside("coroutines").Loop(self.request, self._hear, Cancelled)
         return self._loop.run(coroutine)
 
     def end_loop(self) -> None:
@@ -184,23 +199,16 @@ class Pipes:
             self._nudged = False
             self._look()
 
-    def talk(self, call_id: int, extras: "Dict[str, Any]", seconds: float, limit: int) -> "Any":
-        """For a call that may say more than its result."""
-        if self._dialogue is None:
-            self._dialogue = self._beside("dialogue").Dialogue
-        self.left = False
-        return self._dialogue(self, call_id, extras, seconds, limit)
-
     def states(self) -> "Any":
         """Those of the sessions whose calls come here."""
-        self._states = self._states or self._beside("states").States(self.hooks)
+        self._states = self._states or self.beside("states").States(self.hooks)
         return self._states
 
     def coding(self) -> "Any":
         """What reads and answers the call that was just read; None for JSON."""
         if self._codec != CODEC_PICKLE or self.main is None:
             return None
-        self._coding = self._coding or self._beside("pickling").Coding(self.main)
+        self._coding = self._coding or self.beside("pickling").Coding(self.main)
         return self._coding
 
     def read(self) -> "Tuple[int, int, int, Any]":
@@ -280,9 +288,6 @@ def arm_lifeline(fd: int) -> None:
         pass  # it is there
 
 
-# -- How a handler is served ---------------------------------------------------------------------------------
-
-
 def serve(pipes: Pipes, tables: "Dict[int, Dict[str, Callable[..., Any]]]", limit: int) -> None:
     """Answer calls until STOP. Each call gets exactly one terminal frame with its id."""
     while True:
@@ -316,7 +321,8 @@ def _answer(
             if extras is None and command not in pipes.wants:
                 value = pipes.run(call_id, function, args)
             else:
-                talk = pipes.talk(call_id, extras or {}, SECONDS.unpack(seconds)[0], limit)
+                left = SECONDS.unpack(seconds)[0]
+                talk = pipes.beside("dialogue").Dialogue(pipes, call_id, extras or {}, left, limit)
                 function = talk.given(function, pipes.wants.get(command, ()), coding)
                 value = talk.run(function, args)
             fault, result = result_of_it(value, limit)

@@ -26,11 +26,11 @@ class Histogram:
     def __init__(self) -> None:
         self.counts = [0] * BUCKETS
 
-    def add(self, seconds: float) -> None:
-        """Count one latency."""
+    def add(self, seconds: float, times: int = 1) -> None:
+        """Count one latency, or as many as were the same."""
         mantissa, exponent = frexp(seconds)
         index = (exponent + OFFSET) * SUB_BUCKETS + int((mantissa - 0.5) * 2 * SUB_BUCKETS) if seconds > 0 else 0
-        self.counts[0 if index < 0 else index if index < BUCKETS else BUCKETS - 1] += 1
+        self.counts[0 if index < 0 else index if index < BUCKETS else BUCKETS - 1] += times
 
     def quantile(self, q: float) -> float | None:
         """The latency in seconds below which the share `q` of all lies; None when there was none."""

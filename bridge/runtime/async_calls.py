@@ -83,11 +83,13 @@ async def call(
     *,
     idempotent: bool = False,
     follow: Follow | None = None,
+    body: bytes | None = None,
 ) -> Any:
     """Call a command on any worker. As calls.call."""
     clock, pool = runtime.clock, runtime.pool
     deadline = inf if timeout is None else clock() + timeout
-    body = encoded(runtime, command, args, follow)
+    if body is None:
+        body = encoded(runtime, command, args, follow)
     command = name_of(command)
     claim = LoopClaim(clock, pool.refuse_grant)
     visit = None if follow is None else follow.visit
@@ -104,7 +106,10 @@ async def call(
                 raise CallCancelled(command, pid=None)
             worker.calls += 1
             claim.sent_at = worker.active_at = clock()
-            return await _converse(runtime, worker, command, body, deadline, CALL, follow)
+            result = await _converse(runtime, worker, command, body, deadline, CALL, follow)
+            if follow is not None and follow.chunk is not None:
+                pool.count_chunk(worker, claim, result)
+            return result
         except WorkerGone as gone:
             again = (not gone.started or idempotent) and retries < MAX_RETRIES and not claim.cancelled
             if gone.started or not again:
@@ -183,6 +188,8 @@ async def _converse(
                 said = follow.progress(value)
                 if inspect.isawaitable(said):
                     await said
+                if follow.each is not None:
+                    deadline = runtime.clock() + follow.each
 
 
 async def answer(follow: Follow, asked: Any) -> bytes:

@@ -76,7 +76,10 @@ def call(
             worker.calls += 1
             claim.sent_at = worker.active_at = clock()
             if follow is not None:
-                return _followed(runtime, worker, command, body, deadline, follow)
+                result = _followed(runtime, worker, command, body, deadline, follow)
+                if follow.chunk is not None:
+                    pool.count_chunk(worker, claim, result)
+                return result
             return worker.link.call(command, body, deadline, CALL, worker.holder)
         except WorkerGone as gone:
             again = (not gone.started or idempotent) and retries < MAX_RETRIES and not claim.cancelled
@@ -121,6 +124,8 @@ def _followed(runtime: Runtime, worker: Worker, command: str, body: bytes, deadl
             link.answer(follow.answer(value), deadline)
         elif follow.progress is not None:
             follow.progress(value)
+            if follow.each is not None:
+                deadline = runtime.clock() + follow.each
 
 
 def call_on(

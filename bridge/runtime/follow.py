@@ -68,6 +68,9 @@ class Follow:
         progress: Called with what the handler reports.
         functions: What the handler may ask for, by name.
         context: What its `context` has.
+        chunk: It is a chunk of calls, of which progress hears: their one parameter, if items are values of that, and
+            seconds after which no further one is begun.
+        each: Seconds that each call of a chunk has; None is no limit.
         limit: Bytes that a body may have.
 
     Raises:
@@ -75,8 +78,8 @@ class Follow:
     """
 
     __slots__ = (
-        *("_depths", "_extras", "_functions", "_limit", "context", "ended", "head", "progress", "session", "streams"),
-        "visit",
+        *("_depths", "_extras", "_functions", "_limit", "chunk", "context", "each", "ended", "head", "progress"),
+        *("session", "streams", "visit"),
     )
 
     def __init__(
@@ -88,16 +91,19 @@ class Follow:
         progress: Callable[[Any], object] | None = None,
         functions: Mapping[str, Callable[..., Any]] = NO_FUNCTIONS,
         context: Mapping[str, Any] = NO_CONTEXT,
+        chunk: tuple[str | None, float | None] | None = None,
+        each: float | None = None,
     ) -> None:
         self.progress, self.context, self.streams = progress, context, window is not None
         self._functions, self._limit, self._depths = functions, limit, depths
+        self.chunk, self.each = chunk, each
         self.visit: Visit | None = None
         self.session: SessionEntry | None = None
         self.ended: Ended = ()
         self.head = self._extras = encode_extras(
             {
                 **({} if window is None else {"window": window}),
-                **({} if progress is None else {"progress": True}),
+                **({} if progress is None else {"progress": True} if chunk is None else {"chunk": chunk}),
                 **({"parent": True} if functions else {}),
                 **({"context": context} if context else {}),
             }
@@ -196,15 +202,38 @@ def _follow(
 ) -> Follow:
     if Capability.CALLBACKS not in runtime.adapter.capabilities:
         functions = NO_FUNCTIONS  # a handler that asks is told so there
-    context: Mapping[str, Any] = NO_CONTEXT
-    if runtime.spec.propagate:
-        if runtime.propagation is None:
-            runtime.propagation = Propagation(runtime.spec.propagate)
-        context = runtime.propagation.values()
-    limit = runtime.spec.max_frame_bytes
+    limit, context = runtime.spec.max_frame_bytes, propagated(runtime)
     follow = Follow(limit, runtime.depths, window=window, progress=progress, functions=functions, context=context)
     follow.visit = visit
     return follow
+
+
+def propagated(runtime: Runtime) -> Mapping[str, Any]:
+    """What travels with a call from here, by `worker.propagate`."""
+    if not runtime.spec.propagate:
+        return NO_CONTEXT
+    if runtime.propagation is None:
+        runtime.propagation = Propagation(runtime.spec.propagate)
+    return runtime.propagation.values()
+
+
+def follow_item(runtime: Runtime, context: Mapping[str, Any]) -> Follow | None:
+    """What the call of one item of a `map` is to be followed by; `context` is what travelled when that began."""
+    return Follow(runtime.spec.max_frame_bytes, runtime.depths, context=context) if context else None
+
+
+def follow_chunk(
+    runtime: Runtime,
+    context: Mapping[str, Any],
+    heard: Callable[[Any], object],
+    *,
+    column: str | None,
+    patience: float | None,
+    each: float | None,
+) -> Follow:
+    """The same for a chunk of them; `heard` is called with each of its reports."""
+    limit, chunk = runtime.spec.max_frame_bytes, (column, patience)
+    return Follow(limit, runtime.depths, progress=heard, context=context, chunk=chunk, each=each)
 
 
 def _check_streams(runtime: Runtime) -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from bridge.core.poison import PoisonList
 from bridge.core.stats import Histogram
 from bridge.errors import PoisonCall
+from bridge.runtime.claims import Claim
 from bridge.runtime.worker import Worker
 
 
@@ -62,6 +64,17 @@ class Counting:
         with self.lock:
             self.tally.calls += 1
             self.tally.latencies.add(now - sent_at)
+
+    def count_chunk(self, worker: Worker, claim: Claim, calls: Any) -> None:
+        """A worker has answered a chunk of so many calls: each is counted, with its share of the time."""
+        if isinstance(calls, int) and calls > 1:
+            worker.calls += calls - 1
+            now = self._clock()
+            share = (now - claim.sent_at) / calls
+            claim.sent_at = now - share  # the last one is counted when the worker comes back
+            with self.lock:
+                self.tally.calls += calls - 1
+                self.tally.latencies.add(share, calls - 1)
 
     def count(self, *, timeouts: int = 0, crashes: int = 0) -> None:
         """Count a call that got no answer."""

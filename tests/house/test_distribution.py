@@ -74,6 +74,7 @@ def check_wheel(wheel: Path, unpacked: Path) -> None:
         "bridge/coroutines.py",
         "bridge/dialogue.py",
         "bridge/pickling.py",
+        "bridge/batches.py",
         "bridge/states.py",
         "bridge/worker.py",
         "bridge/reaper.py",

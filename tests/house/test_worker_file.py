@@ -124,6 +124,7 @@ def test_the_contracts_handler_is_served_by_every_other_python(minor: int) -> No
         "bridge.dialogue",
         "bridge.pickling",
         "bridge.states",
+        "bridge.batches",
         "bridge.worker",
         "bridge.testing.contract_handler",
     ],

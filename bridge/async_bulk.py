@@ -1,0 +1,140 @@
+"""map, for tasks: chunks of calls, a bounded number at a time.
+
+Rules: items are taken where the results are asked for; the window bounds both what runs and what waits to be fetched;
+leaving early cancels what runs. Apart from bulk.py, which has threads for it, and from aio.py, the face of asyncio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from typing import TYPE_CHECKING, Any
+
+from bridge.bulk import fetched
+from bridge.chunks import AHEAD, Chunk, Pace, Request, Task, Window, steps
+from bridge.runtime import async_calls
+from bridge.runtime.calls import encoded
+from bridge.runtime.follow import follow_chunk, follow_item, propagated
+
+if TYPE_CHECKING:
+    from bridge.runtime import Runtime
+
+
+class _Crew:
+    """Tasks that call, one for each chunk; how they tell of what came."""
+
+    def __init__(self) -> None:
+        self._heard: asyncio.Queue[Chunk] = asyncio.Queue()
+        self._tasks: dict[Chunk, asyncio.Task[None]] = {}
+
+    def give(self, chunk: Chunk, work: Any) -> None:
+        """Have the calls of one chunk made."""
+        self._tasks[chunk] = asyncio.create_task(work)
+
+    def tell(self, chunk: Chunk) -> None:
+        """Something of it has come."""
+        self._heard.put_nowait(chunk)
+
+    async def listen(self) -> Chunk:
+        """Wait until something has come of any chunk."""
+        return await self._heard.get()
+
+    def forget(self, chunk: Chunk) -> None:
+        """It has ended."""
+        self._tasks.pop(chunk)
+
+    async def dismiss(self) -> None:
+        """End: what still runs is cancelled."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+
+async def run(
+    runtime: Runtime,
+    command: str,
+    items: Iterable[Any] | AsyncIterable[Any],
+    timeout: float | None,
+    *,
+    arg: str | None,
+    chunksize: int | None,
+    ordered: bool,
+    return_exceptions: bool,
+    idempotent: bool,
+) -> AsyncGenerator[Any, None]:
+    """The results of one command for many items; see AsyncBridge.map. As bulk.run."""
+    pace, crew = Pace(chunksize), _Crew()
+    window = Window(AHEAD * (runtime.pool.policy.size + runtime.pool.policy.max_overflow), pace, lambda: None)
+    context = propagated(runtime)
+    one = follow_item(runtime, context)
+    task = Task(command, arg, idempotent, lambda some: encoded(runtime, command, some))
+
+    async def call(request: Request, chunk: Chunk) -> Any:
+        hear = request.heard
+        if hear is None:
+            return await async_calls.call(runtime, command, request.args, timeout, idempotent=idempotent, follow=one)
+
+        def heard(said: Any) -> None:
+            hear(said)
+            crew.tell(chunk)
+
+        follow = follow_chunk(runtime, context, heard, column=arg, patience=pace.patience, each=timeout)
+        return await async_calls.call(runtime, command, None, timeout, follow=follow, body=request.body)
+
+    async def work(chunk: Chunk) -> None:
+        calls = steps(task, chunk, pace, runtime.clock)
+        try:
+            request = next(calls)
+            while True:
+                try:
+                    value = await call(request, chunk)
+                except asyncio.CancelledError:
+                    raise
+                except BaseException as error:
+                    request = calls.throw(error)
+                else:
+                    request = calls.send(value)
+                crew.tell(chunk)
+        except StopIteration:
+            chunk.ended = True
+        crew.tell(chunk)
+
+    source = aiter(items) if isinstance(items, AsyncIterable) else _async_iterator(items)
+    try:
+        while True:
+            while (wanted := window.wants) and (some := await _take(source, wanted)):
+                crew.give(chunk := window.add(some), work(chunk))
+            if not window.under_way:
+                return
+            chunk = window.under_way[0]
+            while ordered and not (chunk.outcomes or chunk.ended):
+                await crew.listen()
+            if not ordered:
+                chunk = await crew.listen()
+            while chunk.outcomes:
+                for result in fetched(chunk.outcomes.popleft(), return_exceptions=return_exceptions):
+                    yield result
+            if chunk.ended and not chunk.outcomes and chunk in window.under_way:
+                crew.forget(chunk)
+                for fresh in window.take(chunk):
+                    crew.give(fresh, work(fresh))
+    finally:
+        await crew.dismiss()
+
+
+async def _async_iterator(items: Iterable[Any]) -> AsyncIterator[Any]:
+    for item in items:
+        yield item
+
+
+async def _take(source: AsyncIterator[Any], most: int) -> list[Any]:
+    """So many items, or those that there are."""
+    found: list[Any] = []
+    while len(found) < most:
+        try:
+            found.append(await anext(source))
+        except StopAsyncIteration:
+            break
+    return found
