@@ -13,6 +13,12 @@ from typing import Any, Final
 from bridge.cli import exits
 
 PROGRAM: Final = "scoped-bridge"
+SECTIONS: Final = (
+    *("latency", "throughput", "async", "map", "start", "recover", "scope", "memory", "payload", "growth"),
+    "all",
+)
+"""Of `bench`; those of bridge.bench, which is imported when it runs."""
+ROUNDS: Final = 15
 
 
 def build() -> argparse.ArgumentParser:
@@ -41,6 +47,18 @@ def build() -> argparse.ArgumentParser:
     demo.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
     demo.add_argument("--path", metavar="DIR", help="parse the .py files below DIR in place of the standard library")
     demo.set_defaults(run=_demo)
+
+    bench = commands.add_parser("bench", help="measure it beside the floor and the standard library")
+    bench.add_argument("section", nargs="?", choices=SECTIONS, default="all", help="what to measure (default: all)")
+    bench.add_argument("--json", metavar="F", help="write every sample to a file; - is stdout, without the table")
+    bench.add_argument("--plot", metavar="F.svg", help="draw it")
+    bench.add_argument("--check", action="store_true", help="end with 1 when a budget is missed")
+    effort = bench.add_mutually_exclusive_group()
+    effort.add_argument(
+        "--rounds", metavar="N", type=_rounds, default=ROUNDS, help=f"samples of each (default: {ROUNDS})"
+    )
+    effort.add_argument("--quick", action="store_true", help="only see whether it works: the figures are worth nothing")
+    bench.set_defaults(run=_bench)
     return parser
 
 
@@ -64,6 +82,16 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _rounds(text: str) -> int:
+    try:
+        rounds = int(text)
+    except ValueError:
+        rounds = 0
+    if not 1 <= rounds <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r:.60} is no number of rounds")
+    return rounds
+
+
 def _call(options: argparse.Namespace) -> int:
     from bridge.cli import call
 
@@ -74,3 +102,16 @@ def _demo(options: argparse.Namespace) -> int:
     from bridge.cli import demo
 
     return demo.run(options.path, size=options.size, as_json=options.json)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from bridge.cli import bench
+
+    return bench.run(
+        options.section,
+        json_to=options.json,
+        plot_to=options.plot,
+        rounds=options.rounds,
+        quick=options.quick,
+        check=options.check,
+    )

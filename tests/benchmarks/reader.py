@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from tests.benchmarks.latency import p50
+from bridge.bench.timing import p50
 
 ECHO = "import os, sys; r, w = map(int, sys.argv[1:])\nwhile data := os.read(r, 65536): os.write(w, data)"
 MESSAGE = b"x" * 64

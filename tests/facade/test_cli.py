@@ -65,6 +65,11 @@ def test_call_prints_the_result_as_json(
         ["call", "json", "dumps", "[1]", "--timeout", "-1"],
         ["call", "json", "dumps", "[1]", "--timeout", "nan"],
         ["demo", "--size", "two"],
+        ["bench", "speed"],
+        ["bench", "--rounds", "0"],
+        ["bench", "--rounds", "many"],
+        ["bench", "--rounds", "3", "--quick"],
+        ["bench", "--json"],
     ],
 )
 def test_a_command_line_that_makes_no_sense_ends_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,7 +164,14 @@ def test_help_imports_neither_the_pool_nor_pydantic() -> None:
 
     assert "exit codes:" in done.stdout
     loaded = set(done.stderr.split())
-    assert not loaded & {"pydantic", "dependency_injector", "logging", "bridge.runtime", "bridge.cli.demo"}
+    assert not loaded & {
+        "pydantic",
+        "dependency_injector",
+        "logging",
+        "bridge.runtime",
+        "bridge.cli.demo",
+        "bridge.bench",
+    }
 
 
 def test_a_handler_in_the_current_directory_is_found_by_the_installed_script(tmp_path: Path) -> None:

@@ -1,0 +1,88 @@
+"""`bench`: measure, and report.
+
+Rules: where the figures go is known to be writable before minutes are spent; JSON on stdout stands there alone. Apart
+from bridge/bench, which neither prints nor ends a program.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Final
+
+from bridge.bench import SECTIONS, measure, tables
+from bridge.bench.found import Effort
+from bridge.bench.picture import draw
+from bridge.bench.verdicts import judge
+from bridge.cli import exits
+from bridge.cli.output import UnwritableError, print_json, put
+from bridge.cli.progress import Progress
+from bridge.errors import ConfigurationError
+
+STDOUT: Final = "-"
+QUICK: Final = 2
+"""Rounds of --quick."""
+
+
+def run(section: str, *, json_to: str | None, plot_to: str | None, rounds: int, quick: bool, check: bool) -> int:
+    """Measure one section, or all; answers the exit code.
+
+    Args:
+        json_to: A file, "-" for stdout; None is nowhere.
+        plot_to: A file for an SVG, of rows that have a budget, or of all rows of one section.
+        check: A budget that is missed is a fault.
+
+    Raises:
+        ConfigurationError: One of the files can't be written; nothing was measured.
+        UnwritableError: It can't any more.
+    """
+    files = [name for name in (json_to, plot_to) if name is not None and name != STDOUT]
+    for name in files:
+        _try(name)
+    sections = [*SECTIONS] if section == "all" else [section]
+    effort = Effort(QUICK if quick else rounds, quick)
+    with Progress(len(sections), "sections", sys.stderr) as progress:
+        found = measure(sections, effort, progress.say)
+    verdicts = judge(found, sections)
+    report = tables.document(verdicts, found, effort)
+    if json_to == STDOUT:
+        print_json(report)
+    else:
+        put(tables.text(verdicts), sys.stdout)
+    if json_to is not None and json_to != STDOUT:
+        _write(json_to, json.dumps(report, indent=1) + "\n")
+    if plot_to is not None:
+        drawn = [verdict for verdict in verdicts if section != "all" or verdict.row.budget is not None]
+        _write(plot_to, draw(drawn, *_heading(section, effort)))
+    for doubt in tables.doubts(verdicts):
+        put(f"too noisy to tell: {doubt}\n", sys.stderr)
+    faults = tables.faults(verdicts) if check else []
+    for fault in faults:
+        put(f"MISSED: {fault}\n", sys.stderr)
+    return exits.FAULT if faults else exits.OK
+
+
+def _heading(section: str, effort: Effort) -> tuple[str, str]:
+    machine = f"{len(os.sched_getaffinity(0))} cores, {platform.system()}, CPython {platform.python_version()}"
+    rounds = "a quick look, not a measurement" if effort.quick else f"median of {effort.rounds} rounds"
+    what = "" if section == "all" else f": {section}"
+    return f"scoped-bridge{what}", f"{rounds}; {machine}; shorter is better for times, longer for rates"
+
+
+def _try(name: str) -> None:
+    """See whether a file can be written; what is in it stays."""
+    try:
+        with open(name, "a"):
+            return
+    except OSError as error:
+        raise ConfigurationError(f"{name} can't be written: {error.strerror or error}") from error
+
+
+def _write(name: str, text: str) -> None:
+    try:
+        Path(name).write_text(text)
+    except OSError as error:
+        raise UnwritableError(f"{name} can't be written: {error.strerror or error}") from error
