@@ -8,32 +8,19 @@ start it until its death is known. Apart from runtime/supervisor.py so that ever
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from math import inf
 from types import MappingProxyType
 from typing import Final
 
+from bridge.core.effects import Admit, Cancel, Effect, Kill, Ping, Refuse, Retire, Spawn, Stop, Why
 from bridge.core.events import Event, moved, of_worker
 from bridge.core.lifecycle import WorkerState, step
 from bridge.core.members import Asked, Member, View
 from bridge.core.policy import Breaker, RestartPolicy
 from bridge.core.recycling import Worn
 from bridge.errors import WorkerStartError
-
-
-class Why(str, Enum):
-    """Why a member is ended."""
-
-    STARTUP_TIMEOUT = "startup timeout"
-    START_FAILED = "its start failed"
-    DIRTY = "a call was left unfinished on it"
-    CANCEL_GRACE = "it did not end a cancelled call in time"
-    UNHEALTHY = "it did not answer in time when it was asked how it is"
-    SHUTDOWN_TIMEOUT = "it did not stop in time"
-    CLOSING = "the pool is closing"
-    MAX_IDLE = "it was idle for too long"
-
 
 TOO_LATE: Final = MappingProxyType(
     {
@@ -44,66 +31,6 @@ TOO_LATE: Final = MappingProxyType(
     }
 )
 """Why a member is killed whose state has lasted too long. A ready one has a deadline only while the pool closes."""
-
-
-@dataclass(frozen=True)
-class Spawn:
-    """Start a worker."""
-
-    generation: int
-
-
-@dataclass(frozen=True)
-class Admit:
-    """Hand a ready worker to the pool."""
-
-    generation: int
-
-
-@dataclass(frozen=True)
-class Cancel:
-    """Ask a worker to end the call that its holder has left."""
-
-    generation: int
-
-
-@dataclass(frozen=True)
-class Ping:
-    """Ask an idle worker how it is."""
-
-    generation: int
-
-
-@dataclass(frozen=True)
-class Retire:
-    """Take a worker out of the pool, and stop it once nobody holds it: its successor is ready."""
-
-    generation: int
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Ask an idle worker to end."""
-
-    generation: int
-
-
-@dataclass(frozen=True)
-class Kill:
-    """End a worker and its group, now."""
-
-    generation: int
-    why: Why
-
-
-@dataclass(frozen=True)
-class Refuse:
-    """Tell everybody who waits that no worker will come."""
-
-    error: WorkerStartError
-
-
-Effect = Spawn | Admit | Cancel | Ping | Retire | Stop | Kill | Refuse
 
 
 class Fleet:

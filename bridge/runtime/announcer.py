@@ -18,8 +18,8 @@ from types import MappingProxyType
 from typing import Final
 from weakref import finalize
 
+from bridge.core.effects import Why
 from bridge.core.events import Event, fields_of, said
-from bridge.core.fleet import Why
 from bridge.runtime.courier import Courier, Listener
 from bridge.runtime.journal import log, say
 from bridge.runtime.pool import Pool

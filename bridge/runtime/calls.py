@@ -11,7 +11,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from bridge.contract import ExitStatus, WorkerGone
-from bridge.core.fleet import Why
+from bridge.core.effects import Why
 from bridge.core.messages import encode_call, encode_hook, name_of
 from bridge.errors import BridgeError, CallCancelled, CallTimeout, WorkerCrashed
 from bridge.link import DeadlinePassed, Left

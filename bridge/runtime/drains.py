@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from bridge.channel import FdLink
-from bridge.core.fleet import Why
+from bridge.core.effects import Why
 from bridge.core.messages import encode_hook, farewell
 from bridge.core.protocol import Frame
 from bridge.core.sessions import Ended

@@ -13,7 +13,8 @@ from random import random
 
 from bridge.channel import FdLink, link_to
 from bridge.contract import Adapter, Capability, Channel, HookChannel, ProcessChannel, Reply, WorkerSpec
-from bridge.core.fleet import Admit, Cancel, Effect, Fleet, Ping, Refuse, Retire, Spawn, Stop, Why
+from bridge.core.effects import Admit, Cancel, Effect, Ping, Refuse, Retire, Spawn, Stop, Why
+from bridge.core.fleet import Fleet
 from bridge.core.lifecycle import WorkerState
 from bridge.core.policy import SupervisorPolicy
 from bridge.core.recycling import RecyclePolicy, Worn

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from bridge.channel import FdLink
 from bridge.contract import Channel, FdChannel, ProcessChannel, WorkerInfo, WorkerSpec
-from bridge.core.fleet import Why
+from bridge.core.effects import Why
 from bridge.core.messages import decode_failed, decode_hello, decode_ready, encode_start
 from bridge.core.protocol import Frame, State
 from bridge.errors import ProtocolError, WorkerStartError

@@ -16,7 +16,8 @@ from random import random
 from typing import Final
 
 from bridge.contract import Adapter, Capability, WorkerSpec
-from bridge.core.fleet import Fleet, Why
+from bridge.core.effects import Why
+from bridge.core.fleet import Fleet
 from bridge.core.policy import SupervisorPolicy
 from bridge.core.recycling import RecyclePolicy, Worn
 from bridge.runtime.announcer import Announcer

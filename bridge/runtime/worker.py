@@ -14,7 +14,7 @@ from weakref import ReferenceType
 from bridge.channel import FdLink
 from bridge.channel_submit import SubmitLink
 from bridge.contract import Channel, ExitStatus, FdChannel, ProcessChannel, WorkerInfo
-from bridge.core.fleet import Why
+from bridge.core.effects import Why
 from bridge.core.recycling import Thresholds
 from bridge.endings import ending
 from bridge.errors import WorkerStartError

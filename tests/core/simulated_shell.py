@@ -11,7 +11,7 @@ from math import inf
 from random import Random
 from typing import Final
 
-from bridge.core.fleet import Admit, Cancel, Effect, Kill, Ping, Refuse, Retire, Spawn, Stop, Why
+from bridge.core.effects import Admit, Cancel, Effect, Kill, Ping, Refuse, Retire, Spawn, Stop, Why
 from bridge.core.lifecycle import WorkerState
 from bridge.core.policy import RestartPolicy
 from bridge.core.recycling import RecyclePolicy, Worn

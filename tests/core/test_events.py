@@ -7,8 +7,9 @@ import pickle
 from dataclasses import fields, replace
 from random import Random
 
+from bridge.core.effects import Why
 from bridge.core.events import NAMES, Event, fields_of, said
-from bridge.core.fleet import Fleet, Why
+from bridge.core.fleet import Fleet
 from bridge.core.lifecycle import TRANSITIONS, WorkerState
 from bridge.core.policy import Breaker, RestartPolicy
 from bridge.core.recycling import Worn

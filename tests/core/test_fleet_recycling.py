@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.core.fleet import Admit, Cancel, Fleet, Kill, Retire, Spawn, Stop, Why
+from bridge.core.effects import Admit, Cancel, Kill, Retire, Spawn, Stop, Why
+from bridge.core.fleet import Fleet
 from bridge.core.lifecycle import TRANSITIONS, IllegalTransition, WorkerState, diagram, step
 from bridge.core.policy import RestartPolicy
 from bridge.core.recycling import MIN_CALLS, RecyclePolicy, Thresholds, Worn

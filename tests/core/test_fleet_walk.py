@@ -7,7 +7,8 @@ from random import Random
 
 import pytest
 
-from bridge.core.fleet import Admit, Effect, Fleet, Kill, Refuse, Spawn, Stop, Why
+from bridge.core.effects import Admit, Effect, Kill, Refuse, Spawn, Stop, Why
+from bridge.core.fleet import Fleet
 from bridge.core.lifecycle import WorkerState
 from bridge.core.policy import Breaker, RestartPolicy
 from bridge.errors import WorkerStartError

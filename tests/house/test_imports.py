@@ -39,6 +39,7 @@ FLOORS: Final = (
             "bridge.core.recycling",
             "bridge.core.policy",
             "bridge.core.members",
+            "bridge.core.effects",
             "bridge.core.fleet",
         ),
         ("bridge.core.poison",),

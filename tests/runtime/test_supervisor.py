@@ -10,7 +10,7 @@ import pytest
 
 from bridge.adapters.bridge_mock import BridgeMockAdapter
 from bridge.contract import WorkerSpec
-from bridge.core.fleet import Admit, Refuse
+from bridge.core.effects import Admit, Refuse
 from bridge.core.members import Member
 from bridge.errors import CallCancelled, CircuitOpen, PoolClosed, WorkerStartError
 from bridge.runtime import Runtime, RuntimeState, calls
