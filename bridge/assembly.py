@@ -136,7 +136,7 @@ def assemble(values: BridgeSettings, choice: Choice, on_event: Listener | None =
         raise CapabilityError(f"the adapter {adapter.name} can't carry pickles (worker.codec); bridge_mock can")
     pool, supervisor = values.pool, values.supervisor
     if Capability.PROCESSES in adapter.capabilities:
-        _check_descriptors(pool.size + pool.max_overflow)
+        _check_descriptors(pool.size + pool.max_overflow + pool.spare)
         fault = fault_of(spec.limits, lambda number: resource.getrlimit(number)[1])
         if fault is not None:
             raise ConfigurationError(fault)
@@ -151,6 +151,7 @@ def assemble(values: BridgeSettings, choice: Choice, on_event: Listener | None =
         pool_policy=PoolPolicy(
             size=pool.size,
             max_overflow=pool.max_overflow,
+            spare=pool.spare,
             checkout_timeout=pool.checkout_timeout,
             max_waiting=pool.max_waiting,
             poison_threshold=values.call.poison_threshold,
@@ -281,6 +282,6 @@ def _check_descriptors(workers: int) -> None:
     needed = workers * FDS_PER_WORKER + FDS_BESIDES
     if soft != resource.RLIM_INFINITY and needed > soft:
         raise ConfigurationError(
-            f"{workers} workers (size + max_overflow) need {needed} file descriptors, but RLIMIT_NOFILE is {soft}: "
-            "lower `size`, or raise the limit (ulimit -n)"
+            f"{workers} workers (size + max_overflow + spare) need {needed} file descriptors, but RLIMIT_NOFILE is "
+            f"{soft}: lower `size`, or raise the limit (ulimit -n)"
         )

@@ -111,6 +111,7 @@ class PoolSettings(Frozen):
 
     size: int = Field(4, ge=1, le=4096, description="workers that are always kept")
     max_overflow: int = Field(0, ge=0, le=4096, description="workers more while callers wait")
+    spare: int = Field(0, ge=0, le=4096, description="workers besides, warm, for the place of one that is gone")
     checkout_timeout: float = Field(30.0, gt=0, description="seconds to wait for a worker; start-up isn't charged")
     max_waiting: int | None = Field(None, ge=0, description="callers that may wait; no limit if not set")
     prewarm: int | None = Field(None, ge=0, description="workers that `with` waits for; all if not set")

@@ -37,6 +37,7 @@ class Fleet:
     """Keeps `size` workers alive, and up to `max_overflow` more on demand.
 
     Args:
+        spare: Workers besides that are ready and lent to nobody: the first to fill a place.
         startup_timeout: Seconds from a start to readiness.
         shutdown_timeout: Seconds that a worker has for ending by itself.
         cancel_grace: Seconds that it has for ending a cancelled call; 0 kills at once.
@@ -52,9 +53,10 @@ class Fleet:
         startup_timeout: float,
         shutdown_timeout: float,
         cancel_grace: float = 0.0,
+        spare: int = 0,
         chance: Callable[[], float],
     ) -> None:
-        self.size, self.ceiling = size, size + max_overflow
+        self.size, self.ceiling, self.spare = size, size + max_overflow, spare
         self.policy = policy
         self.events = policy.events  # one list: what the breaker does stands between the starts that made it do so
         self.members: dict[int, Member] = {}
@@ -68,21 +70,31 @@ class Fleet:
         self._open = False
         self._close_at = inf
 
-    def count(self, state: WorkerState) -> int:
-        """Members in a state."""
-        return sum(member.state is state for member in self.members.values())
+    def count(self, state: WorkerState, *, spare: bool = False) -> int:
+        """Members in a state; those that have a place, or the spare ones."""
+        return sum(member.state is state and member.spare is spare for member in self.members.values())
+
+    def _placed(self) -> list[Member]:
+        return [member for member in self.members.values() if not member.spare]
 
     def _strength(self) -> int:
         """Members that are to stay; one whose successor was started isn't."""
-        return sum(member.successor not in self.members for member in self.members.values())
+        return sum(member.successor not in self.members for member in self._placed())
 
     def _missing(self) -> int:
         """Places that are empty. One that was told to end may take its time, so it keeps none, where there is room."""
-        members = self.members.values()
+        members = self._placed()
         told = [each for each in members if each.state is WorkerState.RETIRING and not each.killed]
         leaving = sum(each.successor not in self.members for each in told)  # the others aren't counted anyhow
         above = any(each.successor is not None for each in members)  # as long as one is, or was being, replaced
         return min(self.size - self._strength() + leaving, self.ceiling + above - len(members))
+
+    def _missing_spares(self) -> int:
+        kept = [member for member in self.members.values() if member.spare and member.state is not WorkerState.RETIRING]
+        return self.spare - len(kept)
+
+    def _starting(self) -> int:
+        return self.count(WorkerState.STARTING) + self.count(WorkerState.STARTING, spare=True)
 
     @property
     def can_grow(self) -> bool:
@@ -94,7 +106,7 @@ class Fleet:
         ready = self.count(WorkerState.READY)
         return View(
             ready=ready,
-            starting=self.count(WorkerState.STARTING),
+            starting=self._starting(),
             can_grow=self.can_grow,
             unavailable=self.policy.breaker is not Breaker.CLOSED and not ready + self.count(WorkerState.DRAINING),
             probe_at=self.policy.not_before,
@@ -119,7 +131,7 @@ class Fleet:
         if not self.can_grow:
             return []
         wanted = min(waiting - self.count(WorkerState.STARTING), self.ceiling - self._strength())
-        return self._spawn(wanted, now)
+        return self._staff(wanted, now)
 
     def became_ready(self, generation: int, now: float = 0.0, lifetime: float = inf) -> list[Effect]:
         """A start succeeded.
@@ -134,6 +146,21 @@ class Fleet:
         member.deadline, member.expires_at = inf, now + lifetime
         self.policy.became_ready()
         self.last_error = None
+        if member.spare and not self._swap(member):
+            return [] if member.worn is None else self._dismiss(generation, member, member.worn, now)
+        return self._admit(generation)
+
+    def _swap(self, spare: Member) -> bool:
+        """Give a spare one that is ready the place of one that still starts, if there is any."""
+        heirs = {member.successor for member in self.members.values()}
+        for generation, member in self.members.items():
+            late = member.state is WorkerState.STARTING and not (member.spare or member.killed or generation in heirs)
+            if late and spare.worn is None:
+                member.spare, spare.spare = True, False
+                return True
+        return False
+
+    def _admit(self, generation: int) -> list[Effect]:
         effects: list[Effect] = [Admit(generation)]
         for old, predecessor in self.members.items():
             if predecessor.successor == generation and predecessor.state is not WorkerState.RETIRING:
@@ -182,8 +209,16 @@ class Fleet:
         member = self.members.get(generation)
         if member is None or member.worn is not None or member.state is WorkerState.RETIRING:
             return []
+        if member.spare and member.state is WorkerState.READY:
+            return self._dismiss(generation, member, why, now) + self._fill(now)
         self._wear(generation, member, why)
         return self._fill(now)
+
+    def _dismiss(self, generation: int, member: Member, why: Worn, now: float) -> list[Effect]:
+        """Nobody needs this spare one: it goes before its successor comes."""
+        if member.worn is None:
+            self._wear(generation, member, why)
+        return self.stop(generation, now)
 
     def exited(
         self, generation: int, error: WorkerStartError | None, *, served: bool, now: float, lent: bool = False
@@ -211,10 +246,10 @@ class Fleet:
             self.policy.failed(member.started_at, now, self._chance())
             # One that was ready, and died before a call reached it, costs nobody an error: another one is tried first.
             tell = member.state is WorkerState.STARTING or self.policy.breaker is not Breaker.CLOSED
-            alive = self.count(WorkerState.READY) + self.count(WorkerState.DRAINING)
-            if tell and not alive and (error.final or not self.count(WorkerState.STARTING)):
+            alive = any(each.state in (WorkerState.READY, WorkerState.DRAINING) for each in self.members.values())
+            if tell and not alive and (error.final or not self._starting()):
                 effects.append(Refuse(error))
-        if self._missing() > 0 and not self.closing and member.worn is None:
+        if (member.spare or self._missing() > 0) and not self.closing and member.worn is None:
             self.restarts += 1
         return effects + self._fill(now)
 
@@ -257,6 +292,8 @@ class Fleet:
                 member.deadline = min(member.deadline, self._close_at)
             if member.state is WorkerState.STARTING:
                 effects += self.retire(generation, Why.CLOSING)
+            elif member.spare:  # the others are stopped as they come back to the pool
+                effects += self.stop(generation, until)
         return effects
 
     def tick(self, now: float, lent: Callable[[int], bool] = lambda _: False) -> list[Effect]:
@@ -271,15 +308,18 @@ class Fleet:
                 why = Why.UNHEALTHY if member.why is Asked.HEALTH else TOO_LATE[member.state]
                 effects += self.retire(generation, why, lent=lent(generation))
             elif member.expires_at <= now and member.worn is None:
-                self._wear(generation, member, Worn.LIFETIME)
+                if member.spare and member.state is WorkerState.READY:
+                    effects += self._dismiss(generation, member, Worn.LIFETIME, now)
+                else:
+                    self._wear(generation, member, Worn.LIFETIME)
         return effects + self._fill(now)
 
     def next_timer(self) -> float:
         """When `tick` has something to do; infinity when nothing is to come."""
         times = [member.deadline for member in self.members.values()]
         times += [member.expires_at for member in self.members.values() if member.worn is None]
-        missing = self._open and not self.closing and (self._missing() > 0 or self._heirless() is not None)
-        if missing and not self.count(WorkerState.STARTING):  # else its outcome is the next event
+        missing = self._missing() > 0 or self._missing_spares() > 0 or self._heirless() is not None
+        if missing and self._open and not self.closing and not self._starting():  # else its outcome is the next event
             times.append(self.policy.not_before)
         return min(times, default=inf)
 
@@ -299,11 +339,11 @@ class Fleet:
     def _fill(self, now: float) -> list[Effect]:
         if not self._open or self.closing:
             return []
-        effects = self._spawn(self._missing(), now)
+        effects = self._staff(self._missing(), now)
         if (old := self._heirless()) is not None and (started := self._spawn(1, now)):
             self.members[old].successor = self._generation
             effects += started
-        return effects
+        return effects + self._spawn(self._missing_spares(), now, spare=True)
 
     def _heirless(self) -> int | None:
         """The next worn member to be replaced: one at a time, until it is gone; never two above the ceiling."""
@@ -313,15 +353,25 @@ class Fleet:
                 return None
             if member.worn is not None and member.state in (WorkerState.READY, WorkerState.DRAINING):
                 heirless = heirless or generation
-        return heirless if len(self.members) <= self.ceiling else None
+        return heirless if len(self._placed()) <= self.ceiling else None
 
-    def _spawn(self, wanted: int, now: float) -> list[Effect]:
+    def _staff(self, wanted: int, now: float) -> list[Effect]:
+        """Fill so many places: by spare ones, first those that are ready, and by new ones."""
+        effects: list[Effect] = []
+        for state in (WorkerState.READY, WorkerState.STARTING):
+            for generation, member in self.members.items():
+                if wanted > 0 and member.spare and member.state is state and not member.killed:
+                    member.spare, wanted = False, wanted - 1
+                    effects += self._admit(generation) if state is WorkerState.READY else []
+        return effects + self._spawn(wanted, now)
+
+    def _spawn(self, wanted: int, now: float, *, spare: bool = False) -> list[Effect]:
         if wanted <= 0:
             return []
         effects: list[Effect] = []
-        for _ in range(min(wanted, self.policy.allows(now, self.count(WorkerState.STARTING)))):
+        for _ in range(min(wanted, self.policy.allows(now, self._starting()))):
             self._generation += 1
             self.events.append(Event("worker.starting", generation=self._generation, after="starting"))
-            self.members[self._generation] = Member(now, now + self._startup_timeout)
+            self.members[self._generation] = Member(now, now + self._startup_timeout, spare=spare)
             effects.append(Spawn(self._generation))
         return effects

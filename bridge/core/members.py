@@ -39,6 +39,8 @@ class Member:
     """Generation of the start that replaces it."""
     why: Enum | None = None
     """Why it is where it is: what it was asked, or why it is ended."""
+    spare: bool = False
+    """It has no place: once it is ready it is kept back, for one that is to be filled."""
 
     @property
     def shown(self) -> WorkerState:

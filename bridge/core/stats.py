@@ -51,7 +51,8 @@ class WorkerStats:
     python: str | None
     path: str | None
     state: str
-    """One of lifecycle.WorkerState: starting, ready, busy, draining, retiring or stopped."""
+    """One of lifecycle.WorkerState: starting, ready, busy, draining, retiring or stopped; or spare: ready, and lent to
+    nobody until it takes the place of one that is gone (`pool.spare`)."""
     calls: int
     age: float
     """Seconds since it was started."""

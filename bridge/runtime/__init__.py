@@ -341,9 +341,9 @@ class Runtime:
         member = members.get(worker.generation)
         if member is None:
             return WorkerState.STOPPED.value
-        # What the pool doesn't have, and the fleet calls ready, is about to be told to end.
-        over = member.state is WorkerState.READY
-        return str(WorkerState.RETIRING.value if over else member.shown.value)
+        if member.state is WorkerState.READY:  # and the pool doesn't have it: it is about to be told to end
+            return "spare" if member.spare else str(WorkerState.RETIRING.value)
+        return str(member.shown.value)
 
     def health(self) -> Health:
         """Whether calls can be served."""

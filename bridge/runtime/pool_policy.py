@@ -14,6 +14,8 @@ class PoolPolicy:
 
     size: int
     max_overflow: int = 0
+    spare: int = 0
+    """Workers besides, ready, and lent to nobody until one that has a place is gone."""
     checkout_timeout: float = 30.0
     max_waiting: int | None = None
     poison_threshold: int | None = None

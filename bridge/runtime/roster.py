@@ -326,6 +326,6 @@ class Roster:
                     self.kill(worker, Why.DIRTY)
             elif not worker.ready:
                 self.became_ready(worker)
-            elif not (self._pool.has(worker) or worker in self.leaving or worker in self.retiring):
+            elif not (member.spare or self._pool.has(worker) or worker in self.leaving or worker in self.retiring):
                 # Not to be lent again: somebody may have taken it out of the pool who is just about to say so.
                 self.perform(self._fleet.retire(generation, Why.DIRTY))

@@ -66,6 +66,7 @@ class Supervisor:
         self.fleet = Fleet(
             size=pool.policy.size,
             max_overflow=pool.policy.max_overflow,
+            spare=pool.policy.spare,
             policy=policy.of_restarts(),
             startup_timeout=policy.startup_timeout,
             shutdown_timeout=policy.shutdown_timeout,

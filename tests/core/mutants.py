@@ -346,7 +346,7 @@ MUTATIONS: Final = (
     Mutation(
         "no limit for successors",
         Fleet,
-        "return heirless if len(self.members) <= self.ceiling else None",
+        "return heirless if len(self._placed()) <= self.ceiling else None",
         "return heirless",
         "workers, over",
         20,
@@ -358,5 +358,21 @@ MUTATIONS: Final = (
         "return min(self.size - self._strength(), ",
         "nobody is started",
         5,
+    ),
+    Mutation(
+        "a spare one is lent",
+        Fleet,
+        "if member.spare and not self._swap(member):",
+        "if False:",
+        "is spare, and may be lent",
+        6,
+    ),
+    Mutation(
+        "spare ones that start aren't counted",
+        Fleet,
+        "return effects + self._spawn(self._missing_spares(), now, spare=True)",
+        "return effects + self._spawn(self.spare - self.count(WorkerState.READY, spare=True), now, spare=True)",
+        "spare workers, over",
+        6,
     ),
 )

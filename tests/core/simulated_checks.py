@@ -61,7 +61,11 @@ class Checks:
             worker = workers.get(generation)
             state = member.state if worker is None else self._check_worker(worker, member)
             self._moved(generation, member, state)
-        if len(members) > fleet.ceiling + replacing:
+        placed = [member for member in members.values() if not member.spare]
+        spare = [each for each in members.values() if each.spare and each.state is not WorkerState.RETIRING]
+        if len(spare) > shell.limits.spare:
+            raise Broken(f"{len(spare)} spare workers, over {shell.limits.spare}: {members}")
+        if len(placed) > fleet.ceiling + replacing:
             raise Broken(f"{len(members)} workers, over {fleet.ceiling} + {replacing}: {members}")
         self._check_strength()
         for generation in [each for each in self._states if each not in members]:
@@ -74,7 +78,7 @@ class Checks:
     def _check_strength(self) -> None:
         """A place is empty only while nobody may start, or while one is starting or is about to be gone."""
         fleet, now = self.shell.fleet, self.shell.now
-        members = fleet.members.values()
+        members = [member for member in fleet.members.values() if not member.spare]
         leaving = [member for member in members if member.state is WorkerState.RETIRING]
         coming = any(member.state is WorkerState.STARTING or member.killed for member in members)
         room = len(members) < fleet.ceiling + any(member.successor for member in leaving)
@@ -109,8 +113,10 @@ class Checks:
             self._check_holder(worker, holder)
         elif worker.out and state is WorkerState.READY and worker in pool.workers and not worker.holder:
             raise Broken(f"{worker} is nobody's, with the reply to call {worker.out} outstanding")
+        if member.spare and (worker in pool.workers or holder is not None):
+            raise Broken(f"{worker} is spare, and may be lent: idle {idle}, held by {holder}")
         if state is WorkerState.READY:
-            if idle or holder is not None or generation in shell.pending:
+            if idle or holder is not None or generation in shell.pending or member.spare:
                 self._missed.pop(generation, None)
             elif shell.passes >= self._missed.setdefault(generation, shell.passes) + PATIENCE:
                 raise Broken(f"{worker} is lost: ready, and neither idle, lent, draining nor being retired")
@@ -279,9 +285,12 @@ class Checks:
         if shell.closed:
             return f"{shell.workers} outlive the end" if members or shell.workers else ""
         ready = shell.fleet.count(WorkerState.READY)
-        if ready == len(pool.idle) == shell.fleet.size == len(members) == len(pool.workers):
+        spare, kept = shell.limits.spare, shell.fleet.count(WorkerState.READY, spare=True)
+        everybody = len(members) == shell.fleet.size + spare and kept == spare
+        if ready == len(pool.idle) == shell.fleet.size == len(pool.workers) and everybody:
             return ""
-        return f"{ready} ready and {len(pool.idle)} idle of {len(members)}; the size is {shell.fleet.size}"
+        what = f"{ready} ready, {len(pool.idle)} idle and {kept} spare of {len(members)}"
+        return f"{what}; the size is {shell.fleet.size} + {spare}"
 
 
 def _places(queue: Iterable[Waiter[Worker]]) -> list[int]:

@@ -38,6 +38,7 @@ class Limits:
 
     size: int
     max_overflow: int
+    spare: int
     checkout_timeout: float
     max_waiting: int | None
     queue_interval: float
@@ -68,6 +69,7 @@ class SimPool(Actor):
         self.fleet = core.fleet(
             size=limits.size,
             max_overflow=limits.max_overflow,
+            spare=limits.spare,
             policy=policy,
             startup_timeout=limits.startup_timeout,
             shutdown_timeout=limits.shutdown_timeout,

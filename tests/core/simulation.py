@@ -48,6 +48,7 @@ class Simulation:
         limits = Limits(
             size=random.randint(1, 3),
             max_overflow=pick((0, 0, 1, 2)),
+            spare=1 + seed % 16 // 8 if seed % 8 == 6 else 0,  # not drawn: the seeds of the mutants stay what they are
             checkout_timeout=pick((0.3, 1.0, 5.0)),
             max_waiting=pick((None, None, None, 2, 5)),
             queue_interval=pick((0.2, 1.0, 1e9)),

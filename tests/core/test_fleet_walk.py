@@ -25,6 +25,7 @@ class Walk:
         self.fleet = Fleet(
             size=self.random.randint(1, 5),
             max_overflow=self.random.randint(0, 4),
+            spare=self.random.choice((0, 0, 1, 2)),
             policy=RestartPolicy(
                 max_restarts=self.random.randint(0, 3), window=self.random.choice((0.5, 5.0)), backoff=0.1
             ),
@@ -53,7 +54,8 @@ class Walk:
                     assert generation in self.alive - self.admitted - self.killed
                     self.admitted.add(generation)
                 case Stop(generation):
-                    assert generation in (self.alive & self.admitted) - self.killed - self.asked
+                    assert generation in self.alive - self.killed - self.asked
+                    assert generation in self.admitted or self.fleet.members[generation].spare
                     self.asked.add(generation)
                 case Kill(generation):
                     assert generation in self.alive - self.killed
@@ -84,13 +86,14 @@ class Walk:
                 assert known or not effects
                 self.perform(effects)
                 if known and served and self.opened and not self.closed:
-                    assert len(fleet.members) >= fleet.size, "what died under a call is replaced at once"
+                    assert len(self.placed()) >= fleet.size, "what died under a call is replaced at once"
             case 5:
                 self.perform(fleet.grow(random.randint(0, 9), self.now))
             case 6:
                 self.perform(fleet.retire(generation, Why.DIRTY))
             case 7:
-                self.perform(fleet.stop(generation, self.now))
+                if generation in self.admitted:  # only the pool says so
+                    self.perform(fleet.stop(generation, self.now))
             case 8:
                 self.now += random.choice((0.0, 0.01, 0.3, 3.0))
             case 9 | 10:
@@ -107,13 +110,23 @@ class Walk:
         self.perform(effects)
         assert self.fleet.next_timer() > self.now, "the loop would spin"
 
+    def placed(self) -> set[int]:
+        """Those that aren't spare."""
+        return {generation for generation, member in self.fleet.members.items() if not member.spare}
+
     def check(self) -> None:
         fleet, view = self.fleet, self.fleet.view()
         assert set(fleet.members) == self.alive
-        assert len(fleet.members) <= fleet.ceiling
+        placed = self.placed()
+        assert len(placed) <= fleet.ceiling
+        assert self.admitted & self.alive <= placed
+        kept = self.alive - placed - self.killed - self.asked
+        assert len(kept) <= fleet.spare
+        if len(placed) < fleet.size:
+            assert not any(fleet.members[each].state is WorkerState.READY for each in kept), "a spare one is passed by"
         assert view.ready == len((self.alive & self.admitted) - self.asked - self.killed)
         assert view.unavailable is (view.breaker is not Breaker.CLOSED and not view.ready)
-        if self.opened and not self.closed and len(fleet.members) < fleet.size:
+        if self.opened and not self.closed and (len(placed) < fleet.size or len(kept) < fleet.spare):
             # Somebody is missing: there is a start whose outcome is awaited, or a time at which one begins.
             assert view.starting or fleet.next_timer() < inf
 
@@ -170,4 +183,5 @@ def test_a_fleet_recovers_once_starts_succeed_again(seed: int) -> None:
         if walk.fleet.next_timer() < inf:
             walk.now = max(walk.now, walk.fleet.next_timer())
     assert walk.fleet.view().ready >= walk.fleet.size
+    assert walk.fleet.count(WorkerState.READY, spare=True) == walk.fleet.spare
     assert walk.fleet.view().breaker is Breaker.CLOSED

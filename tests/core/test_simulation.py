@@ -45,6 +45,8 @@ Each mutation of tests/core/mutants.py, the invariant that it breaks, and the fi
 | the next one is replaced before the last one is gone | more workers than size + overflow + 1 | 13 |
 | no limit for successors | more workers than size + overflow + 1 | 20 |
 | one that was told to end keeps its place | an empty place that nobody fills | 5 |
+| a spare one is lent | a spare worker that may be lent | 6 |
+| spare ones that start aren't counted | more spare workers than `spare` | 6 |
 """
 
 from __future__ import annotations
@@ -82,6 +84,8 @@ def run(seeds: range) -> tuple[int, Counter[str]]:
 def test_every_invariant_holds_after_every_step_of_a_sample() -> None:
     """And the sample is one: each outcome, event and effect occurs in it."""
     _, seen = run(range(SAMPLE))
+    _, with_spares = run(range(6, 6 + 8 * 20, 8))
+    seen += with_spares
 
     assert [name for name in (*OUTCOMES, *REFUSALS, *EVENTS, *EFFECTS, "close", "closed") if not seen[name]] == []
 

@@ -190,3 +190,18 @@ def test_a_return_by_somebody_who_holds_nothing_kills_nobody(make_runtime: MakeR
     assert results == ["answer"]
     assert stale.worker is None
     assert not adapter.channels[0].killed
+
+
+def test_spare_workers_are_kept_by_adapters_without_processes_too(make_runtime: MakeRuntime) -> None:
+    """Ready, lent to nobody, and left alone by whatever looks for lost workers. Fails when `mend` takes it for one."""
+    adapter = ScriptedAdapter([], [("go", 1)])
+    runtime = make_runtime(adapter, size=1, spare=1)
+    runtime.warm(1)
+    runtime.supervisor.notice()
+
+    assert [worker.state for worker in runtime.stats().workers] == ["ready", "spare"]
+    (first, _) = runtime.supervisor.workers.values()
+    runtime.supervisor.retire(first)
+    assert calls.call(runtime, "go", None, 5) == 1
+    assert [worker.state for worker in runtime.stats().workers] == ["ready", "spare"]
+    assert adapter.opened == 3
