@@ -18,7 +18,7 @@ from typing import Any
 
 from bridge.contract import WorkerGone
 from bridge.core.messages import decode_item, decode_reply, split_state
-from bridge.core.protocol import Connection, Frame, State
+from bridge.core.protocol import BUSY, FOLLOWED, IDLE, Connection, Frame, State
 from bridge.errors import ProtocolError
 from bridge.link import ClaimRef, Following, Left, ListenerRef, ring
 from bridge.pipes import write_quietly
@@ -76,7 +76,7 @@ class FdSteps:
     @property
     def clean(self) -> bool:
         """No reply is outstanding."""
-        return self.connection.state is State.IDLE
+        return self.connection.state is IDLE
 
     @property
     def call_id(self) -> int:
@@ -86,7 +86,7 @@ class FdSteps:
     @property
     def cancellable(self) -> bool:
         """Whether a cancel can follow the request that is out. Half a request can't be followed by anything."""
-        return self._whole and not self._dead and self.connection.state in (State.BUSY, State.FOLLOWED)
+        return self._whole and not self._dead and self.connection.state in (BUSY, FOLLOWED)
 
     # -- For whoever waits by other means than `call`: each step is made at once ---------------------------
 

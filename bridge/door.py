@@ -23,6 +23,7 @@ class Default(Enum):
 
 
 DEFAULT: Final = Default.DEFAULT
+OPEN: Final = RuntimeState.OPEN  # a look-up in Python, up to 3.11
 Timeout = float | Default | None
 """Seconds; None is no limit; DEFAULT is the setting call.timeout."""
 
@@ -68,7 +69,7 @@ class Fixed:
 def enter(source: Source, timeout: Timeout) -> tuple[Runtime, float | None]:
     """The runtime that answers for the caller, started, and the seconds of one call on it."""
     runtime = source.runtime()
-    if runtime.state is not RuntimeState.OPEN:
+    if runtime.state is not OPEN:
         runtime.start()
     return runtime, runtime.call_timeout if timeout is DEFAULT else checked(timeout)
 

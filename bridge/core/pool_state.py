@@ -85,6 +85,18 @@ class PoolState(Generic[W]):
         self.populated_at = 0.0  # when the first worker came after there had been none
         self.standing_since = 0.0  # when the first waiter came after there had been none
 
+    def lend(self, waiter: Waiter[W]) -> bool:
+        """Lend the warmest idle worker to whoever takes any, if nobody waits at all: `checkout`, for most calls."""
+        if not self.idle or self.waiting or self.own or waiter.wants is not None or waiter.prefers is not None:
+            return False
+        worker = next(reversed(self.idle))
+        worker.holder = ref(waiter)
+        waiter.worker = worker
+        waiter.taken = True
+        waiter.withdrawn = False
+        del self.idle[worker]
+        return True
+
     def checkout(self, waiter: Waiter[W], now: float) -> bool:
         """Lend a worker (the one it wants, else the one it prefers, else the warmest idle one), or queue the waiter
         (False): at the end, or where it stood when withdrawn.
@@ -126,12 +138,13 @@ class PoolState(Generic[W]):
         worker = waiter.worker
         if worker is None:
             return None
-        if _binds(worker, waiter):  # else: what was cut short left it to another
+        holder = worker.holder
+        if holder is not None and holder() is waiter:  # else: what was cut short left it to another
             if worker in self.workers:
                 self.idle[worker] = now
             worker.holder = None
         waiter.worker = None
-        return self._match(worker)
+        return self._match(worker) if self.waiting or self.own else None
 
     def take(self, waiter: Waiter[W]) -> bool:
         """The owner woke up: accept what was offered. False while there is nothing."""

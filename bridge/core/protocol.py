@@ -57,6 +57,9 @@ class State(IntEnum):
     """Busy with a call that was sent with EXTRAS: more than its terminal frame may come."""
 
 
+# A member is found by a look-up in Python up to 3.11: 170 ns each.
+IDLE, BUSY, FOLLOWED, STARTING = State.IDLE, State.BUSY, State.FOLLOWED, State.STARTING
+
 KINDS: Final = MappingProxyType(
     {
         HELLO: "hello",
@@ -134,15 +137,18 @@ class Connection:
             flags: EXTRAS if a call's body begins with them; of CREDIT, the items.
             seconds: What the call has left.
         """
+        if kind == CALL and self.state is IDLE and seconds != inf and not flags & EXTRAS:  # as below, for most calls
+            self.state, self.call_id = BUSY, self.call_id + 1
+            return TIMED_HEADER.pack(CALL, self._codec, flags | TIMED, len(body) + 8, self.call_id, seconds) + body
         state = SEND.get((self.state, kind))
         if state is None:
             raise ProtocolError(f"{KINDS[kind]} can't be sent while {self.state.name}")
         if kind >= CANCEL:
             return HEADER.pack(kind, CODEC_JSON if body else CODEC_NONE, flags, len(body), self.call_id) + body
         self.state = state
-        if state is State.BUSY:
+        if state is BUSY:
             if flags & EXTRAS:
-                self.state = State.FOLLOWED
+                self.state = FOLLOWED
             self.call_id += 1
             codec = self._codec if kind == CALL else CODEC_JSON
             if seconds != inf:
@@ -212,7 +218,7 @@ class Connection:
 
     def _finish(self, kind: int, body: Body) -> Frame:
         self.state = RECEIVE[self.state, kind]
-        if self._pending and self.state not in (State.STARTING, State.FOLLOWED):
+        if self._pending and self.state not in (STARTING, FOLLOWED):
             self._fail(self._pending)  # nothing may follow a terminal frame, READY or FAILED
         return kind, body
 
@@ -231,4 +237,4 @@ class Connection:
 
 def _may_have(state: State, kind: int, flags: int) -> bool:
     """A state comes with nothing but the end of a call that was sent with EXTRAS."""
-    return flags == STATE and kind == RESULT and state is State.FOLLOWED
+    return flags == STATE and kind == RESULT and state is FOLLOWED

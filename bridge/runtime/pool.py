@@ -57,17 +57,18 @@ class Pool(Counting):
 
     # -- For callers -------------------------------------------------------------------------------------
 
-    def checkout(self, claim: Claim, deadline: float) -> Worker:
+    def checkout(self, claim: Claim, deadline: float, now: float | None = None) -> Worker:
         """Lend one worker to the claim; its owner calls `checkin` whatever happens.
 
         Args:
             deadline: Monotonic seconds; the checkout timeout may end the waiting earlier.
+            now: Monotonic seconds, if they are known.
 
         Raises:
             PoolTimeout, PoolOverloaded, PoolClosed, CircuitOpen, WorkerStartError: Nothing was lent.
             Departed: The claim wants one worker, which will never be lent again.
         """
-        now = self._clock()
+        now = self._clock() if now is None else now
         if not self.ask(claim, now):
             self._wait(claim, deadline, now)
         worker = claim.worker
@@ -82,6 +83,8 @@ class Pool(Counting):
         try:
             with self.lock:
                 state = self._state
+                if not self._closed and state.lend(claim):
+                    return True
                 if self._closed or state.waiting or not state.idle or claim.wants is not None:
                     self._refuse(claim, now)
                     claim.arm()
@@ -118,7 +121,7 @@ class Pool(Counting):
                 worker.active_at = now
                 if claim.sent_at:
                     self.tally.calls += 1
-                    self.tally.latencies.add(now - claim.sent_at)
+                    self.tally.latencies.note(now - claim.sent_at)
                     claim.sent_at = 0.0
                 next_one = self._state.checkin(claim, now)
         except BaseException:

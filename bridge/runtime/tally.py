@@ -63,7 +63,7 @@ class Counting:
         worker.active_at = now = self._clock()
         with self.lock:
             self.tally.calls += 1
-            self.tally.latencies.add(now - sent_at)
+            self.tally.latencies.note(now - sent_at)
 
     def count_chunk(self, worker: Worker, claim: Claim, calls: Any) -> None:
         """A worker has answered a chunk of so many calls: each is counted, with its share of the time."""

@@ -98,6 +98,7 @@ def test_the_first_error_ends_it(connect: Connect, how: str) -> None:
 def test_each_item_has_the_timeout_for_itself(connect: Connect, how: str) -> None:
     """Ten of 0.1 s within 0.5 s each. Fails when a chunk has one deadline."""
     b = connect(MANY, size=1)
+    b.call("pid", [0])  # a start may take longer than the timeout
 
     assert results(b, how, "rest", [0.1] * 10, chunksize=10, timeout=0.5) == [0.1] * 10
     assert results(b, how, "arest", [0.1] * 10, chunksize=10, timeout=0.5) == [0.1] * 10
@@ -109,6 +110,7 @@ def test_each_item_has_the_timeout_for_itself(connect: Connect, how: str) -> Non
 def test_an_item_that_takes_too_long_is_late_alone_with_those_behind_it(connect: Connect, how: str) -> None:
     """The results before it had come. Fails when they are kept back until the chunk's end."""
     b = connect(MANY, size=1)
+    b.call("pid", [0])  # a start may take longer than the timeout
     items = [0.01, 60.0, 0.0]
     found = results(b, how, "rest", items, chunksize=3, timeout=0.3, return_exceptions=True)
 
