@@ -49,33 +49,54 @@ def executor(workers: int) -> Iterator[ProcessPoolExecutor]:
 
     Forked, before there are bridges: the other ways of starting leave a process behind that tracks resources.
     """
-    context = multiprocessing.get_context("fork")
-    with _forking(), ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_ctrl_c) as pool:
-        list(pool.map(echo, range(100 * workers)))
-        yield pool
+    others = {child.pid for child in multiprocessing.active_children()}
+    made = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork"))
+    try:
+        with _forking():
+            list(made.map(echo, range(100 * workers)))
+        yield made
+    except BaseException:  # interrupted anywhere inside it, it may wait for ever
+        for child in multiprocessing.active_children():
+            if child.pid not in others:
+                child.kill()
+        raise
+    finally:
+        with _uninterrupted():
+            made.shutdown()
 
 
 @contextmanager
 def pool(workers: int) -> Iterator[Pool]:
-    """A multiprocessing.Pool, all of whose workers are up."""
-    with _forking():
-        made = multiprocessing.get_context("fork").Pool(workers, initializer=_leave_ctrl_c)
+    """A multiprocessing.Pool, all of whose workers are up. Forked as well."""
+    made: Pool | None = None
     try:
-        made.map(echo, range(100 * workers), chunksize=1)
+        with _forking():
+            made = multiprocessing.get_context("fork").Pool(workers)
+            made.map(echo, range(100 * workers), chunksize=1)
         yield made
     finally:
-        made.terminate()
-        made.join()
-
-
-def _leave_ctrl_c() -> None:
-    """To the parent, which ends its pool: a terminal interrupts all of them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if made is not None:
+            with _uninterrupted():
+                made.terminate()
+                made.join()
 
 
 @contextmanager
 def _forking() -> Iterator[None]:
-    """Python 3.12 and newer warn of forks beside threads; these children do nothing but the peer's own work."""
-    with warnings.catch_warnings():
+    """Python 3.12 and newer warn of forks beside threads; these children do nothing but the peer's own work.
+
+    They inherit that Ctrl-C is blocked: a terminal interrupts all of a group, and a pool is its parent's to end.
+    """
+    with _uninterrupted(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits until the end of this; no pool of the standard library can be interrupted at every place."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
