@@ -110,11 +110,11 @@ def _recovery(b: Bridge, whole: int) -> float:
         whole: Workers that are ready before that.
     """
     until = time.monotonic() + SETTLE
-    while len(ready := [worker.pid for worker in b.stats().workers if worker.state == "ready"]) < whole:
+    while len(warm := [worker for worker in b.stats().workers if worker.state in ("ready", "spare")]) < whole:
         if time.monotonic() > until:
-            raise TimeoutError(f"{len(ready)} of {whole} workers were ready {SETTLE:.0f} s after one was killed")
+            raise TimeoutError(f"{len(warm)} of {whole} workers were ready {SETTLE:.0f} s after one was killed")
         time.sleep(0.001)
-    victim = ready[0]
+    victim = next(worker.pid for worker in warm if worker.state == "ready")
     assert victim is not None
     return once(partial(_kill, b, victim))
 
