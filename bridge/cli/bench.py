@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import sys
+from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ from bridge.errors import ConfigurationError
 STDOUT: Final = "-"
 QUICK: Final = 2
 """Rounds of --quick."""
+REMEDY: Final = "install the package, or run `python -m compileall bridge adapters`"
 
 
 def run(section: str, *, json_to: str | None, plot_to: str | None, rounds: int, quick: bool, check: bool) -> int:
@@ -57,12 +59,20 @@ def run(section: str, *, json_to: str | None, plot_to: str | None, rounds: int, 
     if plot_to is not None:
         drawn = [verdict for verdict in verdicts if section != "all" or verdict.row.budget is not None]
         _write(plot_to, draw(drawn, *_heading(section, effort)))
+    if not is_compiled():
+        put(f"not compiled: each worker compiles itself at its start; {REMEDY}\n", sys.stderr)
     for doubt in tables.doubts(verdicts):
         put(f"too noisy to tell: {doubt}\n", sys.stderr)
     faults = tables.faults(verdicts) if check else []
     for fault in faults:
         put(f"MISSED: {fault}\n", sys.stderr)
     return exits.FAULT if faults else exits.OK
+
+
+def is_compiled() -> bool:
+    """Whether there is bytecode of what a worker loads; pip makes it, a checkout may have none."""
+    origin = getattr(find_spec("bridge.worker"), "origin", None)
+    return origin is not None and os.path.exists(cache_from_source(origin))
 
 
 def _heading(section: str, effort: Effort) -> tuple[str, str]:

@@ -168,6 +168,21 @@ def test_without_check_a_missed_budget_is_only_shown(
     assert "not measured" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("compiled", "told"), [(True, 0), (False, 1)])
+def test_a_package_without_bytecode_is_told(
+    measured: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    compiled: bool,
+    told: int,
+) -> None:
+    """Its workers hold half as much again, and start later. Fails when a checkout's figures pass for a user's."""
+    monkeypatch.setattr("bridge.cli.bench.cache_from_source", lambda origin: origin if compiled else origin + "c")
+
+    assert main(["bench", "memory"]) == exits.OK
+    assert capsys.readouterr().err.count("not compiled: ") == told
+
+
 def test_json_goes_to_a_file_or_to_stdout_alone(
     measured: list[list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
