@@ -43,17 +43,21 @@ def load(name, file):
 folder, _, file = sys.argv[1].rpartition('/')
 ours = {'bridge.' + name: load('bridge.' + name, folder + '/' + name + '.py') for name in ('wire', 'handler')}
 worker = load('_scoped_bridge_worker', sys.argv[1])
-def beside(name, load=load, folder=folder, ours=ours, modules=sys.modules):
+def beside(name, load=load, folder=folder, ours=ours, modules=sys.modules, loaded={}):
+    if name in loaded:
+        return loaded[name]
     theirs = {each: modules.get(each) for each in ours}
     modules.update(ours)
     try:
-        return load('_scoped_bridge_' + name, folder + '/' + name + '.py')
+        loaded[name] = load('_scoped_bridge_' + name, folder + '/' + name + '.py')
+        return loaded[name]
     finally:
         modules.update((each, module) for each, module in theirs.items() if module)
         for each in [each for each, module in theirs.items() if not module]:
             del modules[each]
 for name in ours:
     del sys.modules[name]
+ours['bridge.wire'].beside = beside
 del load, ours
 worker.main(sys.argv[1:], beside)
 """

@@ -133,8 +133,8 @@ class _Caller:
 
     def ask(self, name: str, args: Any) -> Any:
         """`parent.call`."""
-        asked = decode_json(encode_question(name, args))
-        return value_of(nothing_exposed(name) if self._request.ask is None else self._request.ask(asked))
+        asked = decode_json(bytes(encode_question(name, args)))
+        return value_of(nothing_exposed(name) if self._request.ask is None else bytes(self._request.ask(asked)))
 
 
 def _carried(value: Any, limit: int) -> Any:
@@ -142,7 +142,7 @@ def _carried(value: Any, limit: int) -> Any:
     fault, body = result_of(value, limit, RAISED)
     if fault is not None:
         raise Misused("result", fault["message"])
-    return decode_json(body)
+    return decode_json(bytes(body))
 
 
 def _items(items: Any, request: Request, limit: int) -> Generator[Any, None, bytes | None]:
@@ -173,7 +173,7 @@ def _returned(value: Any, request: Request, limit: int) -> Reply:
             return _failed(fault_of(error, None, None), request)
         return Reply(request.call_id, items=_items(value, request, limit))
     fault, body = result_of(value, limit, RAISED)
-    return Reply(request.call_id, decode_json(body)) if fault is None else _failed(fault, request)
+    return Reply(request.call_id, decode_json(bytes(body))) if fault is None else _failed(fault, request)
 
 
 def failed(error: BaseException, function: Callable[..., Any], request: Request) -> Reply:
@@ -213,7 +213,7 @@ def _sealed_items(
 
 def _snapshot(request: Request, most: int, session: dict[str, Any], limit: int) -> bytes | Reply:
     fault, body = States.snapshot_of(session, min(most, limit), partial(result_of, survive=RAISED))
-    return body if fault is None else _failed(fault, request)
+    return bytes(body) if fault is None else _failed(fault, request)
 
 
 def _failed(fields: Mapping[str, str], request: Request) -> Reply:

@@ -9,7 +9,7 @@ Apart from dialogue.py, whose ITEM frames it sends.
 from time import monotonic
 
 from bridge.handler import Cancelled, Coroutine, fault_of, invoke, result_of, shortened
-from bridge.wire import CODEC_JSON, HEADER, ITEM, NotEncodable, encode_json, let_go
+from bridge.wire import CODEC_JSON, HEADER, ITEM, NotEncodable, encode_json, is_rich, let_go
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,6 +102,9 @@ class Batches:
         if fault is not None:
             self._note(fault)
             return
+        if is_rich(body):
+            self._send_alone(value)
+            return
         if self._size + len(self._run) * NUMBER + len(body) > self._limit - ROOM:
             self._send(monotonic())
         self._encode_run()
@@ -110,6 +113,21 @@ class Batches:
         self._count += 1
         if self._size > ENOUGH:
             self._due = 0.0
+
+    def _send_alone(self, value: "Any") -> None:
+        """A result with buffers, which can't stand among texts."""
+        if self._count or self._run:
+            self._send(monotonic())
+        was = self._pipes.disarm()
+        try:
+            fault, body = result_of([monotonic() - self._since, [value], {}], self._limit)
+            if fault is None:
+                self._pipes.write(HEADER.pack(ITEM, CODEC_JSON, 0, len(body), self._dialogue.call_id) + body)
+        finally:
+            self._pipes.rearm(was)
+        if fault is not None:
+            self._note(fault)
+        self._send(monotonic())
 
     def _fail(self, error: BaseException, function: "Any", item: "Any") -> None:
         args = item if self._column is None else {self._column: item}

@@ -70,16 +70,16 @@ class FdLink(FdSteps):
         except ProtocolError as error:
             raise self._broken(error) from None
 
-    def _send(self, frame: bytes, deadline: float) -> None:
+    def _send(self, frame: Any, deadline: float) -> None:
         self._whole = False
         try:
-            written = self._write(self._write_fd, frame)
+            rest = frame[self._write(self._write_fd, frame) :] if type(frame) is bytes else self._rest_of(frame)
         except BlockingIOError:
-            written = 0
+            rest = frame
         except OSError:
             raise WorkerGone(started=self._heard) from None
-        if written < len(frame):
-            self._write_rest(frame, written, deadline)
+        if rest:
+            self._write_rest(rest, deadline)
         self._whole = True
 
     def _receive(self, frame: Frame | None, deadline: float) -> Frame:
@@ -183,11 +183,10 @@ class FdLink(FdSteps):
     def _timeout(self, deadline: float) -> int:
         return max(0, ceil(min(HEARING, deadline - self._clock()) * 1000))
 
-    def _write_rest(self, frame: bytes, written: int, deadline: float) -> None:
+    def _write_rest(self, rest: Any, deadline: float) -> None:
         """Write a frame larger than the pipe, reading meanwhile what comes back."""
         both = self._watch()
         both.register(self._write_fd, select.POLLOUT)
-        rest = memoryview(frame)[written:]
         while rest:
             ready = dict(both.poll(self._timeout(deadline)))
             if not ready and self._clock() >= deadline:
@@ -204,7 +203,7 @@ class FdLink(FdSteps):
                 raise WorkerGone(started=self._heard)
             if self._write_fd in ready:
                 try:
-                    rest = rest[self._write(self._write_fd, rest) :]
+                    rest = self._rest_of(rest)
                 except BlockingIOError:
                     pass  # the pipe has room, but less than the kernel writes at once
                 except OSError:

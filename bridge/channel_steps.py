@@ -16,6 +16,7 @@ from signal import SIG_DFL, SIGPIPE, getsignal
 from termios import FIONREAD
 from typing import Any
 
+from bridge.buffers import Rope
 from bridge.contract import WorkerGone
 from bridge.core.messages import decode_item, decode_reply, split_state
 from bridge.core.protocol import BUSY, FOLLOWED, IDLE, Connection, Frame, State
@@ -113,13 +114,20 @@ class FdSteps:
     def push_on(self, frame: bytes) -> bytes:
         """Write what fits now of the rest; what is left. Raises WorkerGone."""
         try:
-            frame = frame[self._write(self._write_fd, frame) :]
+            frame = self._rest_of(frame)
         except BlockingIOError:
             pass  # the pipe is full
         except OSError:
             raise WorkerGone(started=self._heard) from None
         self._whole = not frame
         return frame
+
+    def _rest_of(self, frame: Any) -> Any:
+        """Write what fits now of bytes, a view or a Rope; what is left, without a copy of it if it is long."""
+        if type(frame) is Rope:
+            return frame[frame.put(self._write_fd, self._write) :]
+        count = self._write(self._write_fd, frame)
+        return frame[count:] if len(frame) - count < READ_SIZE else memoryview(frame)[count:]
 
     def poll(self, command: str) -> tuple[int, Any] | None:
         """What has come of a call, as its kind and value. Raises as `call`, and Left when it was cancelled."""
@@ -217,10 +225,10 @@ class FdSteps:
 
     # -- For the supervisor, while the worker is nobody's ------------------------------------------------
 
-    def push(self, data: bytes) -> bytes:
+    def push(self, data: Any) -> Any:
         """Write what fits now; what is left. A worker that is gone takes it all: its death is reported elsewhere."""
         try:
-            return data[self._write(self._write_fd, data) :]
+            return self._rest_of(data)
         except BlockingIOError:
             return data
         except OSError:

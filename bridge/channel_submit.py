@@ -127,7 +127,7 @@ class SubmitLink:
         self._submit(self._request(command, body, inf if seconds == inf else deadline, kind, follow), claim)
 
     def _request(self, command: str, body: bytes, deadline: float, kind: int, follow: Following | None) -> Request:
-        args = decode_json(body)[1]
+        args = decode_json(bytes(body))[1]
         if follow is None:
             return Request(self._call_id + 1, command, args, deadline, kind == HOOK)
         return Request(

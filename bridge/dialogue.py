@@ -12,7 +12,20 @@ from functools import partial
 from time import monotonic
 
 from bridge.handler import TOO_LONG, Cancelled, Misused, describe, invoke, result_of
-from bridge.wire import ANSWER, ASK, CODEC_JSON, HEADER, ITEM, READ_SIZE, STATE, HungUp, decode_json, encode_json
+from bridge.wire import (
+    ANSWER,
+    ASK,
+    CODEC_JSON,
+    HEADER,
+    ITEM,
+    READ_SIZE,
+    STATE,
+    HungUp,
+    decode_json,
+    encode_json,
+    encode_value,
+    is_rich,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,6 +138,10 @@ class Dialogue:
             state = extras.get("state")
             if coding is not None and state is not None:
                 state = coding.decoded(state)
+            elif isinstance(state, str):  # it holds buffers
+                from base64 import b64decode
+
+                state = decode_json(b64decode(state))
             self.session = self._pipes.states().enter(key, epoch, state, self._run)
         self.context = Context(self._extras.get("context", {}))
         self.context.deadline = self._deadline
@@ -269,13 +286,13 @@ def fill(function: "Callable[..., Any]", names: "Iterable[str]", caller: "Any") 
     return partial(function, **{name: ours[name] for name in names if name in ours})
 
 
-def encode_question(name: "Any", args: "Any") -> bytes:
+def encode_question(name: "Any", args: "Any") -> "Any":
     """The body of ASK. Raises TypeError for what can't travel."""
     if not isinstance(name, str):
         raise TypeError("parent.call takes the name of a function, not %.60r" % (name,))
     if not (args is None or isinstance(args, (dict, list, tuple))):
         raise TypeError("args must be a mapping, a list, a tuple or None, not %s" % type(args).__name__)
-    return encode_json([name, args], "call")
+    return encode_value([name, args], "call")
 
 
 def value_of(body: "Any") -> "Any":
@@ -305,7 +322,7 @@ def answer_with(value: "Any", limit: int) -> bytes:
     fault, body = result_of(value, limit - len(b"[null,]"), Exception)
     if fault is not None:
         return encode_json([["TypeError", fault["message"], ""], None], "answer")
-    return b"[null," + body + b"]"
+    return result_of([None, value], limit)[1] if is_rich(body) else b"[null," + body + b"]"
 
 
 def answer_of_error(error: BaseException, limit: int) -> bytes:

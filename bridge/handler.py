@@ -8,7 +8,7 @@ the mocks do by these same functions what a worker does.
 import os
 import sys
 
-from bridge.wire import CODEC_JSON, MAX_TEXT, NotEncodable, encode_json, pack, type_name
+from bridge.wire import CODEC_JSON, MAX_TEXT, NotEncodable, encode_json, encode_value, pack, type_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def invoke(function: "Callable[..., Any]", args: "Any") -> "Any":
 def result_of(value: "Any", limit: int, survive: "Any" = BaseException) -> "Tuple[Optional[Dict[str, str]], bytes]":
     """The fields of an ERROR frame if the value can't travel, and the body of a RESULT frame if it can."""
     try:
-        body = encode_json(value, "result")
+        body = encode_value(value, "result")
         if len(body) <= limit:
             return None, body
         refused = TOO_LONG % (len(body), limit)

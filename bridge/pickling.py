@@ -11,7 +11,7 @@ from io import BytesIO
 from pickle import Pickler, Unpickler, dumps
 
 from bridge.handler import TOO_LONG, fault_frame
-from bridge.wire import CODEC_PICKLE, ERROR, NotEncodable, pack
+from bridge.wire import CODEC_PICKLE, ERROR, RICH, NotEncodable, beside, pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,15 +20,33 @@ if TYPE_CHECKING:
 __scoped_bridge__ = True  # frames of modules that have this are left out of a handler's traceback, as in unittest
 
 VERSION = 5  # of pickle's protocol: Python 3.8 has it
+ASIDE = 32768
+"""Bytes of a buffer that stands behind the pickle."""
 
 
-def encode(value: "Any") -> bytes:
-    """The pickle of a value. Raises NotEncodable, whatever its classes do when they are asked."""
+def encode(value: "Any") -> "Any":
+    """The pickle of a value, its long buffers behind it: bytes, or a Rope of them. Raises NotEncodable, whatever its
+    classes do when they are asked."""
     file = BytesIO()
+    buffers: "List[memoryview]" = []
+
+    def aside(buffer: "Any") -> bool:
+        """Whether it stays in the pickle."""
+        try:
+            view = buffer.raw()
+        except BufferError:  # not contiguous
+            return True
+        if len(view) < ASIDE:
+            return True
+        buffers.append(view)
+        return False
+
     try:
-        Pickler(file, VERSION).dump(value)
+        Pickler(file, VERSION, buffer_callback=aside).dump(value)
     except Exception as error:
         raise NotEncodable("it can't be pickled (%s: %s)" % (type(error).__name__, error)) from error
+    if buffers:
+        return beside("buffers").joined(file.getvalue(), buffers)
     return file.getvalue()
 
 
@@ -39,11 +57,19 @@ def decode(body: "Any", main: "Optional[Dict[str, str]]" = None) -> "Any":
         main: Where the caller's program lies, in a worker.
     """
     try:
-        return Reader(BytesIO(body), main).load()
+        buffers: "Any" = ()
+        if len(body) and body[0] == RICH:
+            body, buffers = beside("buffers").split(body)
+        return Reader(BytesIO(body), main, map(_own, buffers)).load()
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
         raise ValueError("it can't be unpickled (%s: %s)" % (type(error).__name__, error)) from error
+
+
+def _own(piece: memoryview) -> "Any":
+    """A buffer that arrived, which whoever unpickles it may change."""
+    return bytearray(piece) if piece.readonly else piece
 
 
 class Reader(Unpickler):
@@ -51,10 +77,11 @@ class Reader(Unpickler):
 
     Args:
         main: Where that program lies, in a worker.
+        buffers: That stood behind the pickle.
     """
 
-    def __init__(self, file: BytesIO, main: "Optional[Dict[str, str]]") -> None:
-        super().__init__(file)
+    def __init__(self, file: BytesIO, main: "Optional[Dict[str, str]]", buffers: "Iterable[Any]" = ()) -> None:
+        super().__init__(file, buffers=buffers)
         self._main = main
 
     def find_class(self, module: str, name: str) -> "Any":

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __scoped_bridge__ = True  # frames of modules that have this are left out of a handler's traceback, as in unittest
 
-PROTOCOL = 2
+PROTOCOL = 3
 HEADER = struct.Struct("<BBHIQ")
 """kind, codec, flags, length of the body in bytes, call id: 16 bytes, little-endian."""
 TIMED_HEADER = struct.Struct("<BBHIQd")
@@ -28,6 +28,9 @@ NO_HOOK = ""
 SECONDS = struct.Struct("<d")
 CODEC_NONE, CODEC_JSON, CODEC_PICKLE = 0, 1, 2
 READ_SIZE = MAX_TEXT = 65536  # bytes; characters of a message or a traceback: more would only fill the caller's log
+RICH = 0xFF
+"""First byte of a value that holds buffers (bridge/buffers.py): no text can begin so, and no pickle."""
+TOO_DEEP = " contains itself, or is nested too deeply; send a flatter value"
 
 
 class HungUp(Exception):
@@ -90,7 +93,27 @@ def encode_json(value: "Any", root: str) -> bytes:
     try:
         raise NotEncodable(_find_fault(value, root) or "%s: %s" % (root, problem))
     except RecursionError:
-        raise NotEncodable(root + " contains itself, or is nested too deeply; send a flatter value") from None
+        raise NotEncodable(root + TOO_DEEP) from None
+
+
+def encode_value(value: "Any", root: str) -> "Any":
+    """The same of a value that may hold buffers: bytes, or a Rope of them if one is long."""
+    try:
+        if _keys_are_text(value):
+            return "".join(_encode(value, 0)).encode("ascii")
+    except (TypeError, ValueError, RecursionError):
+        pass  # it holds buffers, or the other encoder says what is wrong
+    return beside("buffers").encode(value, root)
+
+
+def is_rich(body: "Any") -> bool:
+    """Whether a value holds buffers, by its body: then that can't be a part of another text."""
+    return type(body) is not bytes or body[:1] == b"\xff"
+
+
+def beside(name: str) -> "Any":
+    """Another file of ours. In a worker what starts it has put in its place what can do that there."""
+    return getattr(__import__("bridge." + name), name)
 
 
 def _find_fault(value: "Any", path: str) -> str:
@@ -112,7 +135,7 @@ def _find_fault(value: "Any", path: str) -> str:
 
 _CURES = (
     ("isdisjoint", "use sorted(...) or list(...)"),
-    ("decode", "send text, for instance base64.b64encode(...).decode()"),
+    ("decode", "only arguments and results can hold it; send text"),
     ("isoformat", "use .isoformat()"),
     ("tolist", "use .tolist()"),
     ("cr_frame", "await it, and return what it gives"),
@@ -121,7 +144,9 @@ _CURES = (
 
 
 def decode_json(data: "Any") -> "Any":
-    """The value of JSON bytes. Raises ValueError or RecursionError for anything else."""
+    """The value of JSON bytes, or of those with buffers. Raises ValueError or RecursionError for anything else."""
+    if data and data[0] == RICH:
+        return beside("buffers").decode(data)
     text = str(data, "utf-8")
     try:
         value, end = _scan(text, 0)
@@ -130,6 +155,24 @@ def decode_json(data: "Any") -> "Any":
     if end == len(text):
         return value
     raise ValueError("%d characters behind the value" % (len(text) - end))
+
+
+def room(length: int) -> "Any":
+    """Memory for a long body, which is then read straight into it. Not a bytearray, which would be filled with zeros
+    first; in pages of 2 MiB where the system has them, since most of the time goes to the first touch of each page."""
+    if length >= 2**20:
+        try:
+            import mmap
+
+            made = mmap.mmap(-1, length, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        except (ImportError, OSError):
+            return bytearray(length)  # a MemoryError says what is wrong
+        try:
+            made.madvise(mmap.MADV_HUGEPAGE)
+        except (AttributeError, OSError):
+            pass  # it is but faster
+        return memoryview(made)
+    return bytearray(length)
 
 
 def type_name(kind: type) -> str:

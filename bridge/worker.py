@@ -44,10 +44,12 @@ from bridge.wire import (
     SECONDS,
     TIMED,
     HungUp,
+    beside,
     decode_json,
     encode_json,
     let_go,
     pack,
+    room,
 )
 
 TYPE_CHECKING = False
@@ -61,11 +63,6 @@ __scoped_bridge__ = True  # frames of modules that have this are left out of a h
 
 FOREVER = SECONDS.pack(float("inf"))
 START_LIMIT = 2**24  # bytes of START, which says what the limit is for the others
-
-
-def _beside(name: str) -> "Any":
-    """Another file of ours, where this package can be imported."""
-    return getattr(__import__("bridge." + name), name)
 
 
 class Pipes:
@@ -84,7 +81,7 @@ class Pipes:
         request: int,
         reply: int,
         put: "Callable[[int, Any], int]" = os.write,
-        beside: "Callable[[str], Any]" = _beside,
+        beside: "Callable[[str], Any]" = beside,
     ) -> None:
         self.request, self.reply, self._put, self.spare = request, reply, put, b""
         self.pending = b""
@@ -229,7 +226,7 @@ class Pipes:
         self.pending = data[end:]
         if len(data) >= end:
             return kind, flags, call_id, data[16:end]
-        body, filled = bytearray(length), len(data) - 16
+        body, filled = room(length), len(data) - 16
         body[:filled] = data[16:]
         while filled < length:
             if not (count := os.readv(self.request, [memoryview(body)[filled:]])):
@@ -237,9 +234,11 @@ class Pipes:
             filled += count
         return kind, flags, call_id, body
 
-    def write(self, frame: bytes) -> None:
-        """Write one whole frame; the pipe is blocking."""
+    def write(self, frame: "Any") -> None:
+        """Write one whole frame, bytes or a Rope; the pipe is blocking."""
         try:
+            while type(frame) is not bytes and frame:
+                frame = frame[frame.put(self.reply, self._put) :]
             count = 0
             while count < len(frame):
                 count += self._put(self.reply, memoryview(frame)[count:] if count else frame)

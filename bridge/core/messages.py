@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from bridge.core.limits import is_no_memory, rlimits_of
 from bridge.core.protocol import Body
 from bridge.errors import BridgeError, CallCancelled, CallError, ProtocolError, RemoteError, WorkerStartError
-from bridge.wire import PROTOCOL, RESULT, NotEncodable, decode_json, encode_json
+from bridge.wire import PROTOCOL, RESULT, NotEncodable, decode_json, encode_json, encode_value, is_rich
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def encode_call(command: Any, args: Any, limit: int, *, pickle: bool = False) ->
             _refuse(name_of(command), f"args must be a mapping, a list, a tuple or None, not {type(args).__name__}")
         args = dict(args)
     try:
-        body = encode_json((command, args), "call") if not pickle else _pickled((command, args))
+        body: bytes = encode_value((command, args), "call") if not pickle else _pickled((command, args))
     except NotEncodable as fault:
         _refuse(name_of(command), "args" + str(fault).removeprefix("call").removeprefix("[1]"))
     if len(body) > limit:
@@ -57,7 +57,7 @@ def encode_call(command: Any, args: Any, limit: int, *, pickle: bool = False) ->
     return body
 
 
-def _pickled(value: Any) -> bytes:
+def _pickled(value: Any) -> Any:
     from bridge.pickling import encode  # not above: most callers don't need pickle
 
     try:
@@ -95,7 +95,7 @@ def add_extras(extras: bytes, added: Mapping[str, Any], state: bytes | None, *, 
     """
     parts = [extras[5:-1], encode_json(added, "session")[1:-1]]
     if state is not None:
-        parts.append(b'"state":' + (b'"' + b64encode(state) + b'"' if pickled else state))
+        parts.append(b'"state":' + (b'"' + b64encode(state) + b'"' if pickled or is_rich(state) else state))
     body = b"{" + b",".join(filter(None, parts)) + b"}"
     return len(body).to_bytes(4, "little") + body
 

@@ -48,4 +48,7 @@ class PoisonList:
 
 
 def _digest(body: bytes) -> bytes:
-    return blake2b(body, digest_size=16).digest()
+    digest = blake2b(digest_size=16)
+    for piece in getattr(body, "pieces", (body,)):
+        digest.update(piece)
+    return digest.digest()

@@ -37,10 +37,11 @@ from bridge.wire import (
     TIMED,
     TIMED_HEADER,
     pack,
+    room,
 )
 
 HEADER_SIZE: Final = HEADER.size
-Body = bytes | bytearray
+Body = bytes | bytearray | memoryview
 Frame = tuple[int, Body]
 """Kind and body of one received frame."""
 
@@ -127,7 +128,7 @@ class Connection:
         self.call_id = 0  # of the call that is out, or was last; never repeats
         self._pending: bytes = b""  # bytes behind the last whole frame
         self._kind = 0
-        self._body: bytearray | None = None  # of a frame that came in part
+        self._body: bytearray | memoryview | None = None  # of a frame that came in part
         self._filled = 0
 
     def send(self, kind: int, body: bytes = b"", flags: int = 0, seconds: float = inf) -> bytes:
@@ -188,7 +189,7 @@ class Connection:
         end = HEADER_SIZE + length
         if len(data) < end:
             # The one copy on the way in: the rest is read straight into its place.
-            self._kind, self._body, self._filled, self._pending = kind, bytearray(length), 0, b""
+            self._kind, self._body, self._filled, self._pending = kind, room(length), 0, b""
             return self._fill(data[HEADER_SIZE:])
         self._pending = data[end:]
         return self._finish(kind, data[HEADER_SIZE:end])

@@ -33,9 +33,10 @@ from bridge.testing.contract_base import raised
 from bridge.testing.dialogue_contract import DialogueContract
 from bridge.testing.possessions import left_behind, possessions
 from bridge.testing.session_contract import SessionContract
+from bridge.testing.values_contract import ValuesContract
 
 
-class AdapterContract(DialogueContract, SessionContract):
+class AdapterContract(DialogueContract, SessionContract, ValuesContract):
     """Inherit it in a test module, as `class TestMine(AdapterContract)`, and override `make_adapter`.
 
     Every test makes its own adapter, and closes it. What an adapter without descriptors or processes can't do isn't

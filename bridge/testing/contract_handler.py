@@ -69,6 +69,16 @@ class ContractHandler:
             await asyncio.sleep(0)
             yield number
 
+    def repeat(self, value: "Any", times: int) -> "Iterator[Any]":
+        """So many items."""
+        for _ in range(times):
+            yield value
+
+    def tell(self, value: "Any", *, progress: "Callable[[Any], None]") -> bytes:
+        """Report it."""
+        progress(value)
+        return b"told"
+
     def kept(self) -> "List[Any]":
         """What was kept."""
         return self._kept

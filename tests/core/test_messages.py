@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections import UserDict, namedtuple
 from datetime import date, datetime, timezone
 from enum import Enum, IntEnum
@@ -106,8 +107,10 @@ WHEN = datetime(2020, 1, 1, tzinfo=timezone.utc)
         ([date(2020, 1, 1)], "args[0] is of type datetime.date", ".isoformat()"),
         ({"a b": {"c": {1, 2}}}, "args['a b'].c is of type set", "sorted(...) or list(...)"),
         (((0, frozenset()),), "args[0][1] is of type frozenset", "list(...)"),
-        ([b"x"], "args[0] is of type bytes", "base64"),
-        ([bytearray(b"x")], "args[0] is of type bytearray", "base64"),
+        ([b"x", {1}], "args[1] is of type set", "sorted(...)"),
+        ([memoryview(b"abcd")[::2]], "args[0] is a buffer that isn't C-contiguous", "bytes(...)"),
+        ([array("u", "ab")], "args[0] is a buffer of the format", ".view('u1')"),
+        ([b"x", {"a": {1: b"x"}}], "args[1].a has the key 1 of type int", "str(key)"),
         ([iter([])], "args[0] is of type list_iterator", "list(...)"),
         ([Array()], "Array", ".tolist()"),
         ([1j], "args[0] is of type complex", "send its fields as a dict"),

@@ -83,7 +83,8 @@ def check(wire: ModuleType, count: int) -> None:
 
         damaged = bytearray(body)
         damaged[random.randrange(len(body))] = random.choice(b'0"[]{},:x\xff')
-        assert outcome(wire.decode_json, damaged) == outcome(json_loads, damaged), (seed, damaged)
+        if damaged[0] != wire.RICH:
+            assert outcome(wire.decode_json, damaged) == outcome(json_loads, damaged), (seed, damaged)
 
 
 def json_loads(data: bytearray) -> Any:

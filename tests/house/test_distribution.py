@@ -75,6 +75,7 @@ def check_wheel(wheel: Path, unpacked: Path) -> None:
         "bridge/dialogue.py",
         "bridge/pickling.py",
         "bridge/batches.py",
+        "bridge/buffers.py",
         "bridge/states.py",
         "bridge/worker.py",
         "bridge/reaper.py",

@@ -19,6 +19,7 @@ FLOORS: Final = (
         ("bridge.endings", "bridge.errors", "bridge.platforms"),
         (
             "bridge.wire",
+            "bridge.buffers",
             "bridge.handler",
             "bridge.states",
             "bridge.batches",
@@ -132,6 +133,7 @@ FLOORS: Final = (
             "bridge.testing.contract_base",
             "bridge.testing.dialogue_contract",
             "bridge.testing.session_contract",
+            "bridge.testing.values_contract",
             "bridge.testing.adapter_contract",
             "bridge.testing",
         ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from ctypes import c_int
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,9 @@ class Visitor:
 
     def double(self, value):
         return value * 2
+
+    def same(self, value):
+        return value
 
     def spare(self):
         import gc
@@ -77,10 +81,13 @@ def test_the_worker_serves_on_every_other_python(minor: int, visitor: str) -> No
     """A handler can live in any CPython from 3.8 on, with nothing installed there."""
     python = interpreters.need(minor)
     with bridge.connect(visitor, adapter="python_port", size=1, python=python) as b:
-        version, doubled, loaded = b.call("version"), b.call("double", ["ab"]), b.call("modules")
+        version, doubled = b.call("version"), b.call("double", ["ab"])
+        raw, long = b.call("double", [b"ab"]), b.call("double", [b"x" * 3_000_000])
+        same, loaded = b.call("same", [memoryview((c_int.__ctype_be__ * 3)(1, 2, 3))]), b.call("modules")
 
     assert version == [3, minor]
-    assert doubled == "abab"
+    assert (doubled, raw, long == b"x" * 6_000_000) == ("abab", b"abab", True)
+    assert (same.format, same.shape) == (">i", (3,))
     assert "bridge" not in loaded
 
 
@@ -125,6 +132,7 @@ def test_the_contracts_handler_is_served_by_every_other_python(minor: int) -> No
         "bridge.pickling",
         "bridge.states",
         "bridge.batches",
+        "bridge.buffers",
         "bridge.worker",
         "bridge.testing.contract_handler",
     ],

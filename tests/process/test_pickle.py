@@ -12,10 +12,11 @@ import pytest
 
 import bridge
 from bridge import Bridge, CallError, CapabilityError, RemoteError, pickling
+from bridge.buffers import Rope
 from tests.house import interpreters
 from tests.process import pickle_handlers
 from tests.process.conftest import Connect
-from tests.process.pickle_handlers import Odd
+from tests.process.pickle_handlers import Block, Odd
 
 HANDLER: Final = "tests.process.pickle_handlers:Shapes"
 
@@ -31,6 +32,16 @@ def test_values_are_what_they_were(shapes: Bridge) -> None:
     assert shapes.call("union", [{1}, {2}]) == {1, 2}
     assert shapes.call("union", {"left": {1}, "right": set()}, timeout=20) == {1}
     assert list(shapes.stream("many", [3])) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("size", [5, 40_000, 3_000_000])
+def test_buffers_of_protocol_5_travel_beside_the_pickle(shapes: Bridge, size: int) -> None:
+    """Whoever gets one may change it. Fails when long ones go into the pickle, or arrive read-only."""
+    block = shapes.call("turned", [Block(bytearray(size))])
+
+    assert (len(block.data), block.data[0]) == (size, 7)
+    block.data[1] = 8
+    assert isinstance(pickling.encode(Block(bytearray(size))), Rope) is (size > 32768)
 
 
 def test_the_original_exception_is_told(shapes: Bridge) -> None:

@@ -25,6 +25,9 @@ EARLIER_ID = ASKED + "send(wire.RESULT, id - 1); " + HANG
 OVERSIZED = ASKED + "os.write(reply, wire.HEADER.pack(wire.RESULT, 1, 0, 2**32 - 1, id)); " + HANG
 TWO_ANSWERS = ASKED + ANSWER.format(body=TEN, cut=" * 2") + HANG
 NOT_JSON = ASKED + ANSWER.format(body="b'{1: 2}'", cut="") + HANG
+NO_BUFFERS = ASKED + ANSWER.format(body="b'\\xff' * 50", cut="") + HANG
+JOIN = "from bridge.buffers import joined; "
+NO_PLACE = JOIN + ASKED + ANSWER.format(body="""joined(b'[7, [[[1], "B", [1]]]]', [memoryview(b'x')])""", cut="") + HANG
 ODD_ERROR = ASKED + "send(wire.ERROR, id, kind='raised', message=7); " + HANG
 UNASKED_READY = ASKED + "send(wire.READY, hooks=[]); " + HANG
 HALF_A_HELLO = "os.write(reply, wire.pack(wire.HELLO, 0)[:7]); "
@@ -46,6 +49,8 @@ CLOSES_ITS_END = ASKED + "os.close(reply); " + HANG
         pytest.param(OVERSIZED, ProtocolError, "announced a frame of 4294967295 bytes", id="oversized"),
         deep(TWO_ANSWERS, ProtocolError, "an unexpected frame", id="two-answers"),
         pytest.param(NOT_JSON, ProtocolError, "a body that isn't JSON", id="not-json"),
+        pytest.param(NO_BUFFERS, ProtocolError, "a body of 50 bytes whose parts have", id="no-buffers"),
+        pytest.param(NO_PLACE, ProtocolError, "a buffer without a place", id="no-place"),
         deep(ODD_ERROR, ProtocolError, "an error frame of kind 'raised'", id="odd-error"),
         deep(UNASKED_READY, ProtocolError, "an unexpected frame (ready)", id="frame-out-of-place"),
         pytest.param(CLOSES_ITS_END, WorkerCrashed, "closed its end of the conversation", id="closes-its-end"),
