@@ -158,9 +158,13 @@ def decode_json(data: "Any") -> "Any":
 
 
 def room(length: int) -> "Any":
-    """Memory for a long body, which is then read straight into it. Not a bytearray, which would be filled with zeros
-    first; in pages of 2 MiB where the system has them, since most of the time goes to the first touch of each page."""
-    if length >= 2**20:
+    """Memory for a long body, which is then read straight into it.
+
+    A bytearray is filled with zeros first. That costs little where the C library has the memory already, which is to
+    say below 32 MiB; above, most of the time goes to the first touch of each page, so they are to be large, and
+    touched once.
+    """
+    if length >= 2**25:
         try:
             import mmap
 

@@ -58,7 +58,7 @@ def private_mb(pid: int) -> float:
 def payload(effort: Effort, found: Found) -> None:
     """64 MiB there and back."""
     size = effort.of(64 * MIB, MIB)
-    data = bytes(size)
+    data = bytearray(size)  # bytes would be copied once more where they arrive
     subjects: dict[str, Callable[[], float]] = {}
     with ExitStack() as stack:
         floor = stack.enter_context(closing(BytesChild(size)))
@@ -74,7 +74,7 @@ def payload(effort: Effort, found: Found) -> None:
         found.rounds(effort, "GB/s", subjects)
 
 
-def _refusal(b: Bridge, data: bytes) -> str | None:
+def _refusal(b: Bridge, data: bytearray) -> str | None:
     """Why such a value can't travel; None when it came back whole."""
     try:
         back = b.call("echo", {"value": data})
