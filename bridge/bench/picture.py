@@ -17,7 +17,11 @@ from bridge.bench.verdicts import Outcome, Sample, Verdict
 WIDTH: Final = 860
 LEFT: Final = 270
 """Where the bars begin; the names stand before."""
-LONGEST: Final = 290
+LONGEST: Final = 285
+CHARACTER: Final = 7
+"""Width of one, in the small type, at most."""
+RIGHT: Final = 665
+"""Where the figures stand."""
 BAR: Final = 13
 ROW: Final = 42
 TOP: Final = 44
@@ -72,22 +76,26 @@ def _row(y: int, verdict: Verdict) -> list[str]:
     row = verdict.row
     parts = [_text(12, y + 11, row.name), _text(12, y + 26, _against(verdict), "small")]
     if verdict.value is None or verdict.ours is None:
-        return [*parts, _text(LEFT, y + 11, f"not measured: {verdict.reason}", "small")]
+        return [*parts, _text(LEFT, y + 11, f"not measured: {verdict.reason:.70}", "small")]
     bars = [(verdict.ours, "missed" if verdict.outcome is Outcome.MISSED else "ours")]
     if verdict.against is not None:
         bars.append((verdict.against, "other"))
     limit = _limit(verdict)
     most = max([sample.value for sample, _ in bars] + ([limit] if limit is not None else []))
     scale = LONGEST / most if most > 0 else 0.0
+    mark = None if limit is None else round(limit * scale)
     for place, (sample, kind) in enumerate(bars):
         top = y + place * (BAR + 2)
         length = max(sample.value, 0.0) * scale
-        parts += [_bar(LEFT, top, length, kind), _text(LEFT + round(length) + 6, top + 11, _value(sample), "small")]
-    if limit is not None:
-        parts.append(_mark(LEFT + round(limit * scale), y - 3, 2 * BAR + 8))
+        label = round(length) + 6
+        if mark is not None and label - 6 <= mark < label + CHARACTER * len(_value(sample)):
+            label = mark + 6  # not through the text
+        parts += [_bar(LEFT, top, length, kind), _text(LEFT + label, top + 11, _value(sample), "small")]
+    if mark is not None:
+        parts.append(_mark(LEFT + mark, y - 3, 2 * BAR + 8))
     unit = LABELS.get(verdict.unit, verdict.unit)
-    parts.append(_text(WIDTH - 190, y + 11, f"{number(verdict.value)} {unit}{_verb(verdict)}"))
-    parts.append(_text(WIDTH - 190, y + 26, _budget(verdict), "small"))
+    parts.append(_text(RIGHT, y + 11, f"{number(verdict.value)} {unit}{_verb(verdict)}"))
+    parts.append(_text(RIGHT, y + 26, _budget(verdict), "small"))
     return parts
 
 
@@ -122,9 +130,9 @@ def _budget(verdict: Verdict) -> str:
     row = verdict.row
     if row.budget is None:
         return "for information"
-    side = "at most" if row.limit is Limit.AT_MOST else "at least"
+    side = "≤" if row.limit is Limit.AT_MOST else "≥"
     noisy = ", noisy" if verdict.doubt else ""
-    return f"budget: {side} {row.budget:g}, {verdict.outcome.value}{noisy}"
+    return f"budget {side} {row.budget:g}: {verdict.outcome.value}{noisy}"
 
 
 def _value(sample: Sample) -> str:

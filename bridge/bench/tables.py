@@ -59,6 +59,8 @@ def promise(verdict: Verdict) -> str:
 
 def number(value: float) -> str:
     """Three digits that count."""
+    if abs(value) >= 1e6:
+        return f"{value / 1e6:.2f} M"
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
