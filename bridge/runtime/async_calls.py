@@ -19,6 +19,7 @@ from bridge.core.pool_state import Departed
 from bridge.errors import BridgeError, CallCancelled, WorkerCrashed
 from bridge.link import DeadlinePassed, Left
 from bridge.runtime.calls import ENDINGS, MAX_RETRIES, begin_on, encoded, outcome
+from bridge.runtime.loop_calls import LoopCall
 from bridge.runtime.loop_claims import OFFER, LoopClaim, Rounds
 from bridge.runtime.pool import LAST_LOOK
 from bridge.runtime.worker import Worker
@@ -91,8 +92,10 @@ async def call(
     if body is None:
         body = encoded(runtime, command, args, follow)
     command = name_of(command)
+    if follow is None:
+        return await _call(runtime, command, body, deadline, timeout, idempotent=idempotent)
     claim = LoopClaim(clock, pool.refuse_grant)
-    visit = None if follow is None else follow.visit
+    visit = follow.visit
     if pool.policy.poison_threshold is not None:
         pool.refuse_poison(command, body)
     retries = 0
@@ -107,7 +110,7 @@ async def call(
             worker.calls += 1
             claim.sent_at = worker.active_at = clock()
             result = await _converse(runtime, worker, command, body, deadline, CALL, follow)
-            if follow is not None and follow.chunk is not None:
+            if follow.chunk is not None:
                 pool.count_chunk(worker, claim, result)
             return result
         except WorkerGone as gone:
@@ -126,6 +129,36 @@ async def call(
             finally:
                 if visit is not None:
                     visit.leave()
+
+
+async def _call(
+    runtime: Runtime, command: str, body: bytes, deadline: float, timeout: float | None, *, idempotent: bool
+) -> Any:
+    """Call a command that says nothing before its result."""
+    clock, pool = runtime.clock, runtime.pool
+    if pool.policy.poison_threshold is not None:
+        pool.refuse_poison(command, body)
+    claim = LoopCall(runtime, _rounds_of, command, body, deadline)
+    retries = 0
+    while True:
+        try:
+            return await claim.begin()
+        except WorkerGone as gone:
+            worker = claim.worker
+            assert worker is not None
+            again = (not gone.started or idempotent) and retries < MAX_RETRIES and not claim.cancelled
+            if gone.started or not again:
+                lost = await report(runtime, claim, worker, command, gone, deadline, timeout, body)
+                if not again or not isinstance(lost, WorkerCrashed) or clock() >= deadline:
+                    raise lost from None
+            retries += 1
+            pool.count_again(worker, started=gone.started)
+        except (DeadlinePassed, Left) as end:
+            worker = claim.worker
+            assert worker is not None
+            raise outcome(runtime, claim, worker, command, end, deadline, timeout, body) from None
+        finally:
+            claim.end()
 
 
 async def call_on(

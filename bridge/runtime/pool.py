@@ -57,18 +57,14 @@ class Pool(Counting):
 
     # -- For callers -------------------------------------------------------------------------------------
 
-    def checkout(self, claim: Claim, deadline: float, now: float | None = None) -> Worker:
-        """Lend one worker to the claim; its owner calls `checkin` whatever happens.
-
-        Args:
-            deadline: Monotonic seconds; the checkout timeout may end the waiting earlier.
-            now: Monotonic seconds, if they are known.
+    def checkout(self, claim: Claim, deadline: float) -> Worker:
+        """Lend one worker to the claim, before a deadline; its owner calls `checkin` whatever happens.
 
         Raises:
             PoolTimeout, PoolOverloaded, PoolClosed, CircuitOpen, WorkerStartError: Nothing was lent.
             Departed: The claim wants one worker, which will never be lent again.
         """
-        now = self._clock() if now is None else now
+        now = self._clock()
         if not self.ask(claim, now):
             self._wait(claim, deadline, now)
         worker = claim.worker
@@ -79,8 +75,8 @@ class Pool(Counting):
         """Lend a worker at once, or queue the claim: then its owner goes on by `look`, and ends by `leave`."""
         if self.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001  # `interrupted_here`, without its call
             raise self.interrupted()
-        # Critical section: decide only. Waking a waiter may run foreign code, so it happens after the lock.
         try:
+            # Critical section: decide only. Waking a waiter may run foreign code, so it happens after the lock.
             with self.lock:
                 state = self._state
                 if not self._closed and state.lend(claim):
@@ -108,33 +104,37 @@ class Pool(Counting):
 
     def checkin(self, claim: Claim) -> None:
         """Take the worker back: lend it on when it is clean, else have it ended. Idempotent."""
+        next_one = self.give_back(claim)
+        if next_one is not None:
+            next_one.wake()
+
+    def give_back(self, claim: Claim) -> Claim | None:
+        """The same, but that whoever is lent it next is for the caller to wake."""
         worker = claim.worker
         if worker is None:
-            return
+            return None
         try:
             if not worker.link.clean or worker.status is not None:
                 self._give_up(claim, worker)
-                return
+                return None
             now = self._clock()
-            # Critical section: decide only.
             with self.lock:
                 worker.active_at = now
                 if claim.sent_at:
                     self.tally.calls += 1
                     self.tally.latencies.note(now - claim.sent_at)
                     claim.sent_at = 0.0
-                next_one = self._state.checkin(claim, now)
+                next_one: Claim | None = self._state.checkin(claim, now)  # type: ignore[assignment]
         except BaseException:
             self.checkin(claim)  # a signal cut it short; else it would be for the audit to find
             raise
-        if next_one is not None:
-            next_one.wake()
         if self.keeper is not None:
             if worker.calls >= worker.thresholds.calls and not worker.worn:
                 worker.worn = True
                 self.keeper.wear(worker.generation, Worn.CALLS)
             elif self._closed or worker.worn:
                 self.keeper.notice()  # it waits for the return
+        return next_one
 
     def cancel(self, claim: Claim) -> None:
         """End what a claim is doing, from any thread: its call is left, or it leaves the queue."""

@@ -74,6 +74,7 @@ FLOORS: Final = (
             "bridge.runtime.pool_policy",
             "bridge.runtime.loop_claims",
             "bridge.runtime.pool",
+            "bridge.runtime.loop_calls",
             "bridge.runtime.follow",
             "bridge.runtime.session",
             "bridge.runtime.announcer",

@@ -1,0 +1,233 @@
+"""A task's plain call, made by its loop's callbacks: the task sleeps once, and wakes up to the result.
+
+Rules: whoever ends a call gives its worker back at once and, when the next caller waits in the same loop, begins that
+one's call before any task goes on: so no worker idles while tasks are resumed, and its descriptor stays registered with
+the loop from call to call. Callbacks run in the loop's thread, so what they leave registered can't fire before they
+return. Apart from async_calls.py, whose calls may have more to say than their result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from math import inf
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from bridge.errors import CallCancelled
+from bridge.link import DeadlinePassed
+from bridge.runtime.loop_claims import LoopClaim, Round, Rounds
+
+if TYPE_CHECKING:
+    from bridge.runtime import Runtime
+
+
+class Watch:
+    """A worker's descriptors, registered with a loop for whoever calls there."""
+
+    __slots__ = ("_loop", "_reads", "_writes", "call")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, fds: tuple[int, int], call: LoopCall) -> None:
+        self._loop, (self._reads, self._writes) = loop, fds
+        self.call: LoopCall | None = call
+        loop.add_reader(self._reads, self._fire)
+
+    def _fire(self) -> None:
+        if self.call is not None:
+            self.call.step()
+
+    def writes(self, *, wanted: bool) -> None:
+        """Whether there is something to be written."""
+        if wanted:
+            self._loop.add_writer(self._writes, self._fire)
+        else:
+            self._loop.remove_writer(self._writes)
+
+    def end(self) -> None:
+        """Forget the descriptors."""
+        self.call = None
+        if not self._loop.is_closed():
+            self._loop.remove_reader(self._reads)
+            self._loop.remove_writer(self._writes)
+
+
+class LoopCall(LoopClaim):
+    """One call of one task.
+
+    Args:
+        rounds: Of the runtime, found when the call has to wait.
+        deadline: Monotonic seconds.
+    """
+
+    __slots__ = (
+        *("_body", "_command", "_deadline", "_future", "_rest", "_round", "_rounds", "_runtime", "_sent", "_started"),
+        *("_due", "_watch"),
+    )
+
+    def __init__(
+        self, runtime: Runtime, rounds: Callable[[Runtime], Rounds], command: str, body: bytes, deadline: float
+    ) -> None:
+        super().__init__(runtime.clock, runtime.pool.refuse_grant)
+        self._runtime, self._rounds, self._command, self._body = runtime, rounds, command, body
+        self._deadline, self._rest = deadline, b""
+        self._future: asyncio.Future[Any] | None = None
+        self._round: Round | None = None
+        self._watch: Watch | None = None
+        self._sent, self._started, self._due = False, 0.0, inf
+
+    def begin(self) -> asyncio.Future[Any]:
+        """Check out a worker, and call; to be awaited. `end` follows, whatever happens.
+
+        Raises:
+            PoolTimeout, PoolOverloaded, PoolClosed, CircuitOpen, WorkerStartError, CallCancelled: Nothing was sent.
+            WorkerGone: The worker died at the first byte.
+        """
+        self._future = future = self._loop.create_future()
+        self._sent = False
+        self._started = now = self._clock()
+        if self._runtime.pool.ask(self, now):
+            self._send()
+        else:
+            self._round = self._rounds(self._runtime).enter()
+            self._wait()
+        return future
+
+    def end(self) -> None:
+        """Nothing of it is left behind but the worker, which goes back. Idempotent."""
+        self._future = None
+        self._let_go()
+        if (watch := self._watch) is not None:
+            self._watch = None
+            watch.end()
+        if self._sent:
+            self._runtime.pool.checkin(self)
+        else:
+            self._runtime.pool.leave(self)
+
+    def _let_go(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._round is not None:
+            found, self._round = self._round, None
+            self._rounds(self._runtime).leave(found)
+        worker = self.worker
+        if worker is not None and (listener := worker.link.listener) is not None and listener() is self:
+            worker.link.listener = None
+
+    # -- In the loop -------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        self.step()
+
+    ring = LoopClaim.wake
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its loop is closed: nobody will ever step."""
+        return self._loop.is_closed()
+
+    def step(self) -> None:
+        """Something has come, or it is time: go on as far as that is possible now."""
+        future = self._future
+        if future is None or future.done():
+            return
+        self._offered_at = None
+        try:
+            if self._sent:
+                self._hear(future)
+            else:
+                self._wait()
+        except Exception as error:
+            if not future.done():
+                future.set_exception(error)
+
+    def _wait(self) -> None:
+        left = self._runtime.pool.look(self, self._deadline, self._started)
+        if left is None:
+            self._send()
+        else:
+            self._wake_at(self._clock() + left)
+
+    def _send(self) -> None:
+        if self.cancelled:
+            raise CallCancelled(self._command, pid=None)
+        worker = self.worker
+        assert worker is not None
+        if self._round is not None:
+            found, self._round = self._round, None
+            self._rounds(self._runtime).leave(found)
+        self._sent = True
+        worker.calls += 1
+        self.sent_at = worker.active_at = now = self._clock()
+        link = worker.link
+        link.listener = ref(self)
+        self._rest = link.begin(self._command, self._body, self._deadline - now, claim=worker.holder)
+        watched = link.watched
+        if watched is not None:
+            if self._watch is None:
+                self._watch = Watch(self._loop, watched, self)
+            if self._rest:
+                self._watch.writes(wanted=True)
+            self._wake_at(self._deadline)
+        else:
+            self._loop.call_soon(self._look)  # its answer may be there
+
+    def _hear(self, future: asyncio.Future[Any]) -> None:
+        worker = self.worker
+        assert worker is not None
+        link = worker.link
+        if self._rest:
+            self._rest = link.push_on(self._rest)
+            if not self._rest and self._watch is not None:
+                self._watch.writes(wanted=False)
+        try:
+            found = link.poll(self._command)
+        except Exception as error:
+            if not link.clean:
+                raise  # it is dead, or told to end: for the task to find out
+            future.set_exception(error)
+        else:
+            if found is None:
+                if self._clock() >= self._deadline:
+                    raise DeadlinePassed(started=not self._rest)
+                self._wake_at(min(self._deadline, link.next_look))
+                return
+            future.set_result(found[1])
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        """The worker goes back, and on to the next caller here, with what is registered for it."""
+        worker = self.worker
+        self._let_go()
+        next_one = self._runtime.pool.give_back(self)
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            if isinstance(next_one, LoopCall) and next_one.goes_on_with(watch, self._loop, worker):
+                next_one.step()
+                return
+            watch.end()
+        if next_one is not None:
+            next_one.wake()
+
+    def goes_on_with(self, watch: Watch, loop: asyncio.AbstractEventLoop, worker: object) -> bool:
+        """Whether its call is the next on that worker, in that loop: then it has what is registered."""
+        if self._loop is not loop or self.worker is not worker or self._watch is not None:
+            return False
+        self._watch, watch.call = watch, self
+        return True
+
+    def _wake_at(self, due: float) -> None:
+        """Have it look at that time, or before it. A timer that is there is kept: most calls end before any is due."""
+        if self._timer is not None:
+            if self._due <= due:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if due != inf:
+            self._due = due
+            self._timer = self._loop.call_later(max(0.0, due - self._clock()), self._alarm)
+
+    def _alarm(self) -> None:
+        self._timer = None
+        self.step()
