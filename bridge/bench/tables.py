@@ -86,14 +86,18 @@ def doubts(verdicts: Sequence[Verdict]) -> list[str]:
     return [f"{verdict.row.section}: {verdict.row.name}: {verdict.doubt}" for verdict in verdicts if verdict.doubt]
 
 
-def document(verdicts: Sequence[Verdict], found: Found, effort: Effort) -> dict[str, Any]:
-    """All of it, for scripts."""
+def document(verdicts: Sequence[Verdict], found: Found, effort: Effort, load: float) -> dict[str, Any]:
+    """All of it, for scripts.
+
+    Args:
+        load: Of the machine, before.
+    """
     return {
         "ok": not any(verdict.missed for verdict in verdicts),
         "python": platform.python_version(),
         "system": platform.platform(),
         "cpus": len(os.sched_getaffinity(0)),
-        "load": os.getloadavg()[0],
+        "load": round(load, 2),
         "rounds": effort.rounds,
         "quick": effort.quick,
         "rows": [_entry(verdict) for verdict in verdicts],

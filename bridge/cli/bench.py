@@ -26,6 +26,8 @@ from bridge.errors import ConfigurationError
 STDOUT: Final = "-"
 QUICK: Final = 2
 """Rounds of --quick."""
+BUSY: Final = 0.5
+"""Processes that want to run, of the last minute, for each core, from which on ours wait for others."""
 REMEDY: Final = "install the package, or run `python -m compileall bridge adapters`"
 
 
@@ -46,10 +48,13 @@ def run(section: str, *, json_to: str | None, plot_to: str | None, rounds: int, 
         _try(name)
     sections = [*SECTIONS] if section == "all" else [section]
     effort = Effort(QUICK if quick else rounds, quick)
+    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    if load > BUSY * cores:
+        put(f"this machine is busy already: a load of {load:.1f} on {cores} cores\n", sys.stderr)
     with Progress(len(sections), "sections", sys.stderr) as progress:
         found = measure(sections, effort, progress.say)
     verdicts = judge(found, sections)
-    report = tables.document(verdicts, found, effort)
+    report = tables.document(verdicts, found, effort, load)
     if json_to == STDOUT:
         print_json(report)
     else:

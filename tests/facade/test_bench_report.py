@@ -183,6 +183,25 @@ def test_a_package_without_bytecode_is_told(
     assert capsys.readouterr().err.count("not compiled: ") == told
 
 
+@pytest.mark.parametrize(
+    ("load", "told"), [(0.2, ""), (1.3, "this machine is busy already: a load of 1.3 on 2 cores\n")]
+)
+def test_a_machine_that_is_busy_already_is_told(
+    measured: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    load: float,
+    told: str,
+) -> None:
+    """Before minutes are spent. Fails when the load that the measuring itself makes is what counts."""
+    monkeypatch.setattr("bridge.cli.bench.os.getloadavg", lambda: (load, 9.0, 9.0))
+    monkeypatch.setattr("bridge.cli.bench.os.sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr("bridge.cli.bench.is_compiled", lambda: True)
+
+    assert main(["bench", "memory"]) == exits.OK
+    assert capsys.readouterr().err == told
+
+
 def test_json_goes_to_a_file_or_to_stdout_alone(
     measured: list[list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -219,7 +238,7 @@ def test_json_goes_to_a_file_or_to_stdout_alone(
 def test_the_page_names_every_field_of_the_json() -> None:
     """docs/reference/cli.md is what scripts are written from. Fails when a field is new, or renamed."""
     found = made_up(1.0)
-    report = document(judge(found, [*SECTIONS]), found, Effort(3))
+    report = document(judge(found, [*SECTIONS]), found, Effort(3), load=0.0)
     page = (ROOT / "docs/reference/cli.md").read_text().partition("\n## bench\n")[2].partition("\n## ")[0]
     fields = {*report, *report["rows"][0], *report["series"]["python -c pass"]}
 
