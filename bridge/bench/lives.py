@@ -12,10 +12,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from functools import partial
-from threading import Barrier
+from threading import Barrier, BrokenBarrierError
 from typing import Any, Final
 
-from bridge import Bridge, WorkerCrashed
+from bridge import Bridge, BridgeError, WorkerCrashed
 from bridge.bench.floors import Answering, bare
 from bridge.bench.found import Effort, Found
 from bridge.bench.subjects import lacking, opened
@@ -64,7 +64,11 @@ def _from_a_zygote() -> float:
     with opened(1, max_overflow=WORKERS, **dict(ZYGOTE)) as b, b.lease(), ThreadPoolExecutor(WORKERS) as threads:
         began = time.perf_counter()
         taken = threads.map(take, range(WORKERS))
-        together.wait(SETTLE)
+        try:
+            together.wait(SETTLE)
+        except BrokenBarrierError:
+            list(taken)  # raises why, if a caller knows
+            raise BridgeError(f"{WORKERS} workers of a zygote were not ready within {SETTLE:.0f} s") from None
         took = time.perf_counter() - began
         list(taken)
     return took * 1e3
@@ -112,7 +116,7 @@ def _recovery(b: Bridge, whole: int) -> float:
     until = time.monotonic() + SETTLE
     while len(warm := [worker for worker in b.stats().workers if worker.state in ("ready", "spare")]) < whole:
         if time.monotonic() > until:
-            raise TimeoutError(f"{len(warm)} of {whole} workers were ready {SETTLE:.0f} s after one was killed")
+            raise BridgeError(f"{len(warm)} of {whole} workers were ready {SETTLE:.0f} s after one was killed")
         time.sleep(0.001)
     victim = next(worker.pid for worker in warm if worker.state == "ready")
     assert victim is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -121,7 +122,8 @@ def test_ctrl_c_ends_the_children_too(section: str) -> None:
             os.killpg(command.pid, signal.SIGINT)
             out, err = command.communicate(timeout=30)
         finally:
-            command.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(command.pid, signal.SIGKILL)  # with the peers, which outlive a parent that is killed
 
     assert (command.returncode, out, err) == (exits.INTERRUPTED, "", "scoped-bridge: interrupted\n")
     wait_until(lambda: not _marked(mark), what="the end of all that was started")
