@@ -18,18 +18,17 @@ import threading
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
-from signal import SIGKILL, SIGURG
+from signal import SIGKILL
 from typing import Final
 
 from bridge import reaper, worker
 from bridge.adapters.oom import OomKills
+from bridge.adapters.port import Port, close_quietly
 from bridge.children import cpu_used_by, ends_within, handle_of, is_dead
-from bridge.contract import Capability, ExitStatus, WorkerInfo, WorkerSpec
-from bridge.core.limits import cause_of
-from bridge.errors import CapabilityError, ConfigurationError, WorkerStartError
+from bridge.contract import Capability, ExitStatus, WorkerSpec
+from bridge.errors import ConfigurationError, WorkerStartError
 from bridge.pipes import write_quietly
 from bridge.platforms import need_processes
-from bridge.wire import READ_SIZE
 
 BOOT: Final = """\
 import sys
@@ -65,8 +64,6 @@ worker.main(sys.argv[1:], beside)
 compiled at each start. It must not import from the current directory; and a handler that imports `bridge` gets that."""
 FOREIGN: Final = ("PYTHONPATH", "PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
 """Variables that lead an interpreter to the packages of another one."""
-READS_PER_DRAIN: Final = 16
-"""Of 64 KiB each: one worker that floods its stderr must not starve the supervisor's other duties."""
 
 
 class PythonPortAdapter:
@@ -191,7 +188,7 @@ class PythonPortAdapter:
             for fd in lifeline or ():
                 os.close(fd)
             self._bury_reaper()
-            _close(self._former_pidfd)
+            close_quietly(self._former_pidfd)
             self._former_pidfd = -1
 
     def _bury_reaper(self) -> None:
@@ -208,7 +205,7 @@ class PythonPortAdapter:
         process.returncode = 0  # Popen's own finaliser must not wait for this number again
         # Open until the next one goes: its number would be that of its successor, and another runtime that shares us
         # and has yet to hear of this death would take the two for one.
-        _close(self._former_pidfd)
+        close_quietly(self._former_pidfd)
         self._former_pidfd, self._reaper_pidfd = self._reaper_pidfd, -1
 
     def forget(self) -> None:
@@ -217,15 +214,15 @@ class PythonPortAdapter:
         process = self._reaper
         self._begin()  # with a new lock: a thread that isn't here may hold the old one
         for fd in fds:
-            _close(fd)
+            close_quietly(fd)
         if process is not None:
             process.returncode = 0  # not our child: its finaliser must not wait for it
             if process.stdin is not None:
                 process.stdin.close()
 
 
-class PythonPort:
-    """One worker process and the parent's four descriptors for it: request, reply, stderr, pidfd."""
+class PythonPort(Port):
+    """A child of ours: the parent's four descriptors for it, and its number until it is reaped."""
 
     def __init__(
         self,
@@ -236,29 +233,9 @@ class PythonPort:
         sweep: Callable[[], None],
         was_oom_kill: Callable[[], bool],
     ) -> None:
-        self.info = WorkerInfo(spec.generation, process.pid)
-        self.sweep = sweep
-        self._process, self._pidfd = process, pidfd
-        self._request, self._reply, self._stderr = fds
-        self._tail_bytes, self._limits, self._was_oom_kill = spec.stderr_tail_bytes, spec.limits, was_oom_kill
-        self._tail = self._line = b""
-        self._stderr_ended = self._reaped = self._killed = False
-        self._guard = threading.Lock()  # between kill and reap: a pid is only ours until it is reaped
-        for fd in fds:
-            os.set_blocking(fd, False)
-
-    def fileno(self) -> tuple[int, int]:
-        """(reply, request): where to read, where to write."""
-        return self._reply, self._request
-
-    def submit(self, *_: object) -> None:
-        """Never: this channel has descriptors."""
-        raise CapabilityError("python_port is driven through its descriptors, not through submit()")
-
-    def cancel(self, call_id: int) -> None:  # noqa: ARG002  the frame says which
-        """Have the worker look for the CANCEL frame that was written. Ignored by whatever doesn't know of it."""
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, SIGURG)
+        super().__init__(process.pid, pidfd, fds, spec, sweep)
+        self._process, self._was_oom_kill = process, was_oom_kill
+        self._reaped = False  # a pid is only ours until then
 
     def kill(self) -> None:
         """SIGKILL to the worker's whole process group. Idempotent; never blocks."""
@@ -280,36 +257,6 @@ class PythonPort:
             return not self._reaped  # EBADF: the program closed what wasn't its own
         return True
 
-    def sentinel(self) -> int:
-        """The pidfd: readable when the worker is dead."""
-        return self._pidfd
-
-    def stderr_fileno(self) -> int | None:
-        """Where the worker's stderr can be read; None after its end."""
-        return None if self._stderr_ended or self._stderr < 0 else self._stderr
-
-    def drain_stderr(self) -> list[str]:
-        """Read what is there without blocking; the whole lines that it completed."""
-        text = b""
-        for _ in range(0 if self.stderr_fileno() is None else READS_PER_DRAIN):
-            try:
-                data = os.read(self._stderr, READ_SIZE)
-            except BlockingIOError:
-                break
-            if not data:
-                self._stderr_ended = True
-                break
-            text += data
-        self._tail = (self._tail + text)[-self._tail_bytes :]
-        *lines, self._line = (self._line + text).split(b"\n")
-        if len(self._line) > READ_SIZE or self._stderr_ended:
-            lines, self._line = [*lines, self._line], b""
-        return [line.decode(errors="replace") for line in lines if line]
-
-    def stderr_tail(self) -> str:
-        """The last of what the worker wrote to stderr."""
-        return self._tail.decode(errors="replace")
-
     def reap(self) -> ExitStatus:
         """Kill what is left of the group, then take the status. Only once the sentinel is readable."""
         with self._guard:
@@ -329,35 +276,12 @@ class PythonPort:
             self._process.returncode = 0  # Popen's own finaliser must not wait for this number again
         if status is None:
             return ExitStatus()
-        if status.si_code == os.CLD_EXITED:
-            return ExitStatus(code=status.si_status)
-        return self._explained(status.si_status, cpu_used)
-
-    def _explained(self, number: int, cpu_used: float | None) -> ExitStatus:
-        if self._killed:
-            return ExitStatus(signal=number)
-        if number == SIGKILL and self._was_oom_kill():
-            return ExitStatus(signal=number, out_of_memory=True)
-        return ExitStatus(signal=number, why=cause_of(number, self._limits, cpu_used))
-
-    def forget(self) -> None:
-        """In a forked child: close what it inherited."""
-        self.close()
+        return self._how(status.si_code, status.si_status, cpu_used)
 
     def close(self) -> None:
         """Give the descriptors back. Idempotent."""
-        fds = self._request, self._reply, self._stderr, self._pidfd
-        # First: their numbers may be other files' as soon as they are closed, by us or by whoever else did it.
-        self._request = self._reply = self._stderr = self._pidfd = -1
         self._process.returncode = 0
-        for fd in fds:
-            _close(fd)
-
-
-def _close(fd: int) -> None:
-    if fd >= 0:
-        with contextlib.suppress(OSError):  # EBADF: the program closed what wasn't its own
-            os.close(fd)
+        super().close()
 
 
 def _pipe(undo: contextlib.ExitStack, theirs: contextlib.ExitStack, ours: int) -> Sequence[int]:

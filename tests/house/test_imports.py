@@ -89,7 +89,7 @@ FLOORS: Final = (
         ),
         ("bridge.adapters.mock",),
         ("bridge.adapters.bridge_mock",),
-        ("bridge.adapters.oom", "bridge.adapters.python_port"),
+        ("bridge.adapters.oom", "bridge.adapters.port", "bridge.adapters.python_port"),
         ("bridge.adapters",),
     ),
     (
