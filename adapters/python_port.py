@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 from signal import SIGKILL
@@ -24,6 +25,7 @@ from typing import Final
 from bridge import reaper, worker
 from bridge.adapters.oom import OomKills
 from bridge.adapters.port import Port, close_quietly
+from bridge.adapters.zygote import ForkedPort, Zygote
 from bridge.children import cpu_used_by, ends_within, handle_of, is_dead
 from bridge.contract import Capability, ExitStatus, WorkerSpec
 from bridge.errors import ConfigurationError, WorkerStartError
@@ -58,8 +60,9 @@ for name in ours:
     del sys.modules[name]
 ours['bridge.wire'].beside = beside
 del load, ours
-worker.main(sys.argv[1:], beside)
 """
+AS_WORKER: Final = BOOT + "worker.main(sys.argv[1:], beside)\n"
+AS_ZYGOTE: Final = BOOT + "beside('zygote').main(sys.argv[1:], worker, beside)\n"
 """What an interpreter is told to run. A module loaded so is compiled once and cached beside its source; a script is
 compiled at each start. It must not import from the current directory; and a handler that imports `bridge` gets that."""
 FOREIGN: Final = ("PYTHONPATH", "PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
@@ -102,13 +105,16 @@ class PythonPortAdapter:
         self._lifeline: tuple[int, int] | None = None
         self._reaper: subprocess.Popen[bytes] | None = None
         self._reaper_pidfd = self._former_pidfd = -1
+        self._zygotes: list[Zygote] = []
 
-    def open(self, spec: WorkerSpec, *, deadline: float) -> PythonPort:  # noqa: ARG002  a spawn takes a millisecond
+    def open(self, spec: WorkerSpec, *, deadline: float) -> PythonPort | ForkedPort:  # noqa: ARG002  a spawn takes a millisecond
         """Start one worker; it need not be ready yet.
 
         Raises:
             WorkerStartError: Nothing was started, nothing is left behind.
         """
+        if spec.start_method == "zygote":
+            return self._fork(spec)
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as theirs:
             try:
                 mark, lifeline = self._next_start()
@@ -116,7 +122,7 @@ class PythonPortAdapter:
                 python = spec.python or sys.executable
                 fds = (request[0], reply[1], lifeline)
                 process = subprocess.Popen(
-                    [python, "-c", BOOT, worker.__file__, *map(str, fds)],
+                    [python, "-c", AS_WORKER, worker.__file__, *map(str, fds)],
                     stdin=subprocess.DEVNULL,
                     stdout=stderr[1],
                     stderr=stderr[1],
@@ -137,13 +143,45 @@ class PythonPortAdapter:
             sweep, was_oom_kill = partial(self._sweep, mark), self._oom_kills.watch(process.pid)
             return PythonPort(process, pidfd, (request[1], reply[0], stderr[0]), spec, sweep, was_oom_kill)
 
+    def _fork(self, spec: WorkerSpec) -> ForkedPort:
+        with contextlib.ExitStack() as undo, contextlib.ExitStack() as theirs:
+            try:
+                mark, lifeline = self._next_start()
+                request, reply, stderr = (_pipe(undo, theirs, ours) for ours in (1, 0, 0))
+                zygote = self._zygote_for(spec, lifeline)
+                number = mark.rpartition(":")[2]
+                fds, sweep = (request[1], reply[0], stderr[0]), partial(self._sweep, mark)
+                port = ForkedPort(zygote, number, fds, spec, sweep, self._oom_kills.watch)
+                undo.pop_all()
+                undo.callback(port.close)
+                zygote.fork(port, mark, (request[0], reply[1], stderr[1]))
+            except OSError as error:
+                raise _start_error(spec, error) from error
+            undo.pop_all()
+            return port
+
+    def _zygote_for(self, spec: WorkerSpec, lifeline: int) -> Zygote:
+        """The one that lives, or another one."""
+        spec = replace(spec, generation=0)
+        with self._lock:
+            for each in [each for each in self._zygotes if each.spec == spec]:
+                if each.serves(spec):
+                    return each
+                each.bury()
+                each.close()
+                self._zygotes.remove(each)
+            command = [spec.python or sys.executable, "-c", AS_ZYGOTE, worker.__file__]
+            # Its mark has the width of those of its workers, who write theirs in its place.
+            self._zygotes.append(Zygote(spec, command, _environment(spec, _mark(self._token, 0)), lifeline))
+            return self._zygotes[-1]
+
     def _next_start(self) -> tuple[str, int]:
         """The mark of one start, and the end of the lifeline that it is given."""
         with self._lock:
             if self._lifeline is None:
                 self._lifeline = os.pipe()
             self._starts += 1  # not the generation: two runtimes that share this adapter count from one each
-            return f"{self._token}:{self._starts}", self._lifeline[0]
+            return _mark(self._token, self._starts), self._lifeline[0]
 
     def settle(self) -> int | None:
         """Start the reaper, or another one when it was killed. Answers its sentinel."""
@@ -187,6 +225,10 @@ class PythonPortAdapter:
             lifeline, self._lifeline = self._lifeline, None
             for fd in lifeline or ():
                 os.close(fd)
+            while self._zygotes:
+                zygote = self._zygotes.pop()
+                zygote.bury()
+                zygote.close()
             self._bury_reaper()
             close_quietly(self._former_pidfd)
             self._former_pidfd = -1
@@ -211,10 +253,12 @@ class PythonPortAdapter:
     def forget(self) -> None:
         """In a forked child: close the parent's lifeline and reaper; kill and await nothing."""
         fds = [*(self._lifeline or ()), self._reaper_pidfd, self._former_pidfd]
-        process = self._reaper
+        process, zygotes = self._reaper, self._zygotes
         self._begin()  # with a new lock: a thread that isn't here may hold the old one
         for fd in fds:
             close_quietly(fd)
+        for zygote in zygotes:
+            zygote.forget()
         if process is not None:
             process.returncode = 0  # not our child: its finaliser must not wait for it
             if process.stdin is not None:
@@ -282,6 +326,10 @@ class PythonPort(Port):
         """Give the descriptors back. Idempotent."""
         self._process.returncode = 0
         super().close()
+
+
+def _mark(token: str, start: int) -> str:
+    return f"{token}:{start:010d}"
 
 
 def _pipe(undo: contextlib.ExitStack, theirs: contextlib.ExitStack, ours: int) -> Sequence[int]:

@@ -236,6 +236,7 @@ def _spec(values: BridgeSettings) -> WorkerSpec:
         pickle=None if worker.codec is Codec.JSON else _program(own=own),
         max_frame_bytes=worker.max_frame_bytes,
         propagate=worker.propagate,
+        start_method=worker.start_method.value,
         name=values.name or worker.handler or "bridge",
     )
 

@@ -60,6 +60,8 @@ class WorkerSpec:
     max_frame_bytes: int = 256 * 1024 * 1024
     propagate: tuple[str, ...] = ()
     """Names of ContextVars that travel with each call."""
+    start_method: str = "spawn"
+    """`spawn`: an interpreter of its own; `zygote`: forked from one process that has imported the handler's module."""
     stderr_tail_bytes: int = 8192
     name: str = "bridge"
     generation: int = 0
@@ -213,6 +215,14 @@ class ProcessChannel(FdChannel, Protocol):
 
     def sweep(self) -> None:
         """Have every process killed that the dead worker left behind, wherever it went. Never blocks."""
+
+
+@runtime_checkable
+class LateChannel(ProcessChannel, Protocol):
+    """What a channel has besides whose process comes, and is known, only some time after `open`."""
+
+    def is_over(self) -> bool:
+        """Whether the sentinel is readable since it is dead, or will never live. If not, ask `info` again."""
 
 
 class Adapter(Protocol):

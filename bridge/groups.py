@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from bridge.core.sessions import Affinity
-from bridge.settings import Codec
+from bridge.settings import Codec, StartMethod
 
 MAX_FRAME: Final = 2**32 - 1
 LEAST_SPACE: Final = 32 * 1024 * 1024
@@ -101,6 +101,9 @@ class WorkerSettings(Frozen):
     limits: LimitSettings = Field(LimitSettings(), description="what each worker process may use; see below")
     propagate: tuple[str, ...] = Field(
         (), description="ContextVars that travel with each call, by dotted path, and traceparent"
+    )
+    start_method: StartMethod = Field(
+        StartMethod.SPAWN, description="zygote forks workers from one process that has imported the handler's module"
     )
     codec: Codec = Field(Codec.JSON, description="pickle is for workers that are trusted: see the guide to executors")
     max_frame_bytes: int = Field(256 * 1024 * 1024, ge=1024, le=MAX_FRAME, description="bytes of one value, encoded")

@@ -51,8 +51,12 @@ class Misused(TypeError):
         self.kind = kind
 
 
-def load(start: "Dict[str, Any]") -> "Any":
-    """The handler that START asks for, in a process that is there for nothing else: it keeps limits and sys.path."""
+def load(start: "Dict[str, Any]", found: "Any" = None) -> "Any":
+    """The handler that START asks for, in a process that is there for nothing else: it keeps limits and sys.path.
+
+    Args:
+        found: What START names, if that was found before (zygote.py).
+    """
     if start["umask"] is not None:
         os.umask(start["umask"])
     os.nice(start["niceness"])
@@ -62,14 +66,20 @@ def load(start: "Dict[str, Any]") -> "Any":
 
         setrlimit(number, (soft, hard))
     target, options = start["handler"], start["options"]
-    file = target.partition(":")[0]
-    sys.path[:] = start["path"] + ([] if start["replace_path"] else [entry for entry in sys.path if entry])
-    if file.endswith(".py"):
-        sys.path.insert(0, os.path.dirname(file))  # as for a script: its neighbours can be imported
-    found = find(target)
+    if found is None:
+        found = reach(start)
     if options and not callable(found):
         raise TypeError("worker.options %s were given, but %s can't be called" % (sorted(options), target))
     return found(**options) if callable(found) else found
+
+
+def reach(start: "Dict[str, Any]") -> "Any":
+    """What START names, on its path."""
+    file = start["handler"].partition(":")[0]
+    sys.path[:] = start["path"] + ([] if start["replace_path"] else [entry for entry in sys.path if entry])
+    if file.endswith(".py"):
+        sys.path.insert(0, os.path.dirname(file))  # as for a script: its neighbours can be imported
+    return find(start["handler"])
 
 
 def find(target: str) -> "Any":

@@ -42,6 +42,13 @@ class Codec(str, Enum):
     PICKLE = "pickle"
 
 
+class StartMethod(str, Enum):
+    """How worker processes come to be."""
+
+    SPAWN = "spawn"
+    ZYGOTE = "zygote"
+
+
 class TestMode(str, Enum):
     """What tests run on."""
 

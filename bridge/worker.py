@@ -272,7 +272,7 @@ def silence() -> None:
         sys.stdout.reconfigure(line_buffering=True)  # what was printed before a crash belongs to its report
 
 
-def arm_lifeline(fd: int) -> None:
+def arm_lifeline(fd: int) -> int:
     """Let the kernel kill this process group when the last writer of the pipe `fd` is gone, C code that holds the GIL
     too. The pipe is opened anew: owner and signal belong to the open file, which the workers of a pool would share."""
     mine = os.open("/proc/self/fd/%d" % fd, os.O_RDONLY | os.O_NONBLOCK)
@@ -285,6 +285,7 @@ def arm_lifeline(fd: int) -> None:
             os.killpg(0, 9)
     except BlockingIOError:
         pass  # it is there
+    return mine
 
 
 def serve(pipes: Pipes, tables: "Dict[int, Dict[str, Callable[..., Any]]]", limit: int) -> None:
@@ -380,7 +381,7 @@ def _converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> bool:
     return told
 
 
-def main(argv: "List[str]", beside: "Callable[[str], Any]") -> None:
+def main(argv: "List[str]", beside: "Callable[[str], Any]", make: "Callable[[Dict[str, Any]], Any]" = load) -> None:
     """Entry: argv[1:4] are the request, reply and lifeline descriptors (lifeline -1: there is none)."""
     pipes = Pipes(take(int(argv[1])), take(int(argv[2])), beside=beside)
     pipes.spare = bytes(2**22)  # untouched, so of addresses only: given up for the report of a MemoryError
@@ -393,6 +394,6 @@ def main(argv: "List[str]", beside: "Callable[[str], Any]") -> None:
     signal(SIGURG, pipes.nudge)
     siginterrupt(SIGURG, False)
     sys.argv[:] = [__file__]
-    if not converse(pipes, load) and int(argv[3]) >= 0:
+    if not converse(pipes, make) and int(argv[3]) >= 0:
         # Its end may be heard here before the kernel comes to the lifeline, which would go with us and spare our group.
         os.killpg(0, 9)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from random import random
 
 from bridge.channel import FdLink, link_to
-from bridge.contract import Adapter, Capability, Channel, HookChannel, ProcessChannel, Reply, WorkerSpec
+from bridge.contract import Adapter, Capability, Channel, HookChannel, LateChannel, ProcessChannel, Reply, WorkerSpec
 from bridge.core.effects import Admit, Cancel, Effect, Ping, Refuse, Retire, Spawn, Stop, Why
 from bridge.core.fleet import Fleet
 from bridge.core.lifecycle import WorkerState
@@ -125,7 +125,7 @@ class Roster:
             if self.threaded:
                 assert isinstance(channel, ProcessChannel)
                 worker.process = channel
-                self.lookout.watch(channel.sentinel(), lambda: self._died(worker))
+                self.lookout.watch(channel.sentinel(), lambda: self._signalled(worker))
                 self.lookout.watch(channel.stderr_fileno(), lambda: self._drain_stderr(worker))
                 self.guard.want(now + SETTLE_AFTER)
         except BaseException:
@@ -138,6 +138,19 @@ class Roster:
             raise
         self.workers[generation] = worker
         return worker
+
+    def _signalled(self, worker: Worker) -> None:
+        if not self._meet(worker):
+            self._died(worker)
+
+    def _meet(self, worker: Worker) -> bool:
+        """Take note of a process that has come since. False: it is dead, or none will come."""
+        channel = worker.channel
+        lives = isinstance(channel, LateChannel) and not channel.is_over()
+        worker.info = replace(worker.info, pid=channel.info.pid)
+        if isinstance(worker.link, FdLink):
+            worker.link.pid = channel.info.pid
+        return lives
 
     def kill(self, worker: Worker, why: Why) -> None:
         """End it, now."""
@@ -179,6 +192,8 @@ class Roster:
 
     def became_ready(self, worker: Worker) -> None:
         """It may be lent."""
+        if worker.process is not None and worker.info.pid is None:
+            self._meet(worker)  # its first words came before the news that it is there
         worker.ready, worker.active_at = True, self._clock()
         self.starting.pop(worker, None)
         worker.thresholds = self._recycling.draw(random)

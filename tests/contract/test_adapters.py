@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bridge.adapters.bridge_mock import BridgeMockAdapter
 from bridge.adapters.mock import MockAdapter
-from bridge.adapters.python_port import PythonPortAdapter
-from bridge.contract import Adapter
+from bridge.adapters.python_port import PythonPort, PythonPortAdapter
+from bridge.adapters.zygote import ForkedPort
+from bridge.contract import Adapter, WorkerSpec
 from bridge.testing import AdapterContract
 
 
@@ -28,6 +31,22 @@ class TestBridgeMock(AdapterContract):
     def make_adapter(self) -> Adapter:
         """As it comes."""
         return BridgeMockAdapter()
+
+
+class TestZygote(AdapterContract):
+    """The real one, with workers that are forked."""
+
+    def make_adapter(self) -> Adapter:
+        """Each of its workers as the zygote's."""
+        return Forking()
+
+
+class Forking(PythonPortAdapter):
+    """Forks, whatever is said."""
+
+    def open(self, spec: WorkerSpec, *, deadline: float) -> PythonPort | ForkedPort:
+        """As if the setting were `zygote`."""
+        return super().open(replace(spec, start_method="zygote"), deadline=deadline)
 
 
 class TestPythonPort(AdapterContract):

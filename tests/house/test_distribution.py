@@ -78,6 +78,7 @@ def check_wheel(wheel: Path, unpacked: Path) -> None:
         "bridge/buffers.py",
         "bridge/states.py",
         "bridge/worker.py",
+        "bridge/zygote.py",
         "bridge/reaper.py",
     } <= names
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"bridge"}

@@ -26,6 +26,7 @@ FLOORS: Final = (
             "bridge.dialogue",
             "bridge.pickling",
             "bridge.worker",
+            "bridge.zygote",
         ),
         ("bridge.coroutines", "bridge.settle"),
         ("bridge.reaper",),
@@ -89,7 +90,7 @@ FLOORS: Final = (
         ),
         ("bridge.adapters.mock",),
         ("bridge.adapters.bridge_mock",),
-        ("bridge.adapters.oom", "bridge.adapters.port", "bridge.adapters.python_port"),
+        ("bridge.adapters.oom", "bridge.adapters.port", "bridge.adapters.zygote", "bridge.adapters.python_port"),
         ("bridge.adapters",),
     ),
     (

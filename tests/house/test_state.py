@@ -14,8 +14,8 @@ from typing import Final
 
 from tests.house.sources import OURS, Source, functions
 
-READERS: Final = {"bridge/settings.py", "adapters/python_port.py"}
-"""The second one for the environment of the child that it starts."""
+READERS: Final = {"bridge/settings.py", "bridge/zygote.py", "adapters/python_port.py"}
+"""The others for the environment of the children that they start."""
 
 MAKERS: Final = frozenset(
     {

@@ -36,6 +36,12 @@ def _ctrl_c_is_heard() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(params=["spawn", "zygote"])
+def each_start_method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers come to be in every way that there is, one after the other."""
+    monkeypatch.setenv("BRIDGE_WORKER__START_METHOD", request.param)
+
+
 @pytest.fixture
 def note_children() -> None:
     """What was there before the test isn't the test's (endings.py)."""

@@ -31,6 +31,7 @@ def wait_until_full(b: Bridge) -> None:
     wait_until(lambda: b.stats().idle == b.stats().size, 20, what=f"full size of {b}")
 
 
+@pytest.mark.usefixtures("each_start_method")
 @pytest.mark.parametrize(
     ("command", "args", "exit_code", "signal_name"),
     [
@@ -73,6 +74,7 @@ def test_a_death_in_a_call_fails_that_call_alone_and_says_how(
         assert (b.stats().crashes, b.stats().restarts, b.health().breaker) == (1, 1, "closed")
 
 
+@pytest.mark.usefixtures("each_start_method")
 def test_an_idle_worker_that_was_killed_costs_nobody_an_error(connect: Connect, rough: str) -> None:
     """Its next caller is served by another one. Fails when `call` doesn't retry what certainly didn't start."""
     with connect(f"{rough}:Rough") as b:
@@ -108,6 +110,7 @@ def test_who_waits_for_a_worker_that_dies_unused_is_served_by_the_next(connect: 
             lease.close()
 
 
+@pytest.mark.usefixtures("each_start_method")
 def test_a_worker_that_died_before_it_read_the_call_is_a_retry(connect: Connect, rough: str) -> None:
     """A frozen worker gets the call and is killed before it reads a byte of it: the call is sent again, and counted.
     Fails when `_was_read` isn't asked: then this is a WorkerCrashed; and, for the reason, without `Tally.explain` in
@@ -133,6 +136,7 @@ def state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
+@pytest.mark.usefixtures("each_start_method")
 def test_a_frozen_worker_costs_one_time_out_and_is_replaced(connect: Connect, rough: str) -> None:
     """The caller is released on time, the frozen process is killed. Fails when the end is asked for by SIGTERM."""
     with connect(f"{rough}:Rough", cancel_grace=0.1) as b:
@@ -182,6 +186,7 @@ def test_late_replies_reach_nobody_in_a_fine_sweep(connect: Connect, rough: str)
     assert min(found["late"], found["answered"]) > 0
 
 
+@pytest.mark.usefixtures("each_start_method")
 @pytest.mark.parametrize("anonymous", [False, True])
 def test_a_stray_that_holds_the_pipes_cannot_hide_a_death(
     connect: Connect, rough: str, tmp_path: Path, anonymous: bool
@@ -234,6 +239,7 @@ def storm(b: Bridge, *, callers: int, kills: int, calls: int, seed: int) -> tupl
     return Counter(outcomes), killed
 
 
+@pytest.mark.usefixtures("each_start_method")
 @pytest.mark.parametrize(
     ("size", "callers", "kills", "calls"),
     [(4, 8, 10, 120), pytest.param(8, 8, 30, 400, marks=pytest.mark.deep)],

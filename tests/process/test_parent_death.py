@@ -27,6 +27,7 @@ GONE_WITHIN = 2.0
 PATIENCE = 10.0
 """Seconds after which a test stops looking; without their guard they would live for ever."""
 
+METHOD = "BRIDGE_WORKER__START_METHOD"
 MEMBERS = ("worker", "in_group", "own_session")
 
 PARENT = """
@@ -131,7 +132,7 @@ def family(folder: Path, *states: str, fork: str = "") -> Iterator[Family]:
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, NEST, str(folder), fork, *states],
         stdin=subprocess.PIPE,
-        env={"PYTHONPATH": str(ROOT), "PATH": os.defpath},
+        env={"PYTHONPATH": str(ROOT), "PATH": os.defpath, METHOD: os.environ.get(METHOD, "spawn")},
         start_new_session=True,
     )
     try:
@@ -144,6 +145,7 @@ def family(folder: Path, *states: str, fork: str = "") -> Iterator[Family]:
                 os.kill(int(file.read_text()), signal.SIGKILL)
 
 
+@pytest.mark.usefixtures("each_start_method")
 def test_nobody_outlives_a_parent_that_was_killed(connect: Connect, rough: str, tmp_path: Path) -> None:
     """Whatever a worker is doing (nothing, Python, a nap, C that holds the GIL, its start), it, its group and a process
     that left its group are gone; another program's worker isn't touched. Fails without the
@@ -157,6 +159,7 @@ def test_nobody_outlives_a_parent_that_was_killed(connect: Connect, rough: str, 
     assert stranger.stats().retries == 0
 
 
+@pytest.mark.usefixtures("each_start_method")
 @pytest.mark.parametrize("fork", ["C", pytest.param("python", marks=pytest.mark.deep)])
 def test_a_fork_of_the_parent_keeps_nobody_alive(tmp_path: Path, fork: str) -> None:
     """A child of the parent that inherited its descriptors, by os.fork or behind Python's back, lives on and keeps
@@ -180,6 +183,7 @@ def test_a_reaper_that_was_killed_is_replaced_and_the_new_one_works(tmp_path: Pa
         members.kill_parent_and_check()
 
 
+@pytest.mark.usefixtures("each_start_method")
 def test_the_lifeline_alone_takes_each_workers_group(tmp_path: Path) -> None:
     """While the reaper can do nothing, the kernel kills workers and their groups, C that holds the GIL and starts
     included; what left its group is for the reaper. Fails when `arm_lifeline` isn't called."""
@@ -220,6 +224,7 @@ def test_an_idle_worker_that_hears_of_the_end_first_takes_its_group(tmp_path: Pa
         adapter.close()
 
 
+@pytest.mark.usefixtures("each_start_method")
 def test_workers_of_workers_are_gone_too(tmp_path: Path) -> None:
     """A worker that has a bridge of its own is a parent that dies like any other. Fails when an inner runtime
     replaces the outer one's mark, or has none."""
@@ -228,6 +233,7 @@ def test_workers_of_workers_are_gone_too(tmp_path: Path) -> None:
         members.kill_parent_and_check()
 
 
+@pytest.mark.usefixtures("each_start_method")
 def test_the_end_of_one_bridge_takes_its_family_and_nobody_elses(connect: Connect, tmp_path: Path) -> None:
     """Two bridges of one process: closing the first leaves the second alone. Fails when a sweep isn't for one token."""
     pids: list[set[int]] = []
@@ -246,6 +252,7 @@ def test_the_end_of_one_bridge_takes_its_family_and_nobody_elses(connect: Connec
     wait_until_gone(pids[1])
 
 
+@pytest.mark.usefixtures("each_start_method")
 def test_a_time_out_takes_what_the_worker_had_started(connect: Connect, tmp_path: Path) -> None:
     """Also while the parent lives: its group at once, a process in a session of its own by its mark. Fails when
     `_died` doesn't sweep."""

@@ -149,6 +149,7 @@ def port(handlers: str) -> Iterator[PythonPort]:
     """A worker that has ended, and whose status nobody has taken."""
     adapter = PythonPortAdapter()
     port = adapter.open(WorkerSpec(f"{handlers}:Echo"), deadline=time.monotonic() + 10)
+    assert isinstance(port, PythonPort)
     assert port.info.pid is not None
     os.kill(port.info.pid, signal.SIGKILL)
     os.waitid(os.P_PIDFD, port.sentinel(), os.WEXITED | os.WNOWAIT)

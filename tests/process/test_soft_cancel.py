@@ -54,6 +54,7 @@ def timed(function: Callable[[], object]) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.usefixtures("each_start_method")
 @pytest.mark.parametrize("command", ["nap", "spin", "tidy"])
 def test_a_worker_that_ends_a_late_call_lives_on(stubborn: Bridge, command: str) -> None:
     """The caller is released at its deadline, and the same process takes the next call. Fails without the signal."""
