@@ -12,13 +12,15 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
-from bridge import Bridge, BridgeError
+from bridge import BridgeError
 from bridge.bench.floors import Answering, BytesChild
 from bridge.bench.found import Effort, Found
 from bridge.bench.lives import ZYGOTE
 from bridge.bench.subjects import lacking, opened
 
 MIB: Final = 1024 * 1024
+NEW: Final = "bridge, 64 MiB"
+VIEW: Final = "bridge, 64 MiB shared"
 
 
 def memory(effort: Effort, found: Found) -> None:
@@ -56,31 +58,48 @@ def private_mb(pid: int) -> float:
 
 
 def payload(effort: Effort, found: Found) -> None:
-    """64 MiB there and back."""
+    """64 MiB there and back, to new objects; where memory is shared, with the result as a view of it as well."""
     size = effort.of(64 * MIB, MIB)
     data = bytearray(size)  # bytes would be copied once more where they arrive
-    subjects: dict[str, Callable[[], float]] = {}
+    variants = [{}] if lacking("start_method") else [{}, dict(ZYGOTE)]
     with ExitStack() as stack:
         floor = stack.enter_context(closing(BytesChild(size)))
-        subjects["bare pipe, 64 MiB"] = partial(_speed, partial(floor.call, memoryview(data)), size)
-        variants: dict[str, dict[str, Any]] = {"bridge, 64 MiB": {}}
-        found.miss("bridge, 64 MiB shared", "there is no shared memory yet")
-        for name, settings in variants.items():
+        calls: dict[str, Callable[[], object]] = {"bare pipe, 64 MiB": partial(floor.call, memoryview(data))}
+        for settings in variants:  # not every kind of worker shares memory
             b = stack.enter_context(opened(1, **settings))
-            if reason := _refusal(b, data):
-                found.miss(name, reason)
-            else:
-                subjects[name] = partial(_speed, partial(b.call, "echo", {"value": data}), size)
-        found.rounds(effort, "GB/s", subjects)
+            call = partial(b.call, "echo", {"value": data})
+            if reason := _refusal(call, data):
+                found.miss((NEW, VIEW), reason)
+                break
+            calls.setdefault(VIEW if _is_shared(call) else NEW, call)
+        if VIEW in calls:
+            calls.setdefault(NEW, partial(_copied, calls[VIEW]))
+        elif NEW in calls:
+            found.miss(VIEW, "no result is a view of shared memory")
+        found.rounds(effort, "GB/s", {name: partial(_speed, call, size) for name, call in calls.items()})
 
 
-def _refusal(b: Bridge, data: bytearray) -> str | None:
+def _refusal(call: Callable[[], Any], data: bytearray) -> str | None:
     """Why such a value can't travel; None when it came back whole."""
     try:
-        back = b.call("echo", {"value": data})
+        back = call()
     except BridgeError as error:
         return f"{type(error).__name__}: {str(error).splitlines()[0]:.100}"
     return None if memoryview(back).cast("B") == data else "the bytes that came back are others"
+
+
+def _is_shared(call: Callable[[], Any]) -> bool:
+    """Whether its result is memory that another process has too: the kernel says what is mapped while it lives."""
+    with open("/proc/self/maps") as before:
+        mapped = before.read().count("/memfd:")
+    result = call()
+    with open("/proc/self/maps") as after:
+        return after.read().count("/memfd:") > mapped and isinstance(result, memoryview)
+
+
+def _copied(call: Callable[[], Any]) -> bytearray:
+    """A new object of what is a view."""
+    return bytearray(call())
 
 
 def _speed(call: Callable[[], object], size: int) -> float:
