@@ -38,6 +38,7 @@ class Port:
         self.info = WorkerInfo(spec.generation, pid)
         self.sweep = sweep
         self._pidfd = pidfd
+        self.arena = -1  # memory that it shares with its caller
         self._request, self._reply, self._stderr = fds
         self._tail_bytes, self._limits = spec.stderr_tail_bytes, spec.limits
         self._was_oom_kill: Callable[[], bool] = bool
@@ -106,9 +107,9 @@ class Port:
 
     def close(self) -> None:
         """Give the descriptors back. Idempotent."""
-        fds = self._request, self._reply, self._stderr, self._pidfd
+        fds = self._request, self._reply, self._stderr, self._pidfd, self.arena
         # First: their numbers may be other files' as soon as they are closed, by us or by whoever else did it.
-        self._request = self._reply = self._stderr = self._pidfd = -1
+        self._request = self._reply = self._stderr = self._pidfd = self.arena = -1
         for fd in fds:
             close_quietly(fd)
 

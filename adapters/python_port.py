@@ -22,6 +22,7 @@ from functools import partial
 from signal import SIGKILL
 from typing import Final
 
+from bridge import arena as arenas
 from bridge import reaper, worker
 from bridge.adapters.oom import OomKills
 from bridge.adapters.port import Port, close_quietly
@@ -120,13 +121,15 @@ class PythonPortAdapter:
                 mark, lifeline = self._next_start()
                 request, reply, stderr = (_pipe(undo, theirs, ours) for ours in (1, 0, 0))
                 python = spec.python or sys.executable
-                fds = (request[0], reply[1], lifeline)
+                arena = arenas.make()
+                undo.callback(close_quietly, arena)
+                fds = (request[0], reply[1], lifeline, arena)
                 process = subprocess.Popen(
                     [python, "-c", AS_WORKER, worker.__file__, *map(str, fds)],
                     stdin=subprocess.DEVNULL,
                     stdout=stderr[1],
                     stderr=stderr[1],
-                    pass_fds=fds,
+                    pass_fds=[fd for fd in fds if fd >= 0],
                     start_new_session=True,
                     cwd=spec.cwd,
                     env=_environment(spec, mark),
@@ -141,7 +144,8 @@ class PythonPortAdapter:
                 raise _start_error(spec, error) from error
             undo.pop_all()
             sweep, was_oom_kill = partial(self._sweep, mark), self._oom_kills.watch(process.pid)
-            return PythonPort(process, pidfd, (request[1], reply[0], stderr[0]), spec, sweep, was_oom_kill)
+            ours = request[1], reply[0], stderr[0]
+            return PythonPort(process, pidfd, ours, spec, sweep, was_oom_kill, arena)
 
     def _fork(self, spec: WorkerSpec) -> ForkedPort:
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as theirs:
@@ -266,7 +270,7 @@ class PythonPortAdapter:
 
 
 class PythonPort(Port):
-    """A child of ours: the parent's four descriptors for it, and its number until it is reaped."""
+    """A child of ours: the parent's five descriptors for it, and its number until it is reaped."""
 
     def __init__(
         self,
@@ -276,8 +280,10 @@ class PythonPort(Port):
         spec: WorkerSpec,
         sweep: Callable[[], None],
         was_oom_kill: Callable[[], bool],
+        arena: int,
     ) -> None:
         super().__init__(process.pid, pidfd, fds, spec, sweep)
+        self.arena = arena
         self._process, self._was_oom_kill = process, was_oom_kill
         self._reaped = False  # a pid is only ours until then
 

@@ -31,7 +31,7 @@ from bridge.wire import NotEncodable, encode_json
 
 MOCKS: Final = frozenset({"mock", "bridge_mock"})
 """Adapters that full_integration never means."""
-FDS_PER_WORKER: Final = 5
+FDS_PER_WORKER: Final = 6
 FDS_BESIDES: Final = 64
 
 

@@ -10,7 +10,19 @@ import os
 import sys
 from struct import Struct, calcsize, error, pack
 
-from bridge.wire import RICH, TOO_DEEP, NotEncodable, decode_json, encode_json
+from bridge.wire import (
+    HEADER,
+    PLACE,
+    RESULT,
+    RICH,
+    SHARED,
+    TOO_DEEP,
+    HungUp,
+    NotEncodable,
+    decode_json,
+    encode_json,
+    room,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -250,3 +262,80 @@ def shaped(piece: "Any", code: str, shape: "Tuple[int, ...]") -> "Any":
         kind = kind * each
     made = kind.from_buffer_copy(piece) if piece.readonly else kind.from_buffer(piece)
     return memoryview(made).toreadonly()
+
+
+# -- The memory that a worker shares with its caller, seen from the worker ---------------------------------------
+
+
+def stored(fd: int, rope: Rope, offset: int) -> None:
+    """Write it into a file. Raises OSError."""
+    while rope:
+        count = os.pwritev(fd, rope.pieces[:PIECES], offset)
+        rope, offset = rope[count:], offset + count
+
+
+class Shared:
+    """The whole of it, mapped: a copy there or from there costs half of a write or a read. Made when it is needed.
+
+    Args:
+        fd: Its descriptor.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._view = memoryview(b"")
+
+    def at(self, offset: int, length: int) -> memoryview:
+        """A range. Raises OSError where there are no addresses for it, ValueError where there is no file."""
+        if offset + length > len(self._view):
+            from mmap import mmap
+
+            self._view = memoryview(mmap(self._fd, 0))
+        return self._view[offset : offset + length]
+
+
+def fetched(pipes: "Any", body: "Any") -> "Any":
+    """What lies where a frame says, as our own: the caller will put something else there. What stands before the place
+    in the frame stands before it, and the rest is aligned. Raises HungUp when it isn't there."""
+    pipes.shared = pipes.shared or Shared(pipes.arena)
+    front = len(body) - PLACE.size
+    offset, length = PLACE.unpack_from(body, front) if front in (0, 8) else (0, pipes.limit + 1)
+    if length > pipes.limit:
+        raise HungUp
+    own = memoryview(room(ALIGNED + length))[ALIGNED - front :]
+    own[:front] = body[:front]
+    try:
+        own[front:] = pipes.shared.at(offset, length)
+    except (OSError, ValueError):
+        _read_into(own[front:], pipes.arena, offset)
+    return own
+
+
+def _read_into(rest: memoryview, fd: int, offset: int) -> None:
+    """What can't be mapped."""
+    try:
+        while rest:
+            if not (count := os.preadv(fd, [rest], offset)):
+                raise HungUp
+            rest, offset = rest[count:], offset + count
+    except (OSError, OverflowError):
+        raise HungUp from None
+
+
+def placed(pipes: "Any", frame: "Any") -> "Any":
+    """A frame that says where its body lies, which is put where our caller granted it; else the frame itself."""
+    pipes.shared = pipes.shared or Shared(pipes.arena)
+    whole = frame if type(frame) is Rope else Rope([frame], len(frame))
+    kind, codec, flags, length, call_id = HEADER.unpack_from(whole.pieces[0])
+    try:
+        offset, most = PLACE.unpack(pipes.granted)
+        if kind != RESULT or length > most:
+            return frame
+        at, place = 0, pipes.shared.at(offset, length)
+        for piece in whole[HEADER.size :].pieces:
+            place[at : at + len(piece)] = piece
+            at += len(piece)
+    except (OSError, ValueError, error):  # no addresses, or no such place
+        return frame
+    pipes.granted = b""
+    return HEADER.pack(kind, codec, flags | SHARED, PLACE.size, call_id) + PLACE.pack(offset, length)

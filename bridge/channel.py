@@ -16,14 +16,15 @@ from math import ceil
 from os import read, readv
 from typing import Any
 
+from bridge.arena import Arena
 from bridge.channel_steps import FdSteps
 from bridge.channel_submit import SubmitLink
-from bridge.contract import Channel, WorkerGone
+from bridge.contract import Channel, SharingChannel, WorkerGone
 from bridge.core.messages import decode_reply
 from bridge.core.protocol import Frame
 from bridge.errors import ProtocolError
 from bridge.link import HEARING, ClaimRef, DeadlinePassed, Following, Left
-from bridge.wire import ANSWER, CALL, CODEC_JSON, CODEC_PICKLE, CREDIT, EXTRAS, READ_SIZE
+from bridge.wire import ANSWER, CALL, CODEC_JSON, CODEC_PICKLE, CREDIT, EXTRAS, LONG, READ_SIZE, RESULT
 
 
 class FdLink(FdSteps):
@@ -63,10 +64,14 @@ class FdLink(FdSteps):
         """
         connection = self.connection
         self._claim, self._heard = claim, False
-        self._send(connection.send(kind, body, 0, deadline - self._clock()), deadline)
+        left, arena = deadline - self._clock(), self.arena
+        plain = arena is None or (len(body) < LONG and arena.calm)
+        self._send(connection.send(kind, body, 0, left) if plain else self._composed(kind, body, 0, left), deadline)
         try:
-            reply = self._receive(None, deadline)
-            return decode_reply(reply[0], reply[1], command, self.pid, pickled=connection.pickled)
+            said, reply = self._receive(None, deadline)
+            if connection.flags or (len(reply) >= LONG and said == RESULT):
+                reply = self._arrived(reply)
+            return decode_reply(said, reply, command, self.pid, pickled=connection.pickled)
         except ProtocolError as error:
             raise self._broken(error) from None
 
@@ -118,7 +123,7 @@ class FdLink(FdSteps):
         """
         del command
         self._claim, self._heard = claim, False
-        self._send(self.connection.send(kind, follow.head + body, EXTRAS, seconds), deadline)
+        self._send(self._composed(kind, follow.head + body, EXTRAS, seconds), deadline)
 
     def hear(self, command: str, deadline: float) -> tuple[int, Any]:
         """The next frame of it, as its kind and value: ITEM, ASK, and at the end RESULT. Raises as `call`."""
@@ -232,4 +237,7 @@ def link_to(channel: Channel, limit: int, clock: Callable[[], float], *, pickle:
     fds = channel.fileno()
     if fds is None:
         return SubmitLink(channel, clock)
-    return FdLink(fds, channel.sentinel(), limit, channel.info.pid, clock, CODEC_PICKLE if pickle else CODEC_JSON)
+    link = FdLink(fds, channel.sentinel(), limit, channel.info.pid, clock, CODEC_PICKLE if pickle else CODEC_JSON)
+    if isinstance(channel, SharingChannel) and channel.arena >= 0:
+        link.arena = Arena(channel.arena, limit)
+    return link

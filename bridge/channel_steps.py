@@ -16,14 +16,15 @@ from signal import SIG_DFL, SIGPIPE, getsignal
 from termios import FIONREAD
 from typing import Any
 
+from bridge.arena import Arena
 from bridge.buffers import Rope
 from bridge.contract import WorkerGone
 from bridge.core.messages import decode_item, decode_reply, split_state
-from bridge.core.protocol import BUSY, FOLLOWED, IDLE, Connection, Frame, State
+from bridge.core.protocol import BUSY, FOLLOWED, IDLE, Body, Connection, Frame, State
 from bridge.errors import ProtocolError
 from bridge.link import ClaimRef, Following, Left, ListenerRef, ring
 from bridge.pipes import write_quietly
-from bridge.wire import ANSWER, CALL, CODEC_JSON, EXTRAS, READ_SIZE
+from bridge.wire import ANSWER, CALL, CODEC_JSON, EXTRAS, LONG, READ_SIZE, RESULT, SHARED, STATE
 
 
 class FdSteps:
@@ -44,6 +45,7 @@ class FdSteps:
         "_whole",
         "_write",
         "_write_fd",
+        "arena",
         "connection",
         "listener",
         "pid",
@@ -70,6 +72,7 @@ class FdSteps:
         self._sentinel = sentinel
         self.connection = Connection(limit, codec)
         self.pid = pid
+        self.arena: Arena | None = None
         self.snapshot: bytes | None = None
         self.listener: ListenerRef | None = None
         """The holder, while a call is out that it doesn't wait for in `call`."""
@@ -104,8 +107,22 @@ class FdSteps:
         del command
         self._claim, self._heard = claim, False
         if follow is None:
-            return self.push_on(self.connection.send(kind, body, 0, seconds))
-        return self.push_on(self.connection.send(kind, follow.head + body, EXTRAS, seconds))
+            return self.push_on(self._composed(kind, body, 0, seconds))
+        return self.push_on(self._composed(kind, follow.head + body, EXTRAS, seconds))
+
+    def _composed(self, kind: int, body: bytes, flags: int, seconds: float) -> bytes:
+        """The frame of a call. What is long lies in memory that the worker shares, if there is such."""
+        if self.arena is None or (len(body) < LONG and self.arena.calm):
+            return self.connection.send(kind, body, flags, seconds)
+        return self.arena.compose(self.connection, kind, body, flags, seconds)
+
+    def _arrived(self, body: Body) -> Body:
+        """The body of a result that is long."""
+        if self.arena is not None and self.connection.flags & SHARED:
+            return self.arena.taken(body)
+        if self.arena is not None:
+            self.arena.heard(len(body))
+        return body
 
     def begin_answer(self, body: bytes) -> bytes:
         """The same with the answer to an ASK."""
@@ -165,7 +182,9 @@ class FdSteps:
         """A frame of a call as its kind and value. Raises as `call`."""
         kind, body = frame
         self.snapshot = None
-        if self.connection.flags:
+        if kind == RESULT and self.arena is not None and (self.connection.flags & SHARED or len(body) >= LONG):
+            body = self._arrived(body)
+        if self.connection.flags & STATE:
             self.snapshot, body = split_state(body, self.pid)
         if kind > ANSWER:
             self._heard = True
@@ -221,6 +240,7 @@ class FdSteps:
         """In a forked child: the numbers may be other files soon, and are never used again."""
         self._read_fd = self._write_fd = -1
         self.connection.state = State.CLOSED
+        self.arena = None
         self.close()
 
     # -- For the supervisor, while the worker is nobody's ------------------------------------------------

@@ -201,6 +201,15 @@ class FdChannel(Channel, Protocol):
 
 
 @runtime_checkable
+class SharingChannel(FdChannel, Protocol):
+    """What a channel has besides whose worker was given memory to share."""
+
+    @property
+    def arena(self) -> int:
+        """The descriptor of that, made by bridge.arena.make; -1: there is none."""
+
+
+@runtime_checkable
 class ProcessChannel(FdChannel, Protocol):
     """What a channel of an adapter with the capability `processes` has besides: the supervisor drives these."""
 

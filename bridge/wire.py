@@ -5,6 +5,7 @@ from worker.py, which is loaded beside it in the other interpreter, so that each
 both sides is execnet's idea.)
 """
 
+import os
 import struct
 
 TYPE_CHECKING = False
@@ -18,11 +19,18 @@ HEADER = struct.Struct("<BBHIQ")
 """kind, codec, flags, length of the body in bytes, call id: 16 bytes, little-endian."""
 TIMED_HEADER = struct.Struct("<BBHIQd")
 """The same and, with the flag TIMED, the first of the body: seconds that the call has left."""
-HELLO, START, READY, FAILED, CALL, HOOK, RESULT, ERROR, STOP, CANCEL, CREDIT, ANSWER, ITEM, ASK = range(0xB1, 0xBF)
+HELLO, START, READY, FAILED, CALL, HOOK, RESULT, ERROR, STOP, CANCEL, CREDIT, ANSWER, ITEM, ASK, GRANT = range(
+    0xB1, 0xC0
+)
 """Kinds. They begin where no ASCII text can, so that a stray print is seen for what it is at its first byte."""
-TIMED, EXTRAS, STATE = 1, 2, 4
+TIMED, EXTRAS, STATE, SHARED = 1, 2, 4, 8
 """Flags of CALL: what stands before the command in its body, in this order. EXTRAS: 4 bytes of length, an object.
-And of RESULT: STATE, before the value: 4 bytes of length, the snapshot of a durable session."""
+And of RESULT: STATE, before the value: 4 bytes of length, the snapshot of a durable session.
+SHARED, of either: in place of the body stands its PLACE in the memory that both ends have (bridge/arena.py)."""
+PLACE = struct.Struct("<QQ")
+"""Offset and length. Also the body of GRANT: a range that the worker may put its next long result into."""
+LONG = 131072
+"""Bytes of a body that isn't sent through the pipe if there is such memory."""
 NO_HOOK = ""
 """A hook that every worker has, and that does nothing: what stands before it is all."""
 SECONDS = struct.Struct("<d")
@@ -177,6 +185,17 @@ def room(length: int) -> "Any":
             pass  # it is but faster
         return memoryview(made)
     return bytearray(length)
+
+
+def read_on(fd: int, data: "Any", length: int) -> "Any":
+    """The whole of a body, whose beginning was read. Raises HungUp."""
+    body, filled = room(length), len(data)
+    body[:filled] = data
+    while filled < length:
+        if not (count := os.readv(fd, [memoryview(body)[filled:]])):
+            raise HungUp
+        filled += count
+    return body
 
 
 def type_name(kind: type) -> str:

@@ -33,15 +33,18 @@ from bridge.wire import (
     ERROR,
     EXTRAS,
     FAILED,
+    GRANT,
     HEADER,
     HELLO,
     HOOK,
+    LONG,
     NO_HOOK,
     PROTOCOL,
     READ_SIZE,
     READY,
     RESULT,
     SECONDS,
+    SHARED,
     TIMED,
     HungUp,
     beside,
@@ -49,7 +52,7 @@ from bridge.wire import (
     encode_json,
     let_go,
     pack,
-    room,
+    read_on,
 )
 
 TYPE_CHECKING = False
@@ -57,9 +60,6 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional, Tuple
 
 __scoped_bridge__ = True  # frames of modules that have this are left out of a handler's traceback, as in unittest
-
-# -- Reading and writing -----------------------------------------------------------------------------------
-
 
 FOREVER = SECONDS.pack(float("inf"))
 START_LIMIT = 2**24  # bytes of START, which says what the limit is for the others
@@ -90,7 +90,7 @@ class Pipes:
         self._load = beside
         self._files: "Dict[str, Any]" = {}
         nothing: "Any" = None
-        self._loop = self._coding = self._states = nothing  # each made when it is first needed
+        self._loop = self._coding = self._states = self.shared = nothing  # each made when it is first needed
         self.hooks: "Dict[str, Callable[..., Any]]" = {}
         self.wants: "Dict[str, Tuple[str, ...]]" = {}
         """Commands that have parameters which are filled here."""
@@ -104,6 +104,7 @@ class Pipes:
         """Items that the caller of a stream has asked for and not been sent."""
         self.limit = START_LIMIT
         """Bytes that the body of a frame may have: no more is kept of what isn't our caller's."""
+        self.arena, self.granted = -1, b""  # memory that our caller has too; where our next result may lie in it
 
     def run(self, call_id: int, function: "Callable[..., Any]", args: "Any") -> "Any":
         """Call the handler's own code; a cancel of this call raises there. A coroutine is run to its end."""
@@ -224,24 +225,14 @@ class Pipes:
             data = data[16:]
         end = 16 + length
         self.pending = data[end:]
-        if len(data) >= end:
-            return kind, flags, call_id, data[16:end]
-        body, filled = room(length), len(data) - 16
-        body[:filled] = data[16:]
-        while filled < length:
-            if not (count := os.readv(self.request, [memoryview(body)[filled:]])):
-                raise HungUp
-            filled += count
-        return kind, flags, call_id, body
+        return kind, flags, call_id, data[16:end] if len(data) >= end else read_on(self.request, data[16:], length)
 
     def write(self, frame: "Any") -> None:
         """Write one whole frame, bytes or a Rope; the pipe is blocking."""
         try:
-            while type(frame) is not bytes and frame:
-                frame = frame[frame.put(self.reply, self._put) :]
-            count = 0
-            while count < len(frame):
-                count += self._put(self.reply, memoryview(frame)[count:] if count else frame)
+            while frame:
+                count = self._put(self.reply, frame) if type(frame) is bytes else frame.put(self.reply, self._put)
+                frame = frame[count:]
         except OSError:
             if self.reply < 0:
                 os._exit(0)  # a child that the handler forked came back from the call; its parent answers it
@@ -293,8 +284,13 @@ def serve(pipes: Pipes, tables: "Dict[int, Dict[str, Callable[..., Any]]]", limi
     while True:
         kind, flags, call_id, body = pipes.read()
         if kind not in tables:
-            return
-        pipes.write(_answer(pipes, tables[kind], flags, call_id, body, limit))
+            if kind != GRANT:
+                return
+            pipes.granted = bytes(body)
+            continue
+        body = body if not flags & SHARED else pipes.beside("buffers").fetched(pipes, body)
+        frame = _answer(pipes, tables[kind], flags, call_id, body, limit)
+        pipes.write(frame if len(frame) < LONG or not pipes.granted else pipes.beside("buffers").placed(pipes, frame))
 
 
 def _answer(
@@ -382,9 +378,10 @@ def _converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> bool:
 
 
 def main(argv: "List[str]", beside: "Callable[[str], Any]", make: "Callable[[Dict[str, Any]], Any]" = load) -> None:
-    """Entry: argv[1:4] are the request, reply and lifeline descriptors (lifeline -1: there is none)."""
+    """Entry: argv[1:] are the request, reply and lifeline descriptors, and shared memory (-1: there is none)."""
     pipes = Pipes(take(int(argv[1])), take(int(argv[2])), beside=beside)
     pipes.spare = bytes(2**22)  # untouched, so of addresses only: given up for the report of a MemoryError
+    pipes.arena = take(int(argv[4])) if argv[4:] and int(argv[4]) >= 0 else -1
     silence()
     if int(argv[3]) >= 0:
         arm_lifeline(int(argv[3]))

@@ -25,12 +25,14 @@ from bridge.wire import (
     ERROR,
     EXTRAS,
     FAILED,
+    GRANT,
     HEADER,
     HELLO,
     HOOK,
     ITEM,
     READY,
     RESULT,
+    SHARED,
     START,
     STATE,
     STOP,
@@ -77,6 +79,7 @@ KINDS: Final = MappingProxyType(
         ANSWER: "answer",
         ITEM: "item",
         ASK: "ask",
+        GRANT: "grant",
     }
 )
 
@@ -85,6 +88,7 @@ SEND: Final = MappingProxyType(
         (State.CONNECTING, START): State.CONNECTING,  # sent blind: it saves a round trip at each start
         (State.IDLE, CALL): State.BUSY,
         (State.IDLE, HOOK): State.BUSY,
+        (State.IDLE, GRANT): State.IDLE,
         (State.BUSY, CANCEL): State.BUSY,  # its terminal frame is still due
         (State.FOLLOWED, CANCEL): State.FOLLOWED,
         (State.FOLLOWED, CREDIT): State.FOLLOWED,
@@ -118,12 +122,25 @@ class Connection:
         codec: Of the calls; only with CODEC_PICKLE is what comes looked at as such.
     """
 
-    __slots__ = ("_body", "_codec", "_filled", "_kind", "_pending", "call_id", "flags", "limit", "pickled", "state")
+    __slots__ = (
+        "_body",
+        "_codec",
+        "_filled",
+        "_kind",
+        "_pending",
+        "call_id",
+        "flags",
+        "granted",
+        "limit",
+        "pickled",
+        "state",
+    )
 
     def __init__(self, limit: int, codec: int = CODEC_JSON) -> None:
         self.limit, self._codec = limit, codec
         self.pickled = False  # the body of the frame that came last
         self.flags = 0  # its
+        self.granted = False  # the worker was told of a place for a result, in memory that it shares
         self.state = State.CONNECTING
         self.call_id = 0  # of the call that is out, or was last; never repeats
         self._pending: bytes = b""  # bytes behind the last whole frame
@@ -178,7 +195,7 @@ class Connection:
         kind, codec, flags, length, call_id = HEADER.unpack_from(data)
         self.pickled = codec == CODEC_PICKLE == self._codec  # never read as such where nobody asked for it
         state = RECEIVE.get((self.state, kind))
-        if state is None or call_id != self.call_id or (flags and not _may_have(self.state, kind, flags)):
+        if state is None or call_id != self.call_id or (flags and not self._may_have(self.state, kind, flags)):
             self._fail(data)
         self.flags = flags
         if length > self.limit:
@@ -230,12 +247,12 @@ class Connection:
             raise ProtocolError(f"{bytes(data[:60])!r} is no frame")
         if len(data) >= HEADER_SIZE and (state, data[0]) in RECEIVE:
             _kind, _codec, flags, _length, answered = HEADER.unpack_from(data)
-            if flags and not _may_have(state, data[0], flags):
+            if flags and not self._may_have(state, data[0], flags):
                 raise ProtocolError(f"a {kind} frame with the unknown flags {flags:#x}")
             raise ProtocolError(f"a {kind} for call {answered} came while call {self.call_id} was out")
         raise ProtocolError(f"an unexpected frame ({kind}) came while {state.name}")
 
-
-def _may_have(state: State, kind: int, flags: int) -> bool:
-    """A state comes with nothing but the end of a call that was sent with EXTRAS."""
-    return flags == STATE and kind == RESULT and state is FOLLOWED
+    def _may_have(self, state: State, kind: int, flags: int) -> bool:
+        """A state comes with nothing but the end of a call that was sent with EXTRAS, a place for none but a result."""
+        known = (STATE if state is FOLLOWED else 0) | (SHARED if self.granted else 0)
+        return kind == RESULT and not flags & ~known

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 
@@ -17,16 +18,18 @@ class ForkHold:
 
     Args:
         lock: A re-entrant one: a signal handler may fork in the very thread that holds it.
+        before: Called before each fork.
     """
 
-    def __init__(self, lock: Any) -> None:
-        self._lock = lock
+    def __init__(self, lock: Any, before: Callable[[], object]) -> None:
+        self._lock, self._before = lock, before
         self._holders: list[int] = []
 
     def hold(self, until: float) -> None:
         """Before the fork: take it, if it can be had by then, in seconds of time.monotonic."""
         if self._lock.acquire(timeout=max(0.0, until - time.monotonic())):
             self._holders.append(threading.get_ident())
+        self._before()
 
     def release(self) -> None:
         """In the parent, after it: give back what this thread took."""

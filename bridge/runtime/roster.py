@@ -259,6 +259,12 @@ class Roster:
         for line in lines:
             say(stderr_log.info, "%s", line, extra={"bridge": self._spec.name, "worker_pid": worker.info.pid})
 
+    def keep_results(self) -> None:
+        """Before a fork: what the child has views of stays as it is. From any thread."""
+        for worker in list(self.workers.values()):
+            if isinstance(worker.link, FdLink) and worker.link.arena is not None:
+                worker.link.arena.keep()
+
     # -- Conversations with workers that nobody holds (drains.Outcome) ------------------------------------
 
     def abandoned(self, worker: Worker, call_id: int) -> None:

@@ -81,7 +81,7 @@ class Supervisor:
         self._inbox = Inbox()
         self._watchers: deque[Latch] = deque()
         self._steady = threading.RLock()  # held by our thread, but while it sleeps and all descriptors are in order
-        self.at_fork = ForkHold(self._steady)
+        self.at_fork = ForkHold(self._steady, self.roster.keep_results)
         self._running = False
         self._threads: list[int] = []  # by their idents; the first one is ours, others were started in vain
         pool.keeper = self

@@ -52,7 +52,14 @@ FLOORS: Final = (
     ),
     (("bridge.contract",),),
     (
-        ("bridge.link", "bridge.channel_steps", "bridge.channel_submit", "bridge.channel", "bridge.channel_async"),
+        (
+            "bridge.arena",
+            "bridge.link",
+            "bridge.channel_steps",
+            "bridge.channel_submit",
+            "bridge.channel",
+            "bridge.channel_async",
+        ),
         ("bridge.inprocess",),
         ("bridge.answers",),
     ),

@@ -13,6 +13,7 @@ import pytest
 
 import bridge
 from bridge import Bridge
+from bridge.channel import FdLink
 from tests.process.conftest import Connect
 from tests.process.waiting import is_gone, wait_until
 
@@ -131,6 +132,9 @@ def test_the_handler_is_reset_before_the_worker_of_a_cancelled_lease_is_lent_aga
 def test_a_request_that_was_not_wholly_written_costs_the_worker(stubborn: Bridge) -> None:
     """Half of it is in the pipe: nothing can follow. Fails when a partial request is cancelled softly."""
     pid = stubborn.call("pid")
+    for worker in stubborn._source.runtime().supervisor.roster.workers.values():
+        assert isinstance(worker.link, FdLink)
+        worker.link.arena = None  # there it would be written at once
     os.kill(pid, signal.SIGSTOP)
 
     assert timed(lambda: stubborn.call("echo", ["x" * 1_000_000], timeout=0.1)) < 1
