@@ -72,7 +72,7 @@ class Zygote:
     ) -> None:
         self._control, self._worker, self._beside, self._start = control, worker, beside, start
         self._lifeline, self._armed = lifeline, worker.arm_lifeline(os.dup(lifeline))
-        self._forked = False
+        self._forked, self._place = False, _place_of_the_mark()
         self._found: "Any" = None
         self._refusal: "Optional[Exception]" = None
         self._said = b""
@@ -159,7 +159,7 @@ class Zygote:
         os.close(stderr)
         for fd in (self._armed, *self._children):
             os.close(fd)
-        _carry(mark)
+        _carry(mark, self._place)
         me = os.pidfd_open(os.getpid())
         self._control.send("born %s %d" % (number, os.getpid()), (me,))  # before any frame of ours
         os.close(me)
@@ -242,24 +242,31 @@ def _write(fd: int, data: bytes) -> None:
         pass  # nobody is there any more
 
 
-def _carry(mark: str) -> None:
-    """Put this start's mark where the zygote's stands, in the environment that the kernel shows of us (the reaper reads
-    it there, also of what we fork), and in the one that we hand on."""
-    before = os.environ[VARIABLE].rpartition(" ")[2]
-    os.environ[VARIABLE] = os.environ[VARIABLE].replace(before, mark)
+def _place_of_the_mark() -> int:
+    """Where this process's own mark stands in its memory, and so in that of each child: in the environment that the
+    kernel shows of it. 0 where that can't be seen."""
     try:
         with open("/proc/self/environ", "rb") as environ:
-            at = environ.read().find(before.encode())
+            at = environ.read().find(os.environ[VARIABLE].rpartition(" ")[2].encode())
         with open("/proc/self/stat", "rb") as stat:
             begin = int(stat.read().rpartition(b")")[2].split()[47])  # env_start, field 50
-        memory = os.open("/proc/self/mem", os.O_RDWR)
+    except (OSError, IndexError, ValueError):
+        return 0
+    return begin + at if begin and at >= 0 else 0
+
+
+def _carry(mark: str, place: int) -> None:
+    """Put this start's mark where the zygote's stands, which the reaper reads, also of what we only fork; and into the
+    environment that we hand on to programs."""
+    outer, _, before = os.environ[VARIABLE].rpartition(" ")
+    os.environ[VARIABLE] = (outer + " " + mark).lstrip()
+    if place and len(before) == len(mark):
         try:
-            if at >= 0 and len(before) == len(mark):
-                os.pwrite(memory, mark.encode(), begin + at)
-        finally:
+            memory = os.open("/proc/self/mem", os.O_RDWR)
+            os.pwrite(memory, mark.encode(), place)
             os.close(memory)
-    except OSError:
-        pass  # of what it only forks, and lets leave its group, the reaper then knows the run alone
+        except OSError:
+            pass  # of what it only forks, and lets leave its group, the reaper then knows the run alone
 
 
 def _reseed() -> None:

@@ -143,3 +143,17 @@ def test_what_runs_in_a_worker_is_python_3_8(name: str) -> None:
     source = next(source for source in OURS if source.name == name)
 
     ast.parse(source.text, feature_version=(3, 8))
+
+
+@pytest.mark.parametrize("minor", interpreters.EACH)
+def test_a_zygote_forks_on_every_other_python_from_3_9_on(minor: int, visitor: str) -> None:
+    """And says so where it can't. Fails when `zygote.py` uses what is newer, or when 3.8 isn't refused."""
+    python = interpreters.need(minor)
+    b = bridge.connect(visitor, adapter="python_port", size=1, python=python, start_method="zygote")
+    if minor == 8:
+        with pytest.raises(bridge.WorkerStartError, match=r"needs Python 3\.9.*start_method"), b:
+            pytest.fail("it has a worker")
+        return
+    with b:
+        assert b.call("version") == [3, minor]
+        assert "bridge" not in b.call("modules")
