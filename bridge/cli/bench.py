@@ -63,7 +63,7 @@ def run(section: str, *, json_to: str | None, plot_to: str | None, rounds: int, 
         _write(json_to, json.dumps(report, indent=1) + "\n")
     if plot_to is not None:
         drawn = [verdict for verdict in verdicts if section != "all" or verdict.row.budget is not None]
-        _write(plot_to, draw(drawn, *_heading(section, effort)))
+        _write(plot_to, draw(drawn, *heading(section, effort)))
     if not is_compiled():
         put(f"not compiled: each worker compiles itself at its start; {REMEDY}\n", sys.stderr)
     for doubt in tables.doubts(verdicts):
@@ -80,7 +80,8 @@ def is_compiled() -> bool:
     return origin is not None and os.path.exists(cache_from_source(origin))
 
 
-def _heading(section: str, effort: Effort) -> tuple[str, str]:
+def heading(section: str, effort: Effort) -> tuple[str, str]:
+    """Title and note of a picture."""
     machine = f"{len(os.sched_getaffinity(0))} cores, {platform.system()}, CPython {platform.python_version()}"
     rounds = "a quick look, not a measurement" if effort.quick else f"median of {effort.rounds} rounds"
     what = "" if section == "all" else f": {section}"
