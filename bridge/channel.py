@@ -32,6 +32,9 @@ class FdLink(FdSteps):
 
     __slots__ = ("_poll",)
 
+    hands_on = True
+    """Whoever gives it back may begin the next holder's call."""
+
     def __init__(
         self,
         fds: tuple[int, int],
@@ -62,11 +65,16 @@ class FdLink(FdSteps):
             DeadlinePassed, Left: The reply is still due; the supervisor may await it.
             WorkerGone, ProtocolError: The link isn't clean, and never will be.
         """
-        connection = self.connection
         self._claim, self._heard = claim, False
         left, arena = deadline - self._clock(), self.arena
         plain = arena is None or (len(body) < LONG and arena.calm)
-        self._send(connection.send(kind, body, 0, left) if plain else self._composed(kind, body, 0, left), deadline)
+        frame = self.connection.send(kind, body, 0, left) if plain else self._composed(kind, body, 0, left)
+        self._send(frame, deadline)
+        return self.finish(command, deadline)
+
+    def finish(self, command: str, deadline: float) -> Any:
+        """The reply to a call that was begun, by whomever. Raises as `call`."""
+        connection = self.connection
         try:
             said, reply = self._receive(None, deadline)
             if connection.flags or (len(reply) >= LONG and said == RESULT):

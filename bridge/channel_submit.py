@@ -19,6 +19,9 @@ from bridge.wire import CALL, HOOK, ITEM, RESULT, decode_json
 class SubmitLink:
     """A link to a channel without descriptors."""
 
+    hands_on = False
+    """What it calls belongs into the caller's thread."""
+
     __slots__ = (
         "_bell",
         "_call_id",
@@ -74,6 +77,11 @@ class SubmitLink:
     ) -> Any:
         """One request and its one reply. Raises as FdLink.call, and whatever error the reply carries."""
         self._submit(self._request(command, body, deadline, kind, None), claim)
+        return self.finish(command, deadline)
+
+    def finish(self, command: str, deadline: float) -> Any:
+        """The reply to a call that was begun. Raises as `call`."""
+        del command
         reply = self._await(deadline)
         self._outstanding = False
         if reply.error is not None:

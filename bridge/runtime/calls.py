@@ -70,7 +70,14 @@ def call(
     retries = 0
     while True:
         try:
+            claim.body, claim.deadline, claim.begun = None if follow else body, deadline, False
             worker = pool.checkout(claim, deadline) if visit is None else visit.checkout(claim, deadline)
+            if claim.handing:
+                claim.await_begun()
+            if claim.begun:
+                if claim.begun is not True:
+                    raise claim.begun
+                return worker.link.finish(command, deadline)
             if claim.cancelled:
                 raise CallCancelled(command, pid=None)
             worker.calls += 1

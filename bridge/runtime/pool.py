@@ -21,6 +21,7 @@ from bridge.core.recycling import Worn
 from bridge.core.sessions import SessionBook, SessionPolicy
 from bridge.errors import CallCancelled, CircuitOpen, PoolClosed, PoolError, PoolOverloaded, PoolTimeout
 from bridge.runtime.claims import Claim
+from bridge.runtime.handing import begin_for, left_by_loops, may_hand
 from bridge.runtime.keeper import Keeper
 from bridge.runtime.pool_policy import PoolPolicy
 from bridge.runtime.tally import Counting
@@ -125,9 +126,13 @@ class Pool(Counting):
                     self.tally.latencies.note(now - claim.sent_at)
                     claim.sent_at = 0.0
                 next_one: Claim | None = self._state.checkin(claim, now)  # type: ignore[assignment]
+                if next_one is not None and next_one.body is not None:
+                    next_one.handing = may_hand(next_one, worker, now)
         except BaseException:
             self.checkin(claim)  # a signal cut it short; else it would be for the audit to find
             raise
+        if next_one is not None and next_one.handing:
+            begin_for(next_one, now)
         if self.keeper is not None:
             if worker.calls >= worker.thresholds.calls and not worker.worn:
                 worker.worn = True
@@ -222,7 +227,7 @@ class Pool(Counting):
             expiry = self._state.expiry(claim, self.policy.checkout_timeout, deadline)
             shed_at = inf if target is None else self._state.shed_at(claim, target, self.policy.queue_interval)
         now = self._clock()
-        if taken and now < deadline:
+        if taken and (now < deadline or claim.handing or claim.begun):
             return None
         if taken:
             raise self._timeout(claim, now - started)  # who is late isn't run, though it was its turn
@@ -257,8 +262,14 @@ class Pool(Counting):
 
     def leave(self, claim: Claim) -> None:
         """What it was offered goes to the next one."""
+        next_one = None
         with self.lock:
-            next_one = self._state.leave(claim, self._clock())
+            begun = claim.handing or claim.begun
+            if not begun:
+                next_one = self._state.leave(claim, self._clock())
+        if begun:  # its worker has a call out
+            claim.await_begun()
+            self.checkin(claim)
         if next_one is not None:
             next_one.wake()
 
@@ -273,7 +284,9 @@ class Pool(Counting):
 
     def audit(self) -> None:
         """Find workers whose holder is gone, grants that nobody was told of, loops that don't look or are closed."""
-        for holder, worker in self._left_by_loops():
+        with self.lock:
+            held = [(holder, worker) for worker, holder in self._state.lent() if isinstance(holder, Claim)]
+        for holder, worker in left_by_loops(held):
             worker.link.listener = None
             self._give_up(holder, worker)
         now = self._clock()
@@ -291,17 +304,6 @@ class Pool(Counting):
             elif self.keeper is not None:
                 self.keeper.retire(worker)
             self.remove(worker)  # after it was told: cut short between the two, the next audit reports it again
-
-    def _left_by_loops(self) -> list[tuple[Claim, Worker]]:
-        """Calls that are out, and whose task never goes on, though it may still be there."""
-        with self.lock:
-            held = [(holder, worker) for worker, holder in self._state.lent() if isinstance(holder, Claim)]
-        found = [(holder, worker, worker.link.listener) for holder, worker in held]
-        return [
-            (holder, worker)
-            for holder, worker, listener in found
-            if listener is not None and (waits := listener()) is not None and waits.is_over
-        ]
 
     def add(self, worker: Worker) -> None:
         """A worker became ready."""

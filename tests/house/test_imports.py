@@ -73,6 +73,7 @@ FLOORS: Final = (
             "bridge.runtime.worker",
             "bridge.runtime.claims",
             "bridge.runtime.tally",
+            "bridge.runtime.handing",
             "bridge.runtime.propagation",
             "bridge.runtime.courier",
             "bridge.runtime.crew",
