@@ -158,7 +158,9 @@ class PythonPortAdapter:
                 port = ForkedPort(zygote, number, fds, spec, sweep, self._oom_kills.watch)
                 undo.pop_all()
                 undo.callback(port.close)
-                zygote.fork(port, mark, (request[0], reply[1], stderr[1]))
+                port.arena = arenas.make()
+                shared = (port.arena,) if port.arena >= 0 else ()
+                zygote.fork(port, mark, (request[0], reply[1], stderr[1], *shared))
             except OSError as error:
                 raise _start_error(spec, error) from error
             undo.pop_all()

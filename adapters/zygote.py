@@ -90,7 +90,7 @@ class Zygote:
         """Readable when there is news, and when it is dead."""
         return self._control.fileno(), self._pidfd
 
-    def fork(self, port: ForkedPort, mark: str, fds: tuple[int, int, int]) -> None:
+    def fork(self, port: ForkedPort, mark: str, fds: tuple[int, ...]) -> None:
         """Ask for a worker that has these descriptors. They are the caller's to close.
 
         Raises:

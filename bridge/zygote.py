@@ -122,7 +122,7 @@ class Zygote:
                     return child
 
     def _fork(self, number: str, mark: str, fds: "List[int]") -> "Optional[Callable[[], None]]":
-        request, reply, stderr = fds
+        request, reply, stderr, *shared = fds
         if self._found is None and self._forked and not self._children:
             self.warm()  # its import failed, as its workers have said; what it lacked may be there now
         try:
@@ -132,7 +132,7 @@ class Zygote:
             else:
                 pid = os.fork()
                 if pid == 0:
-                    return self._begin(number, mark, request, reply, stderr)
+                    return self._begin(number, mark, request, reply, stderr, shared[0] if shared else -1)
                 self._forked, self._said = True, b""
                 self._adopt(number, pid)
         except OSError as error:
@@ -152,7 +152,9 @@ class Zygote:
         self._children[pidfd] = number
         self._poll.register(pidfd, 1)  # POLLIN
 
-    def _begin(self, number: str, mark: str, request: int, reply: int, stderr: int) -> "Callable[[], None]":
+    def _begin(
+        self, number: str, mark: str, request: int, reply: int, stderr: int, shared: int
+    ) -> "Callable[[], None]":
         """In the child: leave nothing of the zygote's but its memory, and say that it is there."""
         os.setsid()
         os.dup2(stderr, 2)
@@ -168,7 +170,7 @@ class Zygote:
         _write(2, self._said)
         _reseed()
         found, worker, beside = self._found, self._worker, self._beside
-        argv = [worker.__file__, str(request), str(reply), str(self._lifeline)]
+        argv = [worker.__file__, str(request), str(reply), str(self._lifeline), str(shared)]
         return lambda: worker.main(argv, beside, lambda start: load(start, found))
 
     def _refuse(self, reply: int) -> None:

@@ -27,10 +27,10 @@ def is_view(value: memoryview) -> bool:
     return type(value.obj).__name__ == "mmap"
 
 
-@pytest.fixture
-def b(connect: Connect) -> Bridge:
+@pytest.fixture(params=["spawn", "zygote"])
+def b(connect: Connect, request: pytest.FixtureRequest) -> Bridge:
     """A bridge with one worker, which knows by now that its results are long."""
-    made = connect(HANDLER, size=1)
+    made = connect(HANDLER, size=1, start_method=request.param)
     made.call("echo", [block(0)])
     return made
 
