@@ -284,6 +284,21 @@ class Shared:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._view = memoryview(b"")
+        self._room: "Any" = None
+
+    def room(self, length: int) -> memoryview:
+        """As `wire.room`: the same again when nothing refers to it any more, since its pages were touched."""
+        last, self._room = self._room, None
+        try:
+            if length <= len(last) <= 2 * length:
+                last.resize(len(last))  # refused while there are views
+                self._room = last
+                return memoryview(last)[:length]
+        except (TypeError, ValueError, BufferError, OSError, SystemError):
+            pass  # there is none, or a handler has kept it
+        made = memoryview(room(length))
+        self._room = made.obj if type(made.obj) is not bytearray else None
+        return made
 
     def at(self, offset: int, length: int) -> memoryview:
         """A range. Raises OSError where there are no addresses for it, ValueError where there is no file."""
@@ -302,7 +317,7 @@ def fetched(pipes: "Any", body: "Any") -> "Any":
     offset, length = PLACE.unpack_from(body, front) if front in (0, 8) else (0, pipes.limit + 1)
     if length > pipes.limit:
         raise HungUp
-    own = memoryview(room(ALIGNED + length))[ALIGNED - front :]
+    own = pipes.shared.room(ALIGNED + length)[ALIGNED - front :]
     own[:front] = body[:front]
     try:
         own[front:] = pipes.shared.at(offset, length)

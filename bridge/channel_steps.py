@@ -232,6 +232,7 @@ class FdSteps:
 
     def close(self) -> None:
         """Give the alarm back; only when nobody holds the worker any more. Idempotent."""
+        self.arena = None
         alarm, self._alarm = self._alarm, -1
         if alarm >= 0:
             os.close(alarm)
@@ -240,7 +241,6 @@ class FdSteps:
         """In a forked child: the numbers may be other files soon, and are never used again."""
         self._read_fd = self._write_fd = -1
         self.connection.state = State.CLOSED
-        self.arena = None
         self.close()
 
     # -- For the supervisor, while the worker is nobody's ------------------------------------------------

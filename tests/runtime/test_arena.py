@@ -224,6 +224,25 @@ def test_a_worker_has_its_arguments_for_itself(fd: int, kind: type[Shared]) -> N
     assert fetched(pipes, PLACE.pack(4096, 10)) == b"y" * 10
 
 
+def test_a_worker_uses_room_again_that_nobody_refers_to(fd: int) -> None:
+    """And no other. Fails when arguments that a handler has kept are written over, or when none is used again."""
+    size = 2**25
+    shared = Shared(fd)
+    first = shared.room(size)
+    first[0] = 1
+    part = first[5:10].cast("B").toreadonly()
+    memory = first.obj
+    del first
+    second = shared.room(size)
+    assert second.obj is not memory
+    assert bytes(part) == bytes(5)
+    again = second.obj
+    del second, memory
+    assert shared.room(size).obj is again
+    assert shared.room(size // 4).obj is not again
+    assert type(shared.room(10).obj) is bytearray
+
+
 @pytest.mark.parametrize("place", [b"", b"x" * 15, PLACE.pack(0, 2**63), PLACE.pack(SIZE, 10), PLACE.pack(2**62, 10)])
 def test_a_worker_hangs_up_on_a_place_that_is_not_there(fd: int, place: bytes) -> None:
     """What comes isn't its caller's. Fails when another error ends it."""
