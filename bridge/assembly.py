@@ -26,7 +26,7 @@ from bridge.runtime.courier import Listener
 from bridge.runtime.pool_policy import PoolPolicy
 from bridge.runtime.supervisor import SupervisorPolicy
 from bridge.schema import BridgeSettings, closest
-from bridge.settings import Codec, TestMode
+from bridge.settings import Codec, StartMethod, TestMode
 from bridge.wire import NotEncodable, encode_json
 
 MOCKS: Final = frozenset({"mock", "bridge_mock"})
@@ -136,7 +136,8 @@ def assemble(values: BridgeSettings, choice: Choice, on_event: Listener | None =
         raise CapabilityError(f"the adapter {adapter.name} can't carry pickles (worker.codec); bridge_mock can")
     pool, supervisor = values.pool, values.supervisor
     if Capability.PROCESSES in adapter.capabilities:
-        _check_descriptors(pool.size + pool.max_overflow + pool.spare)
+        each = FDS_PER_WORKER + (values.worker.start_method is StartMethod.ZYGOTE)  # to hear when it comes
+        _check_descriptors(pool.size + pool.max_overflow + pool.spare, each)
         fault = fault_of(spec.limits, lambda number: resource.getrlimit(number)[1])
         if fault is not None:
             raise ConfigurationError(fault)
@@ -278,9 +279,9 @@ def absolute(handler: str) -> str:
     return file + colon + attribute
 
 
-def _check_descriptors(workers: int) -> None:
+def _check_descriptors(workers: int, each: int) -> None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = workers * FDS_PER_WORKER + FDS_BESIDES
+    needed = workers * each + FDS_BESIDES
     if soft != resource.RLIM_INFINITY and needed > soft:
         raise ConfigurationError(
             f"{workers} workers (size + max_overflow + spare) need {needed} file descriptors, but RLIMIT_NOFILE is "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -316,3 +317,14 @@ def test_a_cancelled_lease_ends_with_its_call_and_no_earlier() -> None:
                 lease.call("a")
             assert caught.value.retryable
         assert b.call("a") == 2
+
+
+def test_spare_workers_and_those_of_a_zygote_count_among_the_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bridge that could never be whole is refused. Fails when `spare` isn't counted, or each as a spawned one."""
+    monkeypatch.setattr("resource.getrlimit", lambda _: (664, 664))
+    settings: dict[str, Any] = {"adapter": "python_port", "size": 100}
+    bridge.connect("math", **settings)
+    more: dict[str, Any]
+    for more in ({"spare": 1}, {"start_method": "zygote"}):
+        with pytest.raises(bridge.ConfigurationError, match="RLIMIT_NOFILE"):
+            bridge.connect("math", **settings, **more)

@@ -20,6 +20,7 @@ import pytest
 from bridge import Bridge, WorkerCrashed, WorkerStartError
 from bridge.adapters import zygote as parents_side
 from bridge.adapters.python_port import PythonPortAdapter
+from bridge.channel import FdLink
 from bridge.contract import ExitStatus, WorkerSpec
 from tests.process.conftest import Connect
 from tests.process.endings import offspring
@@ -74,6 +75,18 @@ def failure_of(b: Bridge) -> WorkerStartError:
     with pytest.raises(WorkerStartError) as caught:
         b.call("pids", timeout=30)
     return caught.value
+
+
+def be_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a kernel that can't send a signal to the group of a pidfd."""
+    send = signal.pidfd_send_signal
+
+    def old(pidfd: int, number: int, info: None = None, flags: int = 0) -> None:
+        if flags:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        send(pidfd, number)
+
+    monkeypatch.setattr(signal, "pidfd_send_signal", old)
 
 
 # -- What is shared, and what isn't --------------------------------------------------------------------------
@@ -242,14 +255,7 @@ def test_a_stray_that_only_forked_is_swept_with_its_worker_and_no_other_one(
     """Its environment, as the kernel shows it, has its worker's mark, though it never ran a program; with the older
     kernel's calls too. Fails when `_carry` doesn't write into that."""
     if kernel == "old":
-        send = signal.pidfd_send_signal
-
-        def old(pidfd: int, number: int, info: None = None, flags: int = 0) -> None:
-            if flags:
-                raise OSError(errno.EINVAL, "Invalid argument")
-            send(pidfd, number)
-
-        monkeypatch.setattr(signal, "pidfd_send_signal", old)
+        be_old(monkeypatch)
     b = fork(size=2, cancel_grace=0)
     with b.lease() as one, b.lease() as two:
         for number, lease in enumerate((one, two)):
@@ -265,6 +271,37 @@ def test_a_stray_that_only_forked_is_swept_with_its_worker_and_no_other_one(
     wait_until_gone(strays)
 
 
+def test_a_dead_workers_group_is_ended_where_nobody_else_can(
+    fork: Fork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the zygote, before it reaps its leader: an older kernel has no such call for us, and the reaper is stopped.
+    Fails when `_bury` doesn't kill the group."""
+    be_old(monkeypatch)
+    b = fork()
+    b.call("leave_a_fork", [str(tmp_path / "pid"), False])
+    wait_until(lambda: runs("reaper.py"), what="the reaper")
+    (reaper,) = runs("reaper.py")
+    os.kill(reaper, signal.SIGSTOP)
+    try:
+        with pytest.raises(WorkerCrashed):
+            b.call("die", [int(signal.SIGKILL)])
+        wait_until_gone({read_pid(tmp_path / "pid")})
+    finally:
+        os.kill(reaper, signal.SIGCONT)
+
+
+def test_what_is_long_lies_in_shared_memory_too(fork: Fork) -> None:
+    """As with a worker of its own. Fails when `_fork` makes no memory, or the zygote doesn't hand it on."""
+    b = fork()
+    value = bytes(range(256)) * 8192
+    assert bytes(b.call("same", [value])) == value
+
+    (worker,) = b._source.peek().supervisor.workers.values()
+    assert isinstance(worker.link, FdLink)
+    assert worker.link.arena is not None
+    assert any(name.startswith("/memfd") for name in b.call("open_files"))
+
+
 def test_crashes_and_zygotes_leave_nothing(fork: Fork) -> None:
     """Descriptors and processes are as many as before, and none when it is closed. Fails when a port, a packet or a
     zygote keeps a descriptor."""
@@ -276,7 +313,8 @@ def test_crashes_and_zygotes_leave_nothing(fork: Fork) -> None:
         wait_until_full(b)
         wait_until(lambda: len(offspring()) == 2, what="rest")
         gc.collect()
-        return len(os.listdir("/proc/self/fd"))
+        with b._source.peek().supervisor._steady:  # it isn't in the middle of a start
+            return len(os.listdir("/proc/self/fd"))
 
     before = count()
     for number in range(6):
