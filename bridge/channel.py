@@ -14,7 +14,7 @@ import select
 from collections.abc import Callable
 from math import ceil
 from os import read, readv
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bridge.arena import Arena
 from bridge.channel_steps import FdSteps
@@ -26,11 +26,14 @@ from bridge.errors import ProtocolError
 from bridge.link import HEARING, ClaimRef, DeadlinePassed, Following, Left
 from bridge.wire import ANSWER, CALL, CODEC_JSON, CODEC_PICKLE, CREDIT, EXTRAS, LONG, READ_SIZE, RESULT
 
+if TYPE_CHECKING:
+    from bridge.busy import BusyPoll
+
 
 class FdLink(FdSteps):
     """A link over two non-blocking descriptors."""
 
-    __slots__ = ("_poll",)
+    __slots__ = ("_busy", "_poll")
 
     hands_on = True
     """Whoever gives it back may begin the next holder's call."""
@@ -46,6 +49,7 @@ class FdLink(FdSteps):
     ) -> None:
         super().__init__(fds, sentinel, limit, pid, clock, codec)
         self._poll = self._watch()
+        self._busy: BusyPoll | None = None  # looks for a reply before its holder sleeps
 
     def call(
         self,
@@ -102,6 +106,8 @@ class FdLink(FdSteps):
                 data: bytes | None = read(self._read_fd, READ_SIZE)
             except BlockingIOError:
                 data = None
+            if data is None and self._busy is not None:
+                self._busy.look()
             if data is None:  # waited for out here: a Ctrl-C in there would print this error as its context
                 self._wait(deadline)
                 continue
@@ -160,6 +166,12 @@ class FdLink(FdSteps):
         """Nothing to do: the supervisor ends what was left."""
 
     # -- What isn't the common case ----------------------------------------------------------------------
+
+    def poll_busily(self, microseconds: float) -> None:
+        """Look for each reply so long before sleeping, where that can pay."""
+        from bridge.busy import busy_poll_of  # not above: few ask for it
+
+        self._busy = busy_poll_of(self._poll.poll, microseconds)
 
     def _watch(self) -> select.poll:
         poll = select.poll()
@@ -240,12 +252,16 @@ class FdLink(FdSteps):
         return None
 
 
-def link_to(channel: Channel, limit: int, clock: Callable[[], float], *, pickle: bool = False) -> FdLink | SubmitLink:
+def link_to(
+    channel: Channel, limit: int, clock: Callable[[], float], *, pickle: bool = False, busy_poll_us: float = 0.0
+) -> FdLink | SubmitLink:
     """The driver that fits a channel."""
     fds = channel.fileno()
     if fds is None:
         return SubmitLink(channel, clock)
     link = FdLink(fds, channel.sentinel(), limit, channel.info.pid, clock, CODEC_PICKLE if pickle else CODEC_JSON)
+    if busy_poll_us:
+        link.poll_busily(busy_poll_us)
     if isinstance(channel, SharingChannel) and channel.arena >= 0:
         link.arena = Arena(channel.arena, limit)
     return link

@@ -62,6 +62,8 @@ class WorkerSpec:
     """Names of ContextVars that travel with each call."""
     start_method: str = "spawn"
     """`spawn`: an interpreter of its own; `zygote`: forked from one process that has imported the handler's module."""
+    busy_poll_us: float = 0.0
+    """Microseconds that the worker looks for the next frame before it sleeps."""
     stderr_tail_bytes: int = 8192
     name: str = "bridge"
     generation: int = 0

@@ -131,6 +131,12 @@ class CallSettings(Frozen):
     cancel_grace: float = Field(
         2.0, ge=0, description="seconds that a worker has for ending a cancelled call; then it is killed"
     )
+    busy_poll_us: float = Field(
+        0.0,
+        ge=0,
+        le=10_000,
+        description="microseconds that both ends look for a frame before they sleep; 0: not at all",
+    )
     poison_threshold: int | None = Field(
         None, ge=1, description="deaths of workers after which the same call is refused; never if not set"
     )

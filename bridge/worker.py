@@ -90,7 +90,7 @@ class Pipes:
         self._load = beside
         self._files: "Dict[str, Any]" = {}
         nothing: "Any" = None
-        self._loop = self._coding = self._states = self.shared = nothing  # each made when it is first needed
+        self._loop = self._coding = self._states = self.shared = self.busy_poll = nothing  # made when first needed
         self.hooks: "Dict[str, Callable[..., Any]]" = {}
         self.wants: "Dict[str, Tuple[str, ...]]" = {}
         """Commands that have parameters which are filled here."""
@@ -214,6 +214,8 @@ class Pipes:
         data, self.pending = self.pending, b""
         while True:
             while len(data) < 16:
+                if self.busy_poll is not None:
+                    self.busy_poll.look()
                 if not (more := os.read(self.request, READ_SIZE)):
                     raise HungUp
                 data += more
@@ -368,6 +370,8 @@ def _converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> bool:
         pipes.write(pack(READY, 0, encode_json({"hooks": sorted(tables[HOOK])}, "ready"), CODEC_JSON))
         tables[HOOK] = {"on_health": lambda: None, NO_HOOK: bool, **tables[HOOK]}  # to answer is enough
         pipes.limit = limit
+        if busy := start.get("busy_poll_us"):
+            pipes.busy_poll = pipes.beside("busy").worker_side(pipes.request, busy)
         serve(pipes, tables, limit)
         told = True
     except HungUp:  # if before it was ready, nobody is left to tell

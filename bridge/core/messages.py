@@ -199,6 +199,7 @@ def encode_start(
     umask: int | None = None,
     limits: Mapping[str, int] = MappingProxyType({}),
     pickle: Mapping[str, str] | None = None,
+    busy_poll_us: float = 0.0,
 ) -> bytes:
     """The body of START: what the worker serves, where it finds it, and what it may use."""
     return encode_json(
@@ -212,6 +213,7 @@ def encode_start(
             "niceness": limits.get("niceness", 0),
             "rlimits": rlimits_of(limits),
             "pickle": None if pickle is None else dict(pickle),
+            "busy_poll_us": busy_poll_us,
         },
         "worker",
     )

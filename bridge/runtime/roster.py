@@ -119,7 +119,9 @@ class Roster:
         """From here on its death is noticed; on an error it is dead already."""
         link = None
         try:
-            link = link_to(channel, self._spec.max_frame_bytes, self._clock, pickle=self._spec.pickle is not None)
+            spec, clock = self._spec, self._clock
+            pickled, busy = spec.pickle is not None, spec.busy_poll_us
+            link = link_to(channel, spec.max_frame_bytes, clock, pickle=pickled, busy_poll_us=busy)
             worker = Worker(channel, link, replace(channel.info, generation=generation), now)
             self._announcer.meet(worker)
             if self.threaded:

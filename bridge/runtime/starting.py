@@ -53,6 +53,7 @@ class Starting:
             umask=spec.umask,
             limits=spec.limits,
             pickle=spec.pickle,
+            busy_poll_us=spec.busy_poll_us,
         )
         self._unsent = link.connection.send(START, body)
         poller.watch(self._read_fd, self.hear)

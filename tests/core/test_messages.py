@@ -211,6 +211,7 @@ def test_start_carries_what_the_worker_needs() -> None:
         "niceness": 3,
         "rlimits": [[RLIMIT_CORE, 0, 0]],
         "pickle": None,
+        "busy_poll_us": 0.0,
     }
 
 

@@ -76,6 +76,7 @@ def check_wheel(wheel: Path, unpacked: Path) -> None:
         "bridge/pickling.py",
         "bridge/batches.py",
         "bridge/buffers.py",
+        "bridge/busy.py",
         "bridge/states.py",
         "bridge/worker.py",
         "bridge/zygote.py",

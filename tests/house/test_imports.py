@@ -20,6 +20,7 @@ FLOORS: Final = (
         (
             "bridge.wire",
             "bridge.buffers",
+            "bridge.busy",
             "bridge.handler",
             "bridge.states",
             "bridge.batches",
