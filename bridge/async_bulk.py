@@ -7,14 +7,14 @@ leaving early cancels what runs. Apart from bulk.py, which has threads for it, a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from bridge.bulk import fetched
 from bridge.chunks import AHEAD, Chunk, Pace, Request, Task, Window, steps
+from bridge.core.messages import encode_chunk
 from bridge.runtime import async_calls
-from bridge.runtime.calls import encoded
-from bridge.runtime.follow import follow_chunk, follow_item, propagated
+from bridge.runtime.follow import Follow, follow_chunk, follow_item, propagated
 
 if TYPE_CHECKING:
     from bridge.runtime import Runtime
@@ -69,7 +69,12 @@ async def run(
     window = Window(AHEAD * (runtime.pool.policy.size + runtime.pool.policy.max_overflow), pace, lambda: None)
     context = propagated(runtime)
     one = follow_item(runtime, context)
-    task = Task(command, arg, idempotent, lambda some: encoded(runtime, command, some))
+
+    def follow_by(heard: Callable[[Any], None]) -> Follow:
+        return follow_chunk(runtime, context, heard, column=arg, patience=pace.patience, each=timeout)
+
+    limit = runtime.spec.max_frame_bytes - len(follow_by(lambda _: None).head)
+    task = Task(command, arg, idempotent, lambda some: encode_chunk(command, some, limit))
 
     async def call(request: Request, chunk: Chunk) -> Any:
         hear = request.heard
@@ -80,7 +85,7 @@ async def run(
             hear(said)
             crew.tell(chunk)
 
-        follow = follow_chunk(runtime, context, heard, column=arg, patience=pace.patience, each=timeout)
+        follow = follow_by(heard)
         return await async_calls.call(runtime, command, None, timeout, follow=follow, body=request.body)
 
     async def work(chunk: Chunk) -> None:
@@ -98,7 +103,10 @@ async def run(
                     request = calls.send(value)
                 crew.tell(chunk)
         except StopIteration:
-            chunk.ended = True
+            pass  # all its calls were made
+        except Exception as error:
+            chunk.fail(error)
+        chunk.ended = True
         crew.tell(chunk)
 
     source = aiter(items) if isinstance(items, AsyncIterable) else _async_iterator(items)

@@ -9,7 +9,7 @@ Apart from dialogue.py, whose ITEM frames it sends.
 from time import monotonic
 
 from bridge.handler import Cancelled, Coroutine, fault_of, invoke, result_of, shortened
-from bridge.wire import CODEC_JSON, HEADER, ITEM, NotEncodable, encode_json, is_rich, let_go
+from bridge.wire import CODEC_JSON, HEADER, ITEM, NotEncodable, encode_json, encode_value, is_rich, let_go
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ ENOUGH = 32768
 ROOM = 64
 """Bytes of an ITEM frame that are neither results nor faults."""
 PLAIN = frozenset((int, float, bool, type(None)))
+MANY = 32
+"""Numbers from which on a buffer is shorter to make."""
 NUMBER = 24
 """Bytes of most of those."""
 
@@ -52,6 +54,8 @@ class Batches:
 
     def serve(self, function: "Callable[..., Any]", items: "Any") -> int:
         """Make the calls; how many. Runs where the handler's code does, so that a cancel ends it anywhere."""
+        if type(items) is memoryview:
+            items = items.tolist()
         call, run, plain, clock = self._call_of(function), self._run, PLAIN, monotonic
         until, self._due, done = self._since + self._seconds, self._since + SOON, 0
         for item in items:
@@ -167,10 +171,8 @@ class Batches:
         """Send what there is. A cancel waits until that is done."""
         was = self._pipes.disarm()
         try:
-            self._encode_run()
-            if self._count:
-                faults = encode_json(self._faults, "faults")
-                body = b"[%r,[%s],%s]" % (now - self._since, b",".join(self._parts), faults)
+            body = self._body(now - self._since)
+            if body:
                 self._pipes.write(HEADER.pack(ITEM, CODEC_JSON, 0, len(body), self._dialogue.call_id) + body)
             self._parts, self._faults, self._size, self._count = [], {}, 0, 0
             self._since = now = monotonic()
@@ -180,3 +182,32 @@ class Batches:
             self._dialogue.renew(now)
         finally:
             self._pipes.rearm(was)
+
+    def _body(self, seconds: float) -> "Any":
+        """Of the next frame; nothing if there are no results."""
+        column = None if self._count else column_of(self._run)
+        if column is not None:
+            body = encode_value([seconds, column, {}], "results")
+            if len(body) <= self._limit:
+                del self._run[:]
+                return body
+        self._encode_run()
+        if not self._count:
+            return b""
+        return b"[%r,[%s],%s]" % (seconds, b",".join(self._parts), encode_json(self._faults, "faults"))
+
+
+def column_of(values: "List[Any]") -> "Any":
+    """Many numbers of one kind as one buffer, which costs a tenth of their texts; None for other values, or few."""
+    if len(values) < MANY:
+        return None
+    kinds = set(map(type, values))
+    code = "q" if kinds == {int} else "d" if kinds == {float} else ""
+    if not code:
+        return None
+    from array import array
+
+    try:
+        return array(code, values)
+    except OverflowError:  # an integer of more than 64 bits
+        return None

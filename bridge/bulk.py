@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bridge.chunks import AHEAD, Chunk, Outcomes, Pace, Request, Steps, Task, Window, steps
 from bridge.contract import Capability
+from bridge.core.messages import encode_chunk
 from bridge.errors import PoolClosed, WorkerStartError
 from bridge.runtime import calls
 from bridge.runtime.claims import Claim
-from bridge.runtime.follow import follow_chunk, follow_item, propagated
+from bridge.runtime.follow import Follow, follow_chunk, follow_item, propagated
 
 if TYPE_CHECKING:
     from bridge.runtime import Runtime
@@ -66,7 +67,10 @@ class _Crew:
                         request = steps.send(value)
                     self.tell(chunk)
             except StopIteration:
-                chunk.ended = True
+                pass  # all its calls were made
+            except BaseException as error:
+                chunk.fail(error)
+            chunk.ended = True
             self.tell(chunk)
 
     def tell(self, chunk: Chunk) -> None:
@@ -141,7 +145,12 @@ def run(
     pace = Pace(chunksize)
     context = propagated(runtime)
     one = follow_item(runtime, context)
-    task = Task(command, arg, idempotent, lambda some: calls.encoded(runtime, command, some))
+
+    def follow_by(heard: Callable[[Any], None]) -> Follow:
+        return follow_chunk(runtime, context, heard, column=arg, patience=pace.patience, each=timeout)
+
+    limit = runtime.spec.max_frame_bytes - len(follow_by(lambda _: None).head)
+    task = Task(command, arg, idempotent, lambda some: encode_chunk(command, some, limit))
 
     def call(request: Request, chunk: Chunk) -> Any:
         hear = request.heard
@@ -152,7 +161,7 @@ def run(
             hear(said)
             crew.tell(chunk)
 
-        follow = follow_chunk(runtime, context, heard, column=arg, patience=pace.patience, each=timeout)
+        follow = follow_by(heard)
         return calls.call(runtime, command, None, timeout, chunk.claim, follow=follow, body=request.body)
 
     def give(chunk: Chunk) -> None:

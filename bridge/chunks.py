@@ -91,6 +91,11 @@ class Chunk:
         self.done += len(values)
         self.outcomes.append(Outcomes(values, errors))
 
+    def fail(self, error: BaseException) -> None:
+        """Of all that are left: what only a defect of ours raises. Who waits for them must hear of it."""
+        while self.done < len(self.items):
+            self.hear_one(None, error)
+
     def hear_one(self, value: Any, error: BaseException | None = None) -> None:
         """The outcome of the next one."""
         self.hear([value], {} if error is None else {0: error})
@@ -211,6 +216,8 @@ def _named(error: BaseException, index: int, first: int, last: int) -> BaseExcep
 def _hear(task: Task, chunk: Chunk, said: Any, most: int) -> None:
     """What a worker reports: seconds, values, and faults by their places among the values. It is untrusted."""
     seconds, values, faults = said if isinstance(said, list) and len(said) == 3 else (None, None, None)
+    if isinstance(values, memoryview) and values.ndim == 1 and values.format in ("q", "d"):
+        values = values.tolist()
     if not (isinstance(seconds, float) and isinstance(values, list) and isinstance(faults, dict)):
         raise ProtocolError("a report of a chunk that has no values")
     if chunk.done + len(values) > most:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NoReturn
 
+from bridge.batches import column_of
 from bridge.core.limits import is_no_memory, rlimits_of
 from bridge.core.protocol import Body
 from bridge.errors import BridgeError, CallCancelled, CallError, ProtocolError, RemoteError, WorkerStartError
@@ -55,6 +56,14 @@ def encode_call(command: Any, args: Any, limit: int, *, pickle: bool = False) ->
             f"the arguments have {len(body)} bytes, over max_frame_bytes={limit}; raise it, or send less",
         )
     return body
+
+
+def encode_chunk(command: str, items: list[Any], limit: int) -> Any:
+    """The body of a call that is made for each of some items. Raises CallError."""
+    column = column_of(items)
+    if column is not None and len(body := encode_value((command, column), "call")) <= limit:
+        return body
+    return encode_call(command, items, limit)
 
 
 def _pickled(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from bridge import batches
 from bridge.batches import Batches
 from bridge.handler import Cancelled
-from bridge.wire import HEADER, ITEM
+from bridge.wire import HEADER, ITEM, decode_json
 
 
 class Pipes:
@@ -56,7 +55,8 @@ def serve(function: Any, items: Any, column: str | None = "x", seconds: float | 
     for frame in pipes.frames:
         kind, _codec, _flags, length, call_id = HEADER.unpack_from(frame)
         assert (kind, call_id, length) == (ITEM, 7, len(frame) - 16)
-        took, some, errors = json.loads(frame[16:])
+        took, some, errors = decode_json(frame[16:])
+        some = some.tolist() if isinstance(some, memoryview) else some
         assert isinstance(took, float)
         faults.update({len(values) + int(place): fault for place, fault in errors.items()})
         values += some
@@ -131,6 +131,10 @@ def test_no_frame_is_longer_than_the_limit() -> None:
     values, _, sizes = serve(Handler().first, texts + list(range(2000)), limit=4096)
     assert values == texts + list(range(2000))
     assert max(sizes) <= 4096
+
+    values, _, sizes = serve(Handler().first, list(range(2000)), limit=1024)
+    assert values == list(range(2000))
+    assert max(sizes) <= 1024
 
     _, faults, sizes = serve(Handler().fails, [1] * 200, limit=4096)
     assert len(faults) == 200

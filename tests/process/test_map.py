@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import bridge
-from bridge import Bridge, WorkerCrashed
+from bridge import Bridge, WorkerCrashed, async_bulk, bulk
 from tests.process import map_handlers
 from tests.process.conftest import Connect
 from tests.process.waiting import wait_until
@@ -250,3 +250,48 @@ def test_in_a_storm_of_kills_every_item_has_its_own_outcome(
 
     print(f"{total} items, of which {crashed} failed with their worker; {b.stats().crashes} crashes")
     assert crashed == 0 or not idempotent or crashed < total / 100, "only a call that met four deaths fails"
+
+
+@both
+def test_a_chunk_never_exceeds_what_a_frame_may_have(connect: Connect, how: str) -> None:
+    """Whatever stands before it counts too. Fails when a chunk may have the whole of it: its worker would hang up."""
+    b = connect(MANY, size=1, max_frame_bytes=1024)
+    for size in range(70, 110):
+        items = ["x" * size] * 10
+        assert results(b, how, "echo", items, chunksize=10) == items
+
+    assert b.stats().crashes == 0
+
+
+@both
+def test_numbers_travel_as_what_they_are(connect: Connect, how: str) -> None:
+    """Many of one kind as a buffer, any mixture as texts. Fails when a kind is taken for another."""
+    b = connect(MANY, size=1)
+    for items in (
+        list(range(-50, 50)),
+        [0.5 * n for n in range(100)] + [float("inf"), -0.0],
+        [2**63 - 1, -(2**63)] * 40,
+        [2**63] * 80,
+        [True, False] * 40,
+        [*range(60), 0.5, *range(60)],
+        [None] * 80,
+        [*range(60), "text", *range(60)],
+    ):
+        found = results(b, how, "echo", items, chunksize=80)
+        assert list(map(repr, found)) == list(map(repr, items))
+
+
+@both
+def test_a_defect_of_ours_is_an_error_not_a_hang(connect: Connect, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every item that it left. Fails when whoever works for the map dies of it in silence."""
+
+    def defect(*_: object) -> None:
+        raise ZeroDivisionError
+
+    b = connect(MANY, size=1)
+    b.call("pid", [0])
+    for module in (bulk, async_bulk):
+        monkeypatch.setattr(module, "encode_chunk", defect)
+    found = results(b, how, "echo", range(20), chunksize=10, return_exceptions=True)
+
+    assert [type(each) for each in found] == [ZeroDivisionError] * 20
