@@ -280,8 +280,12 @@ class Fleet:
         member.deadline = min(now + self._shutdown_timeout, self._close_at)
         return [Stop(generation)]
 
-    def close(self, until: float) -> list[Effect]:
-        """End: nothing is started any more, and at `until` whoever is left is killed."""
+    def close(self, until: float, now: float = inf) -> list[Effect]:
+        """End: nothing is started any more, and at `until` whoever is left is killed.
+
+        Args:
+            now: From when on those that are stopped at once have their time for that, which ends then, too.
+        """
         if not self.closing:
             self.events.append(Event("bridge.closing", before="open", after="closing"))
         self.closing = True
@@ -293,7 +297,7 @@ class Fleet:
             if member.state is WorkerState.STARTING:
                 effects += self.retire(generation, Why.CLOSING)
             elif member.spare:  # the others are stopped as they come back to the pool
-                effects += self.stop(generation, until)
+                effects += self.stop(generation, now)
         return effects
 
     def tick(self, now: float, lent: Callable[[int], bool] = lambda _: False) -> list[Effect]:

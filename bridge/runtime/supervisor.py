@@ -170,7 +170,7 @@ class Supervisor:
 
         def begin() -> None:
             self._pool.close()
-            self.roster.perform(self.fleet.close(until))
+            self.roster.perform(self.fleet.close(until, self._clock()))
 
         self._post(begin)
 

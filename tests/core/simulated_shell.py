@@ -245,7 +245,7 @@ class Shell(SimPool):
     def _on_close(self, until: float) -> list[Effect]:
         self.closed = True
         self._refuse_all(PoolClosed("n"))
-        return self.fleet.close(until)
+        return self.fleet.close(until, self.now)
 
 
 def _is_held(worker: Worker) -> bool:

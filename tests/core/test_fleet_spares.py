@@ -140,3 +140,12 @@ def test_closing_ends_the_spare_ones_at_once() -> None:
 
     assert fleet.close(7) == [Stop(2), Stop(3)]
     assert fleet.tick(7) == [Kill(generation, Why.SHUTDOWN_TIMEOUT) for generation in (1, 2, 3)]
+
+
+def test_a_spare_one_that_closing_stops_has_the_time_that_any_stop_has() -> None:
+    """Not all the time that calls have to end. Fails when its deadline is the close's."""
+    fleet = opened(1, 1)
+
+    assert fleet.close(60, now=10) == [Stop(2)]
+    assert fleet.tick(14.9) == []
+    assert fleet.tick(15) == [Kill(2, Why.SHUTDOWN_TIMEOUT)]
