@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
-from array import array
 from collections import UserDict, namedtuple
 from datetime import date, datetime, timezone
 from enum import Enum, IntEnum
@@ -109,7 +109,7 @@ WHEN = datetime(2020, 1, 1, tzinfo=timezone.utc)
         (((0, frozenset()),), "args[0][1] is of type frozenset", "list(...)"),
         ([b"x", {1}], "args[1] is of type set", "sorted(...)"),
         ([memoryview(b"abcd")[::2]], "args[0] is a buffer that isn't C-contiguous", "bytes(...)"),
-        ([array("u", "ab")], "args[0] is a buffer of the format", ".view('u1')"),
+        ([(ctypes.c_wchar * 2)("a", "b")], "args[0] is a buffer of the format", ".view('u1')"),
         ([b"x", {"a": {1: b"x"}}], "args[1].a has the key 1 of type int", "str(key)"),
         ([iter([])], "args[0] is of type list_iterator", "list(...)"),
         ([Array()], "Array", ".tolist()"),
