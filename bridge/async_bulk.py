@@ -7,14 +7,12 @@ leaving early cancels what runs. Apart from bulk.py, which has threads for it, a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Any
 
-from bridge.bulk import fetched
-from bridge.chunks import AHEAD, Chunk, Pace, Request, Task, Window, steps
-from bridge.core.messages import encode_chunk
+from bridge.bulk import Errand, fetched
+from bridge.chunks import AHEAD, Chunk, Pace, Request, Window
 from bridge.runtime import async_calls
-from bridge.runtime.follow import Follow, follow_chunk, follow_item, propagated
 
 if TYPE_CHECKING:
     from bridge.runtime import Runtime
@@ -38,6 +36,13 @@ class _Crew:
     async def listen(self) -> Chunk:
         """Wait until something has come of any chunk."""
         return await self._heard.get()
+
+    async def await_front(self, chunk: Chunk) -> None:
+        """Wait until something has come of one."""
+        while not (chunk.outcomes or chunk.ended):
+            await self.listen()
+        while not self._heard.empty():  # what it says is in the chunks: kept, it would keep all of them
+            self._heard.get_nowait()
 
     def forget(self, chunk: Chunk) -> None:
         """It has ended."""
@@ -67,29 +72,15 @@ async def run(
     """The results of one command for many items; see AsyncBridge.map. As bulk.run."""
     pace, crew = Pace(chunksize), _Crew()
     window = Window(AHEAD * (runtime.pool.policy.size + runtime.pool.policy.max_overflow), pace, lambda: None)
-    context = propagated(runtime)
-    one = follow_item(runtime, context)
-
-    def follow_by(heard: Callable[[Any], None]) -> Follow:
-        return follow_chunk(runtime, context, heard, column=arg, patience=pace.patience, each=timeout)
-
-    limit = runtime.spec.max_frame_bytes - len(follow_by(lambda _: None).head)
-    task = Task(command, arg, idempotent, lambda some: encode_chunk(command, some, limit))
+    errand = Errand(runtime, command, timeout, arg, pace, idempotent=idempotent)
 
     async def call(request: Request, chunk: Chunk) -> Any:
-        hear = request.heard
-        if hear is None:
-            return await async_calls.call(runtime, command, request.args, timeout, idempotent=idempotent, follow=one)
-
-        def heard(said: Any) -> None:
-            hear(said)
-            crew.tell(chunk)
-
-        follow = follow_by(heard)
-        return await async_calls.call(runtime, command, None, timeout, follow=follow, body=request.body)
+        again, follow = errand.terms(request, lambda: crew.tell(chunk))
+        args, body = request.args, request.body
+        return await async_calls.call(runtime, command, args, timeout, idempotent=again, follow=follow, body=body)
 
     async def work(chunk: Chunk) -> None:
-        calls = steps(task, chunk, pace, runtime.clock)
+        calls = errand.steps(chunk)
         try:
             request = next(calls)
             while True:
@@ -117,9 +108,9 @@ async def run(
             if not window.under_way:
                 return
             chunk = window.under_way[0]
-            while ordered and not (chunk.outcomes or chunk.ended):
-                await crew.listen()
-            if not ordered:
+            if ordered:
+                await crew.await_front(chunk)
+            else:
                 chunk = await crew.listen()
             while chunk.outcomes:
                 for result in fetched(chunk.outcomes.popleft(), return_exceptions=return_exceptions):

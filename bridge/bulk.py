@@ -88,6 +88,8 @@ class _Crew:
         `while` in the caller's `try` would leave it without passing its `finally`: no handler covers the jump back."""
         while not (chunk.outcomes or chunk.ended):
             self.listen()
+        while not self._heard.empty():  # what it says is in the chunks: kept, it would keep all of them
+            self._heard.get()
 
     def dismiss(self, running: Iterable[Chunk]) -> None:
         """End: what still runs is cancelled."""
@@ -101,6 +103,47 @@ class _Crew:
         for thread in self._threads:
             if thread.ident is not None:  # else a signal cut its start short
                 thread.join(JOIN_TIMEOUT)
+
+
+class Errand:
+    """How the calls of one map are made, by threads or by tasks. It is made where the results are taken.
+
+    Args:
+        column: The parameter that items are values of; None: each is the arguments of its call.
+    """
+
+    def __init__(
+        self, runtime: Runtime, command: str, timeout: float | None, column: str | None, pace: Pace, *, idempotent: bool
+    ) -> None:
+        self._runtime, self._timeout, self._column, self._pace = runtime, timeout, column, pace
+        self._context = propagated(runtime)
+        self._one = follow_item(runtime, self._context)
+        limit = runtime.spec.max_frame_bytes - len(self._follow(lambda _: None).head)
+        self._task = Task(command, column, idempotent, lambda items: encode_chunk(command, items, limit))
+
+    def _follow(self, heard: Callable[[Any], None]) -> Follow:
+        patience, each = self._pace.patience, self._timeout
+        return follow_chunk(self._runtime, self._context, heard, column=self._column, patience=patience, each=each)
+
+    def steps(self, chunk: Chunk) -> Steps:
+        """The calls that it takes."""
+        return steps(self._task, chunk, self._pace, self._runtime.clock)
+
+    def terms(self, request: Request, tell: Callable[[], object]) -> tuple[bool, Follow | None]:
+        """Whether it may be sent again after a crash, and what it is followed by.
+
+        Args:
+            tell: Called when something has come of a chunk.
+        """
+        hear = request.heard
+        if hear is None:
+            return self._task.idempotent, self._one
+
+        def heard(said: Any) -> None:
+            hear(said)
+            tell()
+
+        return False, self._follow(heard)
 
 
 def fetched(outcomes: Outcomes, *, return_exceptions: bool) -> Iterable[Any]:
@@ -143,29 +186,15 @@ def run(
     """
     width = runtime.pool.policy.size + runtime.pool.policy.max_overflow
     pace = Pace(chunksize)
-    context = propagated(runtime)
-    one = follow_item(runtime, context)
-
-    def follow_by(heard: Callable[[Any], None]) -> Follow:
-        return follow_chunk(runtime, context, heard, column=arg, patience=pace.patience, each=timeout)
-
-    limit = runtime.spec.max_frame_bytes - len(follow_by(lambda _: None).head)
-    task = Task(command, arg, idempotent, lambda some: encode_chunk(command, some, limit))
+    errand = Errand(runtime, command, timeout, arg, pace, idempotent=idempotent)
 
     def call(request: Request, chunk: Chunk) -> Any:
-        hear = request.heard
-        if hear is None:
-            return calls.call(runtime, command, request.args, timeout, chunk.claim, idempotent=idempotent, follow=one)
-
-        def heard(said: Any) -> None:
-            hear(said)
-            crew.tell(chunk)
-
-        follow = follow_by(heard)
-        return calls.call(runtime, command, None, timeout, chunk.claim, follow=follow, body=request.body)
+        again, follow = errand.terms(request, lambda: crew.tell(chunk))
+        claim, args, body = chunk.claim, request.args, request.body
+        return calls.call(runtime, command, args, timeout, claim, idempotent=again, follow=follow, body=body)
 
     def give(chunk: Chunk) -> None:
-        crew.give(chunk, steps(task, chunk, pace, runtime.clock))
+        crew.give(chunk, errand.steps(chunk))
 
     crew, window = _Crew(runtime, command, width, call), Window(AHEAD * width, pace, Claim)
     source = iter(items)

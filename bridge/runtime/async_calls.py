@@ -114,13 +114,9 @@ async def call(
                 pool.count_chunk(worker, claim, result)
             return result
         except WorkerGone as gone:
-            again = (not gone.started or idempotent) and retries < MAX_RETRIES and not claim.cancelled
-            if gone.started or not again:
-                lost = await report(runtime, claim, worker, command, gone, deadline, timeout, body)
-                if not again or not isinstance(lost, WorkerCrashed) or clock() >= deadline:
-                    raise lost from None
+            may = (not gone.started or idempotent) and retries < MAX_RETRIES
+            await send_again(runtime, claim, worker, command, gone, deadline, timeout, body, may=may)
             retries += 1
-            pool.count_again(worker, started=gone.started)
         except (DeadlinePassed, Left) as end:
             raise outcome(runtime, claim, worker, command, end, deadline, timeout, body) from None
         finally:
@@ -131,13 +127,37 @@ async def call(
                     visit.leave()
 
 
+async def send_again(
+    runtime: Runtime,
+    claim: LoopClaim,
+    worker: Worker,
+    command: str,
+    gone: WorkerGone,
+    deadline: float,
+    timeout: float | None,
+    body: bytes,
+    *,
+    may: bool,
+) -> None:
+    """A worker died: count that its call is sent to another one, or raise what its caller is told.
+
+    Args:
+        may: As far as the call is concerned.
+    """
+    again = may and not claim.cancelled
+    if gone.started or not again:
+        lost = await report(runtime, claim, worker, command, gone, deadline, timeout, body)
+        if not again or not isinstance(lost, WorkerCrashed) or runtime.clock() >= deadline:
+            raise lost from None
+    runtime.pool.count_again(worker, started=gone.started)
+
+
 async def _call(
     runtime: Runtime, command: str, body: bytes, deadline: float, timeout: float | None, *, idempotent: bool
 ) -> Any:
     """Call a command that says nothing before its result."""
-    clock, pool = runtime.clock, runtime.pool
-    if pool.policy.poison_threshold is not None:
-        pool.refuse_poison(command, body)
+    if runtime.pool.policy.poison_threshold is not None:
+        runtime.pool.refuse_poison(command, body)
     claim = LoopCall(runtime, _rounds_of, command, body, deadline)
     retries = 0
     while True:
@@ -146,13 +166,9 @@ async def _call(
         except WorkerGone as gone:
             worker = claim.worker
             assert worker is not None
-            again = (not gone.started or idempotent) and retries < MAX_RETRIES and not claim.cancelled
-            if gone.started or not again:
-                lost = await report(runtime, claim, worker, command, gone, deadline, timeout, body)
-                if not again or not isinstance(lost, WorkerCrashed) or clock() >= deadline:
-                    raise lost from None
+            may = (not gone.started or idempotent) and retries < MAX_RETRIES
+            await send_again(runtime, claim, worker, command, gone, deadline, timeout, body, may=may)
             retries += 1
-            pool.count_again(worker, started=gone.started)
         except (DeadlinePassed, Left) as end:
             worker = claim.worker
             assert worker is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import os
 import random
@@ -17,7 +18,8 @@ from typing import Any
 import pytest
 
 import bridge
-from bridge import Bridge, WorkerCrashed, async_bulk, bulk
+from bridge import Bridge, WorkerCrashed, bulk
+from bridge.chunks import Chunk
 from tests.process import map_handlers
 from tests.process.conftest import Connect
 from tests.process.waiting import wait_until
@@ -290,8 +292,32 @@ def test_a_defect_of_ours_is_an_error_not_a_hang(connect: Connect, how: str, mon
 
     b = connect(MANY, size=1)
     b.call("pid", [0])
-    for module in (bulk, async_bulk):
-        monkeypatch.setattr(module, "encode_chunk", defect)
+    monkeypatch.setattr(bulk, "encode_chunk", defect)
     found = results(b, how, "echo", range(20), chunksize=10, return_exceptions=True)
 
     assert [type(each) for each in found] == [ZeroDivisionError] * 20
+
+
+@both
+def test_a_map_keeps_no_chunk_that_was_fetched(connect: Connect, how: str) -> None:
+    """Whose consumer is slower than its workers, so that it never has to wait. Fails when what the workers have told
+    is kept: each of it holds the items of a chunk."""
+    b = connect(MANY, size=1)
+    living: list[int] = []
+
+    def look() -> None:
+        wait_until(lambda: b.stats().busy == 0, what="all that it may be ahead")
+        living.append(sum(type(each) is Chunk for each in gc.get_objects()))
+
+    async def by_task() -> None:
+        async for _ in b.aio.map("echo", range(60), arg="item", chunksize=2):
+            for _ in range(20):
+                await asyncio.to_thread(int)  # what runs in this loop gets its turn
+            living.append(sum(type(each) is Chunk for each in gc.get_objects()))
+
+    if how == "tasks":
+        asyncio.run(by_task())
+    else:
+        for _ in b.map("echo", range(60), arg="item", chunksize=2):
+            look()
+    assert max(living) <= living[0] + 4
