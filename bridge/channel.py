@@ -70,10 +70,7 @@ class FdLink(FdSteps):
             WorkerGone, ProtocolError: The link isn't clean, and never will be.
         """
         self._claim, self._heard = claim, False
-        left, arena = deadline - self._clock(), self.arena
-        plain = arena is None or (len(body) < LONG and arena.calm)
-        frame = self.connection.send(kind, body, 0, left) if plain else self._composed(kind, body, 0, left)
-        self._send(frame, deadline)
+        self._send(self._composed(kind, body, 0, deadline - self._clock()), deadline)
         return self.finish(command, deadline)
 
     def finish(self, command: str, deadline: float) -> Any:

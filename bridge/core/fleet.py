@@ -280,12 +280,8 @@ class Fleet:
         member.deadline = min(now + self._shutdown_timeout, self._close_at)
         return [Stop(generation)]
 
-    def close(self, until: float, now: float = inf) -> list[Effect]:
-        """End: nothing is started any more, and at `until` whoever is left is killed.
-
-        Args:
-            now: From when on those that are stopped at once have their time for that, which ends then, too.
-        """
+    def close(self, until: float, now: float) -> list[Effect]:
+        """End: nothing is started any more, and at `until` whoever is left is killed."""
         if not self.closing:
             self.events.append(Event("bridge.closing", before="open", after="closing"))
         self.closing = True

@@ -77,7 +77,7 @@ def test_whoever_follows_the_events_knows_where_each_worker_stands() -> None:
         fleet.open(now)
         for number in range(80):
             if number == 70:
-                fleet.close(now + 1)
+                fleet.close(now + 1, now)
             some_step(fleet, random, now)
             now += random.choice((0.0, 0.01, 0.3, 3.0))
             fleet.tick(now, lambda _: True)
@@ -149,7 +149,7 @@ def test_opening_and_closing_are_told_once() -> None:
     for _ in range(2):
         fleet.open(0.0)
     for _ in range(2):
-        fleet.close(1.0)
+        fleet.close(1.0, 0.0)
 
     assert [name for name in names(fleet) if name.startswith("bridge.")] == ["bridge.open", "bridge.closing"]
 

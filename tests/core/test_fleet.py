@@ -261,7 +261,7 @@ def test_closing_kills_starts_at_once_and_the_rest_in_time() -> None:
     fleet.grow(2, 1)
     ready(fleet, 3)
 
-    assert fleet.close(until=8) == [Kill(4, Why.CLOSING)]
+    assert fleet.close(until=8, now=0) == [Kill(4, Why.CLOSING)]
     assert fleet.exited(4, CRASHED, served=False, now=2) == []
     assert fleet.grow(5, 2) == []
     assert not fleet.view().can_grow
@@ -278,7 +278,7 @@ def test_closing_kills_starts_at_once_and_the_rest_in_time() -> None:
 def test_a_stop_while_closing_ends_with_the_close() -> None:
     """`shutdown_timeout` doesn't prolong it. Fails when `stop` forgets `_close_at`."""
     fleet = opened(1)
-    fleet.close(until=8)
+    fleet.close(until=8, now=0)
     fleet.stop(1, 6)
 
     assert fleet.next_timer() == 8
@@ -287,12 +287,12 @@ def test_a_stop_while_closing_ends_with_the_close() -> None:
 def test_a_second_close_may_only_shorten_the_first() -> None:
     """The earlier bound holds. Fails when `until` replaces it."""
     fleet = opened(1)
-    fleet.close(until=8)
-    fleet.close(until=20)
+    fleet.close(until=8, now=0)
+    fleet.close(until=20, now=0)
     assert fleet.next_timer() == 8
     fleet.stop(1, 6)
     assert fleet.next_timer() == 8
-    fleet.close(until=4)
+    fleet.close(until=4, now=0)
     assert fleet.next_timer() == 4
 
 
@@ -301,8 +301,8 @@ def test_a_killed_member_has_no_deadline_left() -> None:
     fleet = opened(2)
     fleet.grow(3, 1)
     fleet.retire(1, Why.DIRTY)
-    fleet.close(until=8)
-    fleet.close(until=7)
+    fleet.close(until=8, now=0)
+    fleet.close(until=7, now=0)
 
     assert fleet.tick(7) == [Kill(2, Why.SHUTDOWN_TIMEOUT)]
     assert fleet.next_timer() == inf

@@ -93,7 +93,7 @@ def test_a_worker_that_drains_while_the_pool_closes_ends_with_it() -> None:
     """Fails when `drained` forgets the deadline of the close."""
     fleet = opened(1)
     fleet.abandoned(1, softly=True, now=1)
-    fleet.close(until=2)
+    fleet.close(until=2, now=1)
 
     assert fleet.drained(1) == [Admit(1)]
     assert fleet.tick(2) == [Kill(1, Why.SHUTDOWN_TIMEOUT)]

@@ -138,7 +138,7 @@ def test_closing_ends_the_spare_ones_at_once() -> None:
     """They never come back to the pool, which has the others stopped. Fails when `close` passes them by."""
     fleet = opened(1, 2)
 
-    assert fleet.close(7) == [Stop(2), Stop(3)]
+    assert fleet.close(7, now=1) == [Stop(2), Stop(3)]
     assert fleet.tick(7) == [Kill(generation, Why.SHUTDOWN_TIMEOUT) for generation in (1, 2, 3)]
 
 

@@ -146,7 +146,7 @@ def test_a_fleet_keeps_its_word_whatever_happens(block: int) -> None:
         for _ in range(60):
             walk.step()
         for _ in range(walk.random.randint(1, 2)):
-            walk.perform(walk.fleet.close(walk.now + walk.random.choice((0.0, 5.0))))
+            walk.perform(walk.fleet.close(walk.now + walk.random.choice((0.0, 5.0)), walk.now))
             walk.closed = True
             for _ in range(10):
                 walk.step()
