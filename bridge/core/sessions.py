@@ -166,10 +166,15 @@ class SessionBook(Generic[W]):
         record.live = not record.durable  # else it is once the call has returned a snapshot
         return landing
 
-    def store(self, record: Record[W], snapshot: bytes) -> None:
-        """A call that asked for a snapshot has returned: so it stands from now on, wherever its worker is."""
+    def store(self, record: Record[W], epoch: int, snapshot: bytes) -> bool:
+        """A call that landed in that epoch has returned: so the session stands from now on, wherever its worker is.
+        False when it went on without it, since its worker was dead by then: nothing is stored, and the call must not
+        return."""
+        if record.epoch != epoch:
+            return False
         record.snapshot = snapshot
         record.durable = record.live = True
+        return True
 
     def leave(self, record: Record[W], now: float) -> None:
         """The end of a call: it counts as used until now. Idempotent."""

@@ -61,7 +61,7 @@ class Visit:
         self._affinity = affinity or runtime.pool.sessions.policy.affinity
         self._memory = memory
         self._record: Record[Worker] | None = None  # the session, once it is known
-        self._lineage = 0
+        self._lineage = self._epoch = 0
         self._worker: Worker | None = None
         self._landing = Landing.ELSEWHERE
         self._ended: Ended = ()
@@ -147,7 +147,7 @@ class Visit:
         self._worker, self._answered = worker, False
         with pool.lock:
             landing = pool.sessions.land(record, worker, strict=self._strict, durable=self._durable)
-            self._lineage = record.lineage
+            self._lineage, self._epoch = record.lineage, record.epoch
         self._landing = landing
         return landing is not Landing.ELSEWHERE
 
@@ -177,7 +177,12 @@ class Visit:
             raise CallError("arguments", detail, command=command, side="caller")
 
     def heard(self, link: Link) -> None:
-        """The result has come, and with it the state of a durable session, which is stored."""
+        """The result has come, and with it the state of a durable session, which is stored.
+
+        Raises:
+            WorkerGone: The worker was dead by then, and another call began from the snapshot before: what this one did
+                isn't in it, so it must not return.
+        """
         self._answered = True
         record = self._record
         if record is None or not (record.durable or self._durable):
@@ -185,7 +190,9 @@ class Visit:
         if link.snapshot is None:
             raise ProtocolError("the result of a durable session came without its state")
         with self._runtime.pool.lock:
-            self._runtime.pool.sessions.store(record, link.snapshot)
+            stored = self._runtime.pool.sessions.store(record, self._epoch, link.snapshot)
+        if not stored:
+            raise WorkerGone(started=True)
 
     def leave(self) -> None:
         """The end of the call, once its worker went back. Idempotent."""

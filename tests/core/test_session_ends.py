@@ -236,7 +236,7 @@ def test_a_lineage_is_as_long_as_the_state_goes_on() -> None:
     each epoch, or `worker_gone` leaves the old one to what is gone."""
     book, worker, other = book_of(), Worker(), Worker()
     plain, durable = placed(book, "plain", worker), placed(book, "durable", worker, durable=True)
-    book.store(durable, b"{}")
+    book.store(durable, durable.epoch, b"{}")
     before = plain.lineage, durable.lineage
     worker.departed = True
     book.worker_gone(worker, 7, "exit code 3")
@@ -256,7 +256,7 @@ def test_a_session_with_a_state_is_durable_from_its_first_snapshot_on() -> None:
     for _ in range(2):
         assert book.land(a, worker, strict=False, durable=True) is Landing.KEPT
         assert not a.durable
-    book.store(a, b"{}")
+    book.store(a, a.epoch, b"{}")
     assert a.durable
     assert book.land(a, worker, strict=False, durable=False) is Landing.KEPT
     assert book.land(a, worker, strict=False, durable=False) is Landing.BEGUN
@@ -266,6 +266,6 @@ def test_an_ended_session_keeps_no_snapshot() -> None:
     """Its handles may live on. Fails when `end` leaves it."""
     book = book_of()
     a = placed(book, "a", Worker(), durable=True)
-    book.store(a, b"{}")
+    book.store(a, a.epoch, b"{}")
     book.end(a, "it was closed")
     assert a.snapshot is None

@@ -77,7 +77,7 @@ class World:
             self.answered.add(record.epoch)
             book.told(place, ended)
             if durable:
-                book.store(record, json.dumps(state).encode())
+                book.store(record, record.epoch, json.dumps(state).encode())
                 self.stored[record] = state["n"]
         place.holder = None
         book.leave(record, self.now)
@@ -186,7 +186,7 @@ def a_store() -> tuple[World, Act]:
     record = world.book.records["unstored"]
     state = world.states[world.one].enter("unstored", record.epoch, None)
     world.stored[record] = state["n"]
-    return world, lambda: world.book.store(record, json.dumps(state).encode())
+    return world, lambda: world.book.store(record, record.epoch, json.dumps(state).encode())
 
 
 SITUATIONS: Final = (

@@ -288,18 +288,42 @@ def test_a_durable_one_is_begun_anew_unless_it_was_stored() -> None:
     a = placed(book, "a", worker, durable=True)
     assert book.land(a, worker, strict=False, durable=True) is Landing.BEGUN
 
-    book.store(a, b"{}")
+    book.store(a, a.epoch, b"{}")
     assert a.snapshot == b"{}"
     assert book.land(a, worker, strict=False, durable=True) is Landing.KEPT
     assert book.land(a, worker, strict=False, durable=True) is Landing.BEGUN
     assert a.snapshot == b"{}"
 
 
+def test_a_result_that_comes_after_the_session_went_on_is_not_stored() -> None:
+    """Its worker died with the reply in the pipe, and another call began from the snapshot before: one of the two would
+    be lost, though both returned. Fails when `store` doesn't look at the epoch."""
+    book, worker, other = book_of(), Worker(), Worker()
+    a = placed(book, "a", worker, durable=True)
+    late = a.epoch
+    worker.departed = True
+    book.worker_gone(worker, 7, "exit code 3")
+    assert book.land(a, other, strict=True, durable=True) is Landing.BEGUN
+
+    assert not book.store(a, late, b'{"n": 1}')
+    assert (a.snapshot, a.live) == (None, False)
+    assert book.store(a, a.epoch, b"{}")
+
+
+def test_a_result_that_comes_after_its_worker_died_is_stored_if_nobody_went_on() -> None:
+    """It is what the session stands at. Fails when `store` asks for the worker."""
+    book, worker = book_of(), Worker()
+    a = placed(book, "a", worker, durable=True)
+    worker.departed = True
+    book.worker_gone(worker, 7, "exit code 3")
+    assert book.store(a, a.epoch, b"{}")
+
+
 def test_durable_is_for_good() -> None:
     """Whoever calls it later without saying so. Fails when the last caller's word counts."""
     book, worker = book_of(), Worker()
     a = placed(book, "a", worker, durable=True)
-    book.store(a, b"{}")
+    book.store(a, a.epoch, b"{}")
 
     assert book.land(a, worker, strict=False, durable=False) is Landing.KEPT
     assert (a.durable, a.live) == (True, False)

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
-from random import Random
 
 import pytest
 
 import bridge
 from bridge import (
-    Bridge,
     CallTimeout,
-    CircuitOpen,
     PoolOverloaded,
     PoolTimeout,
     SessionLost,
     WorkerCrashed,
-    WorkerStartError,
 )
 from tests.process.busy import HANDLER, busy, waits
 from tests.process.conftest import Connect
@@ -296,59 +290,6 @@ def test_a_late_answer_does_not_bring_an_ended_session_back(connect: Connect, tm
                 strict.call("bump")
             assert strict.call("bump")[0] == 1
         assert [strict.call("bump")[0] for _ in range(2)] == [2, 3]
-
-
-def storm(b: Bridge, seconds: float, *, threads: int, sessions: int) -> tuple[Counter[str], dict[str, list[int]]]:
-    """Many callers of few durable sessions while workers are killed and calls time out: outcomes, and the numbers
-    that each session returned."""
-    over = threading.Event()
-    outcomes: Counter[str] = Counter()
-    returned: dict[str, list[int]] = {f"s{number}": [] for number in range(sessions)}
-
-    def call(number: int) -> None:
-        random, key = Random(number), f"s{number % sessions}"
-        affinity = ("hint", "strict_queue")[number // sessions % 2]
-        session = b.session(key, affinity=affinity, durable=True)
-        while not over.is_set():
-            try:
-                if random.random() < 0.1:
-                    session.call("stuck", timeout=random.choice((0.01, 0.05)))
-                n = session.call("bump", timeout=20)[0]
-            except (WorkerCrashed, WorkerStartError, CircuitOpen, CallTimeout, PoolTimeout) as error:
-                outcomes[type(error).__name__] += 1
-                continue
-            returned[key].append(n)
-
-    def kill() -> None:
-        random = Random(0)
-        while not over.wait(0.05):
-            pids = [worker.pid for worker in b.stats().workers if worker.pid is not None]
-            with suppress(ProcessLookupError, IndexError):
-                os.kill(random.choice(pids), signal.SIGKILL)
-
-    with ThreadPoolExecutor(threads + 1) as pool:
-        running = [*(pool.submit(call, number) for number in range(threads)), pool.submit(kill)]
-        over.wait(seconds)
-        over.set()
-        for each in running:
-            each.result(60)
-    return outcomes, returned
-
-
-@pytest.mark.parametrize("seconds", [1.0, pytest.param(20.0, marks=pytest.mark.deep)])
-def test_no_returned_call_of_a_durable_session_is_lost(connect: Connect, seconds: float) -> None:
-    """Whatever dies or is left: each call that returned counted one, and each that didn't none. Fails when a snapshot
-    is stored late, when a copy that may be half changed is used again, or when two calls of a session run at once."""
-    with connect(HANDLER, size=3, cancel_grace=1, max_restarts=10_000) as b:
-        outcomes, returned = storm(b, seconds, threads=8, sessions=3)
-        print(dict(outcomes), {key: len(each) for key, each in returned.items()}, b.stats().restarts)
-
-        assert all(len(each) > 3 for each in returned.values())
-        for key, each in returned.items():
-            assert sorted(each) == list(range(1, len(each) + 1))
-            assert b.session(key, durable=True).call("look") == {"n": len(each)}
-        wait_until(lambda: b.stats().idle == 3, 10, "three idle workers")
-        assert b.stats().waiting == 0
 
 
 def test_who_wants_one_worker_has_no_other_started(connect: Connect, tmp_path: Path) -> None:
