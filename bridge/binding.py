@@ -62,21 +62,14 @@ class Binding:
 
     # -- At the door -------------------------------------------------------------------------------------
 
-    def runtime(self) -> Runtime:
-        """What answers for the caller; built if need be, not started.
+    def peek(self) -> Runtime:
+        """What answers for the caller; built if need be, not started. Also when it was closed.
 
         Raises:
             ScopeClosedError: The caller still carries a scope that has ended.
             UnscopedAccessError: The caller is a thread without a scope, where tests are kept apart by scopes.
             ConfigurationError: It can't be built.
-            PoolClosed: It was closed for good.
         """
-        if self._closed:
-            raise PoolClosed(self.name)
-        return self.peek()
-
-    def peek(self) -> Runtime:
-        """The same, also when it was closed."""
         # The hot path: two look-ups, whatever the depth.
         frame = CURRENT.get()
         if frame is None:
@@ -90,6 +83,12 @@ class Binding:
                 if found is not None:
                     return found
         return self._find(self._owner())
+
+    runtime = peek
+    """The same for calls; raises PoolClosed once it was closed for good."""
+
+    def _refuse(self) -> Runtime:
+        raise PoolClosed(self.name)
 
     def _find(self, owner: Frame | None) -> Runtime:
         if owner is None:
@@ -146,7 +145,9 @@ class Binding:
     def close(self, timeout: float | None = None) -> None:
         """Close what answers for the caller, as Runtime.close; calls are refused until `start`, or for good."""
         own = []
-        self._closed = not self._reopens
+        if not self._reopens:
+            self._closed = True
+            self.runtime = self._refuse  # type: ignore[method-assign]  # a question less for each call until then
         try:
             owner = self._owner()
             with self._lock_of(owner):

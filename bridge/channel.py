@@ -69,15 +69,41 @@ class FdLink(FdSteps):
             DeadlinePassed, Left: The reply is still due; the supervisor may await it.
             WorkerGone, ProtocolError: The link isn't clean, and never will be.
         """
-        self._claim, self._heard = claim, False
-        self._send(self._composed(kind, body, 0, deadline - self._clock()), deadline)
-        return self.finish(command, deadline)
+        # The hot path: one write, and one read where the worker is quick or shares our core. What there is to be
+        # written, read or waited for besides, `_send` and `finish` do.
+        self._claim, self._heard, self._whole = claim, False, False
+        connection, arena, data = self.connection, self.arena, None
+        if type(body) is bytes and (arena is None or (len(body) < LONG and arena.calm)):
+            frame = connection.send(kind, body, 0, deadline - self._clock())
+            try:
+                count = self._write(self._write_fd, frame)
+                if count == len(frame):
+                    self._whole = True
+                    data = read(self._read_fd, READ_SIZE)
+                frame = frame[count:]
+            except BlockingIOError:
+                if self._whole:
+                    frame = b""
+            except OSError:
+                raise WorkerGone(started=self._heard) from None
+            if data and (reply := connection.result(data)) is not None:
+                return decode_reply(RESULT, reply, command, self.pid)
+        else:
+            frame = self._composed(kind, body, 0, deadline - self._clock())
+        if frame:
+            self._send(frame, deadline)
+        return self.finish(command, deadline, data)
 
-    def finish(self, command: str, deadline: float) -> Any:
-        """The reply to a call that was begun, by whomever. Raises as `call`."""
+    def finish(self, command: str, deadline: float, data: bytes | None = None) -> Any:
+        """The reply to a call that was begun, by whomever. Raises as `call`.
+
+        Args:
+            data: What was read of it.
+        """
         connection = self.connection
         try:
-            said, reply = self._receive(None, deadline)
+            frame = connection.receive(data) if data else None
+            said, reply = self._receive(frame or self._read_rest(deadline), deadline)
             if connection.flags or (len(reply) >= LONG and said == RESULT):
                 reply = self._arrived(reply)
             return decode_reply(said, reply, command, self.pid, pickled=connection.pickled)

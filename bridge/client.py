@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from bridge import bulk, futures
 from bridge.chunks import chunk_size
-from bridge.door import DEFAULT, Source, Timeout, checked, enter
+from bridge.door import DEFAULT, OPEN, Source, Timeout, checked, enter
 from bridge.leasing import Lease
 from bridge.returns import Returns, apply
 from bridge.runtime import calls
@@ -111,9 +111,15 @@ class Bridge:
                 command, args, timeout=timeout, idempotent=idempotent, on_progress=on_progress, returns=returns
             )
         convert = None if returns is None else self._returns.convert(returns)
-        runtime, seconds = enter(self._source, timeout)
-        follow = follow_call(runtime, self._functions, on_progress)
-        result = calls.call(runtime, command, args, seconds, idempotent=idempotent, follow=follow)
+        # As `enter` and `follow_call`, whose calls would cost most calls more than what they find out.
+        runtime = self._source.runtime()
+        if runtime.state is not OPEN:
+            runtime.start()
+        seconds = runtime.call_timeout if timeout is DEFAULT else checked(timeout)
+        follow = None
+        if on_progress is not None or self._functions or runtime.spec.propagate:
+            follow = follow_call(runtime, self._functions, on_progress)
+        result = calls.call(runtime, command, args, seconds, None, idempotent, follow)
         return result if convert is None else apply(convert, result, command)
 
     def stream(

@@ -172,8 +172,8 @@ def arguments_fault(error: TypeError, function: "Callable[..., Any]", args: "Any
     from inspect import signature, unwrap
     from traceback import walk_tb
 
-    ran = [frame.f_code for frame, _line in walk_tb(error.__traceback__)]
-    if any(code is getattr(unwrap(function), "__code__", None) for code in ran):
+    ran = [frame for frame, _line in walk_tb(error.__traceback__)]
+    if any(frame.f_code is getattr(unwrap(function), "__code__", None) for frame in ran):
         return None  # its own lines ran: what a decorator passed on to them isn't the caller's
     with suppress(Exception):  # many C functions have no signature, and anybody may define an odd one
         takes = signature(function)
@@ -181,7 +181,7 @@ def arguments_fault(error: TypeError, function: "Callable[..., Any]", args: "Any
             takes.bind(**args) if isinstance(args, dict) else takes.bind(*args or ())
         except TypeError as fault:
             return "%s; it takes %s" % (fault, takes)
-    return str(error) if ran and ran[-1] is invoke.__code__ else None
+    return str(error) if ran and "__scoped_bridge__" in ran[-1].f_globals else None  # nothing ran but what calls it
 
 
 def describe(error: BaseException, survive: "Any" = BaseException) -> "Dict[str, str]":

@@ -75,27 +75,28 @@ except ImportError:  # an interpreter without the accelerator: slower to start, 
 _SCALARS, SHORT = frozenset((str, int, float, bool, type(None))), 16  # items: fewer are looked at one by one
 
 
-def _keys_are_text(value: "Any") -> bool:
-    """The encoder would turn the key 1 into "1" without a word. The walk is in C where a level is long and flat."""
-    if type(value) is dict or isinstance(value, dict):
+def _check_keys(value: "Any") -> None:
+    """The encoder would turn the key 1 into "1" without a word: a TypeError. The walk is in C where a level is long and
+    flat, and takes few steps elsewhere, since each call makes it at both ends."""
+    kind = type(value)
+    if kind is dict or isinstance(value, dict):
         "".join(value)  # TypeError for any other key, in one step
         value = value.values()
-    elif not isinstance(value, (list, tuple)):
-        return True
+    elif kind is not list and not isinstance(value, (list, tuple)):
+        return
     if len(value) > SHORT and _SCALARS.issuperset(map(type, value)):
-        return True
-    for item in value:  # noqa: SIM110  half the cost of all()
-        if type(item) not in _SCALARS and not _keys_are_text(item):
-            return False
-    return True
+        return
+    for item in value:
+        if type(item) not in _SCALARS:
+            _check_keys(item)
 
 
 def encode_json(value: "Any", root: str) -> bytes:
     """JSON bytes of a value. Raises NotEncodable, which says where and why, as in `root.items[3].when is ...`."""
     problem: "Any" = None
     try:
-        if _keys_are_text(value):
-            return "".join(_encode(value, 0)).encode("ascii")
+        _check_keys(value)
+        return "".join(_encode(value, 0)).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
         problem = error
     try:
@@ -104,11 +105,15 @@ def encode_json(value: "Any", root: str) -> bytes:
         raise NotEncodable(root + TOO_DEEP) from None
 
 
-def encode_value(value: "Any", root: str) -> "Any":
-    """The same of a value that may hold buffers: bytes, or a Rope of them if one is long."""
+def encode_value(value: "Any", root: str, keyed: "Any" = None) -> "Any":
+    """The same of a value that may hold buffers: bytes, or a Rope of them if one is long.
+
+    Args:
+        keyed: The part of it that may have keys, if that isn't all of it.
+    """
     try:
-        if _keys_are_text(value):
-            return "".join(_encode(value, 0)).encode("ascii")
+        _check_keys(value if keyed is None else keyed)
+        return "".join(_encode(value, 0)).encode("ascii")
     except (TypeError, ValueError, RecursionError):
         pass  # it holds buffers, or the other encoder says what is wrong
     return beside("buffers").encode(value, root)
@@ -153,13 +158,17 @@ _CURES = (
 
 def decode_json(data: "Any") -> "Any":
     """The value of JSON bytes, or of those with buffers. Raises ValueError or RecursionError for anything else."""
-    if data and data[0] == RICH:
-        return beside("buffers").decode(data)
-    text = str(data, "utf-8")
     try:
+        text = str(data, "utf-8")
         value, end = _scan(text, 0)
     except StopIteration:
         raise ValueError("not JSON") from None
+    except UnicodeDecodeError:
+        if data[0] != RICH:
+            raise
+        end = -1
+    if end < 0:
+        return beside("buffers").decode(data)
     if end == len(text):
         return value
     raise ValueError("%d characters behind the value" % (len(text) - end))

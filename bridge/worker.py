@@ -19,7 +19,6 @@ from bridge.handler import (
     fault_frame,
     fault_of,
     hooks_of,
-    invoke,
     load,
     result_of,
     wanted_of,
@@ -61,7 +60,8 @@ if TYPE_CHECKING:
 
 __scoped_bridge__ = True  # frames of modules that have this are left out of a handler's traceback, as in unittest
 
-FOREVER = SECONDS.pack(float("inf"))
+FOREVER = float("inf")
+BESIDES = frozenset((CANCEL, CREDIT))  # they follow a call, and nobody asks for them when it is over
 START_LIMIT = 2**24  # bytes of START, which says what the limit is for the others
 
 
@@ -84,8 +84,7 @@ class Pipes:
         beside: "Callable[[str], Any]" = beside,
     ) -> None:
         self.request, self.reply, self._put, self.spare = request, reply, put, b""
-        self.pending = b""
-        """What was read and not yet looked at."""
+        self.pending = b""  # read, and not yet looked at
         self._armed, self._nudged, self._current = False, False, 0
         self._load = beside
         self._files: "Dict[str, Any]" = {}
@@ -94,14 +93,14 @@ class Pipes:
         self.hooks: "Dict[str, Callable[..., Any]]" = {}
         self.wants: "Dict[str, Tuple[str, ...]]" = {}
         """Commands that have parameters which are filled here."""
-        self._codec = CODEC_JSON  # of what was read last
+        self.codec = CODEC_JSON  # of what was read last
+        self.front = b""  # what was read last: a header, and behind it the seconds of a call
         self.main = nothing  # where the program lies of a caller that may send pickles; None if it may not
         self.left = False
         """The caller has left the call of the dialogue, whatever its handler made of that."""
         self.variables: "Dict[str, Any]" = {}
         """ContextVars that came with a call, by their paths; None for what can't be imported here."""
-        self.credit = 0
-        """Items that the caller of a stream has asked for and not been sent."""
+        self.credit = 0  # items that the caller of a stream has asked for and not been sent
         self.limit = START_LIMIT
         """Bytes that the body of a frame may have: no more is kept of what isn't our caller's."""
         self.arena, self.granted = -1, b""  # memory that our caller has too; where our next result may lie in it
@@ -114,7 +113,7 @@ class Pipes:
             if self._nudged:  # while we were reading or decoding
                 self._nudged = False
                 self._look()
-            value = invoke(function, args)
+            value = function(**args) if type(args) is dict else function(*args or ())
         finally:
             self._armed = False
         return value if type(value) is not Coroutine else self._run_on_loop(value)
@@ -175,7 +174,7 @@ class Pipes:
 
     def sort(self) -> bool:
         """Take the frames in front that follow a call: whether one is a cancel of the call that runs."""
-        while len(self.pending) >= 16 and self.pending[0] in (CANCEL, CREDIT):
+        while len(self.pending) >= 16 and self.pending[0] in BESIDES:
             kind, _codec, number, _length, call_id = HEADER.unpack_from(self.pending)
             self.pending = self.pending[16:]
             if call_id == self._current:
@@ -204,30 +203,34 @@ class Pipes:
 
     def coding(self) -> "Any":
         """What reads and answers the call that was just read; None for JSON."""
-        if self._codec != CODEC_PICKLE or self.main is None:
+        if self.codec != CODEC_PICKLE or self.main is None:
             return None
         self._coding = self._coding or self.beside("pickling").Coding(self.main)
         return self._coding
 
     def read(self) -> "Tuple[int, int, int, Any]":
         """Wait for one whole frame: kind, flags, call id, body. What follows calls that are over is passed by."""
-        data, self.pending = self.pending, b""
+        data = self.pending
         while True:
             while len(data) < 16:
                 if self.busy_poll is not None:
                     self.busy_poll.look()
                 if not (more := os.read(self.request, READ_SIZE)):
                     raise HungUp
-                data += more
-            kind, self._codec, flags, length, call_id = HEADER.unpack_from(data)
-            if length > self.limit + 8 * (flags & TIMED):
-                raise HungUp
-            if kind != CANCEL and kind != CREDIT:
+                data = data + more if data else more
+            kind, self.codec, flags, length, call_id = HEADER.unpack_from(data)
+            if kind not in BESIDES:
                 break
             data = data[16:]
-        end = 16 + length
-        self.pending = data[end:]
-        return kind, flags, call_id, data[16:end] if len(data) >= end else read_on(self.request, data[16:], length)
+        start, end = 24 if flags & TIMED else 16, 16 + length
+        if end - start > self.limit:
+            raise HungUp
+        if len(data) < end:
+            rest = memoryview(read_on(self.request, data[16:], length))
+            self.pending, self.front = b"", data[:16] + rest[: start - 16]
+            return kind, flags, call_id, rest[start - 16 :]
+        self.pending, self.front = data[end:], data
+        return kind, flags, call_id, data[start:end]
 
     def write(self, frame: "Any") -> None:
         """Write one whole frame, bytes or a Rope; the pipe is blocking."""
@@ -298,15 +301,12 @@ def serve(pipes: Pipes, tables: "Dict[int, Dict[str, Callable[..., Any]]]", limi
 def _answer(
     pipes: Pipes, commands: "Dict[str, Callable[..., Any]]", flags: int, call_id: int, body: "Any", limit: int
 ) -> bytes:
-    extras, start, seconds, coding, talk = None, 0, FOREVER, pipes.coding(), None
-    result_of_it, marks = result_of if coding is None else coding.result_of, 0
+    coding = None if pipes.codec == CODEC_JSON else pipes.coding()
+    extras, talk, marks, result_of_it = None, None, 0, result_of if coding is None else coding.result_of
     try:
-        if flags & TIMED:
-            start, seconds = 8, body[:8]
         if flags & EXTRAS:
-            end = start + 4 + int.from_bytes(body[start : start + 4], "little")
-            extras, start = decode_json(body[start + 4 : end]), end
-        body = memoryview(body)[start:] if start else body
+            start = 4 + int.from_bytes(body[:4], "little")
+            extras, body = decode_json(body[4:start]), memoryview(body)[start:]
         if coding is None:
             command, args = decode_json(body)
             function = commands.get(command)
@@ -319,7 +319,7 @@ def _answer(
             if extras is None and command not in pipes.wants:
                 value = pipes.run(call_id, function, args)
             else:
-                left = SECONDS.unpack(seconds)[0]
+                left = SECONDS.unpack_from(pipes.front, 16)[0] if flags & TIMED else FOREVER
                 talk = pipes.beside("dialogue").Dialogue(pipes, call_id, extras or {}, left, limit)
                 function = talk.given(function, pipes.wants.get(command, ()), coding)
                 value = talk.run(function, args)

@@ -29,7 +29,7 @@ class Hello:
     executable: str
 
 
-def encode_call(command: Any, args: Any, limit: int, *, pickle: bool = False) -> bytes:
+def encode_call(command: Any, args: Any, limit: int, pickle: bool = False) -> bytes:
     """The body of a call.
 
     Args:
@@ -47,7 +47,7 @@ def encode_call(command: Any, args: Any, limit: int, *, pickle: bool = False) ->
             _refuse(name_of(command), f"args must be a mapping, a list, a tuple or None, not {type(args).__name__}")
         args = dict(args)
     try:
-        body: bytes = encode_value((command, args), "call") if not pickle else _pickled((command, args))
+        body: bytes = encode_value((command, args), "call", args) if not pickle else _pickled((command, args))
     except NotEncodable as fault:
         _refuse(name_of(command), "args" + str(fault).removeprefix("call").removeprefix("[1]"))
     if len(body) > limit:

@@ -38,26 +38,18 @@ class Waiter(Generic[W]):
     may be withdrawn instead: then its owner, when it looks at last, comes back by `checkout`.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "enqueued_at",
-        "error",
-        "prefers",
-        "taken",
-        "ticket",
-        "wants",
-        "withdrawn",
-        "worker",
-    )
-
-    def __init__(self) -> None:
-        self.worker: W | None = None
-        self.wants: W | None = None  # that one and no other
-        self.prefers: W | None = None  # that one, if it is idle at its turn
-        self.error: BaseException | None = None
-        self.enqueued_at = 0.0
-        self.taken = self.withdrawn = False
-        self.ticket = 0  # its place in the queue; the lowest is first
+    # Defaults of the class, since each call makes one: what a waiter that never waits doesn't set costs it nothing.
+    worker: W | None = None
+    wants: W | None = None
+    """That one and no other."""
+    prefers: W | None = None
+    """That one, if it is idle at its turn."""
+    error: BaseException | None = None
+    enqueued_at = 0.0
+    taken = False
+    withdrawn = False
+    ticket = 0
+    """Its place in the queue; the lowest is first."""
 
     def waits_in_vain(self, now: float) -> bool:
         """Whether its owner should have looked by now. A thread always will."""
@@ -85,17 +77,18 @@ class PoolState(Generic[W]):
         self.populated_at = 0.0  # when the first worker came after there had been none
         self.standing_since = 0.0  # when the first waiter came after there had been none
 
-    def lend(self, waiter: Waiter[W]) -> bool:
+    def lend(self, waiter: Waiter[W]) -> W | None:
         """Lend the warmest idle worker to whoever takes any, if nobody waits at all: `checkout`, for most calls."""
-        if not self.idle or self.waiting or self.own or waiter.wants is not None or waiter.prefers is not None:
-            return False
-        worker = next(reversed(self.idle))
+        idle = self.idle
+        if not idle or self.waiting or self.own or waiter.wants is not None or waiter.prefers is not None:
+            return None
+        worker = next(reversed(idle))
         worker.holder = ref(waiter)
         waiter.worker = worker
         waiter.taken = True
         waiter.withdrawn = False
-        del self.idle[worker]
-        return True
+        del idle[worker]
+        return worker
 
     def checkout(self, waiter: Waiter[W], now: float) -> bool:
         """Lend a worker (the one it wants, else the one it prefers, else the warmest idle one), or queue the waiter

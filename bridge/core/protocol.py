@@ -156,8 +156,9 @@ class Connection:
             seconds: What the call has left.
         """
         if kind == CALL and self.state is IDLE and seconds != inf and not flags & EXTRAS:  # as below, for most calls
-            self.state, self.call_id = BUSY, self.call_id + 1
-            return TIMED_HEADER.pack(CALL, self._codec, flags | TIMED, len(body) + 8, self.call_id, seconds) + body
+            self.state = BUSY
+            self.call_id = call_id = self.call_id + 1
+            return TIMED_HEADER.pack(CALL, self._codec, flags | TIMED, len(body) + 8, call_id, seconds) + body
         state = SEND.get((self.state, kind))
         if state is None:
             raise ProtocolError(f"{KINDS[kind]} can't be sent while {self.state.name}")
@@ -210,6 +211,17 @@ class Connection:
             return self._fill(data[HEADER_SIZE:])
         self._pending = data[end:]
         return self._finish(kind, data[HEADER_SIZE:end])
+
+    def result(self, data: bytes) -> bytes | None:
+        """The body of the result of a plain call that was just sent, if that is what was read, whole and alone. Else
+        None, and nothing was taken: it is for `receive`."""
+        length = len(data) - HEADER_SIZE
+        if self.state is not BUSY or not 0 <= length <= self.limit:
+            return None
+        if not data.startswith(HEADER.pack(RESULT, CODEC_JSON, 0, length, self.call_id)):
+            return None
+        self.state = IDLE
+        return data[HEADER_SIZE:]
 
     def space(self) -> memoryview | None:
         """Where the rest of a frame that came in part may be read into, then told to `filled`."""

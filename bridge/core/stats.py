@@ -23,10 +23,11 @@ AT_ONCE = 64
 class Histogram:
     """Latencies in seconds, in buckets that grow by a constant factor (as in HdrHistogram)."""
 
-    __slots__ = ("_counts", "_fresh")
+    __slots__ = ("_counts", "_fresh", "_sorted")
 
     def __init__(self) -> None:
         self._counts = [0] * BUCKETS
+        self._sorted = 0  # in these
         self._fresh: list[float] = []  # not yet sorted in
 
     def note(self, seconds: float) -> None:
@@ -41,6 +42,11 @@ class Histogram:
             self.add(seconds)
 
     @property
+    def count(self) -> int:
+        """How many there are."""
+        return self._sorted + len(self._fresh)
+
+    @property
     def counts(self) -> list[int]:
         """Of each bucket."""
         self._sort_in()
@@ -50,6 +56,7 @@ class Histogram:
         """Count as many latencies as were the same."""
         mantissa, exponent = frexp(seconds)
         index = (exponent + OFFSET) * SUB_BUCKETS + int((mantissa - 0.5) * 2 * SUB_BUCKETS) if seconds > 0 else 0
+        self._sorted += times
         self._counts[0 if index < 0 else index if index < BUCKETS else BUCKETS - 1] += times
 
     def quantile(self, q: float) -> float | None:

@@ -320,7 +320,7 @@ class Runtime:
             workers=workers,
             waiting=pool.waiting,
             sessions=len(pool.sessions.records),
-            calls=tally.calls,
+            calls=tally.latencies.count,
             timeouts=tally.timeouts,
             crashes=tally.crashes,
             restarts=pool.fleet.restarts,

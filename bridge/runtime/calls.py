@@ -41,9 +41,9 @@ def call(
     args: Any,
     timeout: float | None,
     claim: Claim | None = None,
-    *,
     idempotent: bool = False,
     follow: Follow | None = None,
+    *,
     body: bytes | None = None,
     began_at: float | None = None,
 ) -> Any:
@@ -60,20 +60,26 @@ def call(
     """
     clock, pool = runtime.clock, runtime.pool
     deadline = inf if timeout is None else (clock() if began_at is None else began_at) + timeout
-    if body is None:
+    if body is None and follow is None:
+        body = encode_call(command, args, runtime.spec.max_frame_bytes, runtime.spec.pickle is not None)
+    elif body is None:
         body = encoded(runtime, command, args, follow)
-    command = name_of(command)
-    claim = claim or Claim()
+    if type(command) is not str:
+        command = name_of(command)
+    if claim is None:
+        claim = Claim()
     visit = None if follow is None else follow.visit
     if pool.policy.poison_threshold is not None:
         pool.refuse_poison(command, body)
     retries = 0
     while True:
         try:
-            claim.body, claim.deadline, claim.begun = None if follow else body, deadline, False
-            worker = pool.checkout(claim, deadline) if visit is None else visit.checkout(claim, deadline)
-            if claim.handing:
+            lent = pool.lend(claim) if visit is None else visit.checkout(claim, deadline)
+            if lent is None:
+                claim.body, claim.deadline, claim.begun = None if follow else body, deadline, False
+                lent = pool.checkout(claim, deadline)
                 claim.await_begun()
+            worker = lent
             if claim.begun:
                 if claim.begun is not True:
                     raise claim.begun
@@ -82,12 +88,12 @@ def call(
                 raise CallCancelled(command, pid=None)
             worker.calls += 1
             claim.sent_at = worker.active_at = clock()
-            if follow is not None:
-                result = _followed(runtime, worker, command, body, deadline, follow)
-                if follow.chunk is not None:
-                    pool.count_chunk(worker, claim, result)
-                return result
-            return worker.link.call(command, body, deadline, CALL, worker.holder)
+            if follow is None:
+                return worker.link.call(command, body, deadline, CALL, worker.holder)
+            result = _followed(runtime, worker, command, body, deadline, follow)
+            if follow.chunk is not None:
+                pool.count_chunk(worker, claim, result)
+            return result
         except WorkerGone as gone:
             again = (not gone.started or idempotent) and retries < MAX_RETRIES and not claim.cancelled
             if gone.started or not again:

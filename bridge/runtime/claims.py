@@ -18,19 +18,23 @@ from bridge.runtime.worker import Worker
 class Claim(Waiter[Worker]):
     """One thread's check-out."""
 
-    __slots__ = ("_bell", "begun", "body", "cancelled", "deadline", "fails_fast", "handing", "sent_at", "session")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._bell: Any = None
-        self.cancelled = False  # by another thread
-        self.session: str | None = None  # that it is for
-        self.fails_fast = False  # it doesn't wait while others have the worker that it wants
-        self.sent_at = 0.0  # monotonic seconds; of the call that the worker was lent for
-        self.body: bytes | None = None  # of a call that whoever lends it a worker may begin
-        self.deadline = inf  # of that
-        self.handing = False  # somebody is about to begin it; the link is his until he is done
-        self.begun: bool | Exception = False  # he has, or what came of that
+    _bell: Any = None
+    cancelled = False
+    """By another thread."""
+    session: str | None = None
+    """That it is for."""
+    fails_fast = False
+    """It doesn't wait while others have the worker that it wants."""
+    sent_at = 0.0
+    """Monotonic seconds; of the call that the worker was lent for."""
+    body: bytes | None = None
+    """Of a call that whoever lends it a worker may begin."""
+    deadline = inf
+    """Of that."""
+    handing = False
+    """Somebody is about to begin it; the link is his until he is done."""
+    begun: bool | Exception = False
+    """He has, or what came of that."""
 
     def arm(self) -> None:
         """Get ready to be woken; before the claim is queued."""

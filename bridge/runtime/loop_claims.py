@@ -27,10 +27,7 @@ class LoopClaim(Claim):
         refuse: Called with it when its loop is closed.
     """
 
-    __slots__ = ("_awaited", "_clock", "_loop", "_offered_at", "_refuse", "_timer")
-
     def __init__(self, clock: Callable[[], float], refuse: Callable[[LoopClaim], object]) -> None:
-        super().__init__()
         self._loop = asyncio.get_running_loop()
         self._clock, self._refuse = clock, refuse
         self._awaited: asyncio.Future[None] | None = None

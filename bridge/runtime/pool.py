@@ -51,8 +51,7 @@ class Pool(Counting):
         self.last_look = LAST_LOOK  # less once tasks wait here too: their loops may not run
         self.fleet = View()  # what the supervisor last said of its workers
         self._may_ask = False  # for one more worker; until the supervisor has answered
-        self._closed = False
-        self._name = name
+        self._name, self._closed = name, False
         self._state: PoolState[Worker] = PoolState()
         self._refused, self._refusing = deque[Claim](), threading.Lock()
 
@@ -68,20 +67,23 @@ class Pool(Counting):
         now = self._clock()
         if not self.ask(claim, now):
             self._wait(claim, deadline, now)
-        worker = claim.worker
-        assert worker is not None
-        return worker
+        return claim.worker  # type: ignore[return-value]  # it was lent
+
+    def lend(self, claim: Claim) -> Worker | None:
+        """A worker at once, if one is idle and nobody waits: for most calls, whose others go on by `checkout`."""
+        if self.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001  # `interrupted_here`, without its call
+            raise self.interrupted()
+        with self.lock:
+            return None if self._closed else self._state.lend(claim)
 
     def ask(self, claim: Claim, now: float) -> bool:
         """Lend a worker at once, or queue the claim: then its owner goes on by `look`, and ends by `leave`."""
-        if self.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001  # `interrupted_here`, without its call
+        if self.interrupted_here:
             raise self.interrupted()
         try:
             # Critical section: decide only. Waking a waiter may run foreign code, so it happens after the lock.
             with self.lock:
                 state = self._state
-                if not self._closed and state.lend(claim):
-                    return True
                 if self._closed or state.waiting or not state.idle or claim.wants is not None:
                     self._refuse(claim, now)
                     claim.arm()
@@ -105,8 +107,7 @@ class Pool(Counting):
 
     def checkin(self, claim: Claim) -> None:
         """Take the worker back: lend it on when it is clean, else have it ended. Idempotent."""
-        next_one = self.give_back(claim)
-        if next_one is not None:
+        if claim.worker is not None and (next_one := self.give_back(claim)) is not None:
             next_one.wake()
 
     def give_back(self, claim: Claim) -> Claim | None:
@@ -118,12 +119,11 @@ class Pool(Counting):
             if not worker.link.clean or worker.status is not None:
                 self._give_up(claim, worker)
                 return None
-            now = self._clock()
+            worker.active_at = now = self._clock()
+            sent_at = claim.sent_at
             with self.lock:
-                worker.active_at = now
-                if claim.sent_at:
-                    self.tally.calls += 1
-                    self.tally.latencies.note(now - claim.sent_at)
+                if sent_at:
+                    self.tally.latencies.note(now - sent_at)
                     claim.sent_at = 0.0
                 next_one: Claim | None = self._state.checkin(claim, now)  # type: ignore[assignment]
                 if next_one is not None and next_one.body is not None:
@@ -133,12 +133,12 @@ class Pool(Counting):
             raise
         if next_one is not None and next_one.handing:
             begin_for(next_one, now)
-        if self.keeper is not None:
-            if worker.calls >= worker.thresholds.calls and not worker.worn:
+        if (worker.worn or self._closed or worker.calls >= worker.thresholds.calls) and self.keeper is not None:
+            if worker.worn or worker.calls < worker.thresholds.calls:
+                self.keeper.notice()  # it waits for the return
+            else:
                 worker.worn = True
                 self.keeper.wear(worker.generation, Worn.CALLS)
-            elif self._closed or worker.worn:
-                self.keeper.notice()  # it waits for the return
         return next_one
 
     def cancel(self, claim: Claim) -> None:

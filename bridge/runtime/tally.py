@@ -21,10 +21,10 @@ from bridge.runtime.worker import Worker
 class Tally:
     """The counters of one pool."""
 
-    __slots__ = ("calls", "crashes", "latencies", "refused", "repeats", "retries", "sent_again", "shed", "timeouts")
+    __slots__ = ("crashes", "latencies", "refused", "repeats", "retries", "sent_again", "shed", "timeouts")
 
     def __init__(self) -> None:
-        self.calls = self.timeouts = self.crashes = self.retries = self.repeats = self.shed = self.refused = 0
+        self.timeouts = self.crashes = self.retries = self.repeats = self.shed = self.refused = 0
         self.latencies = Histogram()
         self.sent_again: Counter[str] = Counter()  # calls, by how their workers had ended
 
@@ -62,7 +62,6 @@ class Counting:
         """Count a call that was answered on a worker that stays lent."""
         worker.active_at = now = self._clock()
         with self.lock:
-            self.tally.calls += 1
             self.tally.latencies.note(now - sent_at)
 
     def count_chunk(self, worker: Worker, claim: Claim, calls: Any) -> None:
@@ -73,7 +72,6 @@ class Counting:
             share = (now - claim.sent_at) / calls
             claim.sent_at = now - share  # the last one is counted when the worker comes back
             with self.lock:
-                self.tally.calls += calls - 1
                 self.tally.latencies.add(share, calls - 1)
 
     def count(self, *, timeouts: int = 0, crashes: int = 0) -> None:

@@ -298,7 +298,7 @@ def test_a_frame_that_still_runs_is_no_second_error() -> None:
 def test_a_worker_reads_no_pickle_that_it_was_not_told_of() -> None:
     """START says whether its caller may send any. Fails when the frame alone decides."""
     pipes = Pipes(-1, -1)
-    pipes._codec = CODEC_PICKLE
+    pipes.codec = CODEC_PICKLE
     fields = decode_json(_answer(pipes, {}, 0, 7, pickle.dumps(("echo", None)), 2**20)[HEADER.size :])
 
     assert (fields["kind"], "can't read" in fields["message"]) == ("arguments", True)
