@@ -39,9 +39,9 @@ class AnnouncedClaim(Claim):
         super().__init__()
         self._queued: Gate | None = queued
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float) -> bool:
         """The owner is in the queue, and about to sleep."""
         queued, self._queued = self._queued, None
         if queued is not None:
             queued.then(lambda: None)
-        super().sleep(seconds)
+        return super().sleep(seconds)

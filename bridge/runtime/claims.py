@@ -54,6 +54,7 @@ class Claim(Waiter[Worker]):
         while self.handing and self._bell is not None:
             self.sleep(HEARING)
 
-    def sleep(self, seconds: float) -> None:
-        """Wait to be woken."""
-        self._bell.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
+    def sleep(self, seconds: float) -> bool:
+        """Wait to be woken: whether it was."""
+        woken: bool = self._bell.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
+        return woken

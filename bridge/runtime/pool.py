@@ -204,9 +204,9 @@ class Pool(Counting):
             while (left := self.look(claim, deadline, started)) is not None:
                 if self.keeper is not None and self.keeper.attend(min(FIRST_LOOK, left)):
                     continue
-                claim.sleep(min(pause, left))
-                pause = min(2 * pause, self.last_look)
-                self.notice()
+                if not claim.sleep(min(pause, left)):
+                    pause = min(2 * pause, self.last_look)
+                    self.notice()
         except BaseException:
             self.leave(claim)
             raise

@@ -83,11 +83,11 @@ class Giving(Claim):
         super().__init__()
         self._lease = lease
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float) -> bool:
         """As ever, after that."""
         with untraced():
             self._lease.close()
-        super().sleep(seconds)
+        return super().sleep(seconds)
 
 
 # -- What is cancelled: each answers with its argument --------------------------------------------------------

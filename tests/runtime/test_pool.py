@@ -143,6 +143,29 @@ def test_checkin_is_idempotent(make_runtime: MakeRuntime) -> None:
     runtime.pool.checkin(other)
 
 
+def test_who_is_woken_has_no_audit_made(make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only who has slept in vain: else each call that waits costs a step of the supervisor. Fails when `_wait` doesn't
+    ask whether it was woken."""
+    runtime = make_runtime(ScriptedAdapter([]))
+    runtime.start()
+    holder, asked = Claim(), list[None]()
+    runtime.pool.checkout(holder, FOREVER)
+    monkeypatch.setattr(runtime.pool, "notice", lambda: asked.append(None))
+
+    class Waiting(Claim):
+        def sleep(self, seconds: float) -> bool:
+            runtime.pool.checkin(holder)
+            return super().sleep(seconds)
+
+    waiting = Waiting()
+    runtime.pool.checkout(waiting, FOREVER)
+    assert asked == []
+    with pytest.raises(PoolTimeout):
+        runtime.pool.checkout(Claim(), runtime.clock() + 0.05)
+    assert len(asked) >= 1
+    runtime.pool.checkin(waiting)
+
+
 def test_many_threads_on_few_workers_lose_nothing(make_runtime: MakeRuntime) -> None:
     """16 threads make 100 calls each on 3 workers: each gets its own answer, and all workers are idle at the end."""
     steps = [("double", lambda args: args[0] * 2) for _ in range(1600)]

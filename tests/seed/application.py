@@ -73,10 +73,10 @@ class WatchedClaim(Claim):
         super().__init__()
         self._looked = looked
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float) -> bool:
         """The client is in the queue, and about to sleep."""
         self._looked.then(lambda: None)
-        super().sleep(min(seconds, 0.005))
+        return super().sleep(min(seconds, 0.005))
 
 
 def run(failure: Failure) -> None:

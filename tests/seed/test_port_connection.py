@@ -41,7 +41,7 @@ class DyingClaim(Claim):
         super().__init__()
         self._before = before
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float) -> bool:
         """It is in the queue. Something happens, and then it dies."""
         self._before()
         raise Death
