@@ -27,7 +27,7 @@ __scoped_bridge__: Final = True
 Play = Callable[[Request], Reply | None]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class MockCall:
     """A call that a mock was asked to answer."""
 

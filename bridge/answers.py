@@ -38,6 +38,10 @@ from bridge.wire import decode_json
 __scoped_bridge__: Final = True
 
 RAISED: Final = (Exception, SystemExit)
+UNCHANGED: Final = frozenset((bool, float, type(None)))
+"""Of these, and of a text that isn't too long, what comes back is what was sent. An integer can be too long."""
+MOST_BYTES: Final = 12
+"""Of one character in JSON."""
 """What a function's raising is an answer. A KeyboardInterrupt is for the caller, in whose thread it runs."""
 
 
@@ -172,6 +176,9 @@ def _returned(value: Any, request: Request, limit: int) -> Reply:
         except Misused as error:
             return _failed(fault_of(error, None, None), request)
         return Reply(request.call_id, items=_items(value, request, limit))
+    kind = type(value)
+    if kind in UNCHANGED or (kind is str and MOST_BYTES * len(value) < limit):
+        return Reply(request.call_id, value)
     fault, body = result_of(value, limit, RAISED)
     return Reply(request.call_id, decode_json(bytes(body))) if fault is None else _failed(fault, request)
 

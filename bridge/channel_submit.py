@@ -108,9 +108,10 @@ class SubmitLink:
         return caller is not None and caller.cancelled
 
     def _await(self, deadline: float) -> Reply:
-        bell = self._bell
+        reply = self._reply  # mostly it has come by now, and there is nothing to be waited for
+        waits = reply is None or reply.delay > 0
         # An answer that a slow `submit` gives behind the deadline comes too late as well.
-        if (left := deadline - self._clock()) < 0 or not _rings(bell, left):
+        if (left := deadline - self._clock()) < 0 or (waits and not _rings(self._bell, left)):
             raise DeadlinePassed(started=True)
         reply = self._reply
         if reply is None or (reply.delay > 0 and self._is_cut_short(reply.delay, deadline)):

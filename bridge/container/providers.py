@@ -67,7 +67,7 @@ class BindingProvider(providers.Provider[Binding]):
     def _provide(self, _args: Any, _kwargs: Any) -> Binding:
         return self.binding
 
-    def __call__(self, *_args: Any, **_kwargs: Any) -> Binding:
+    def __call__(self) -> Binding:
         """The binding."""
         return self.binding
 
@@ -152,7 +152,7 @@ class SettingsProvider(ScopedProvider):
         super().__init__(binding)
         binding.settings = self
 
-    def __call__(self, *_args: Any, **_kwargs: Any) -> BridgeSettings:
+    def __call__(self) -> BridgeSettings:
         """They are frozen; in a scope, with its changes."""
         return self._binding.settings()
 
@@ -166,7 +166,7 @@ class AdapterProvider(ScopedProvider):
         super().__init__(binding)
         binding.adapter = self
 
-    def __call__(self, *_args: Any, **_kwargs: Any) -> Adapter:
+    def __call__(self) -> Adapter:
         """It is not started by this."""
         return self._binding.peek().adapter
 
@@ -180,7 +180,7 @@ class ListenerProvider(ScopedProvider):
         super().__init__(binding)
         binding.on_event = self
 
-    def __call__(self, *_args: Any, **_kwargs: Any) -> Listener | None:
+    def __call__(self) -> Listener | None:
         """None when there is none."""
         return listener_of(self.default())
 
@@ -190,7 +190,7 @@ class SupervisorProvider(ScopedProvider):
 
     role = "supervisor"
 
-    def __call__(self, *_args: Any, **_kwargs: Any) -> Supervisor:
+    def __call__(self) -> Supervisor:
         """It is not started by this."""
         return self._binding.peek().supervisor
 
@@ -200,7 +200,7 @@ class PoolProvider(ScopedProvider):
 
     role = "pool"
 
-    def __call__(self, *_args: Any, **_kwargs: Any) -> Pool:
+    def __call__(self) -> Pool:
         """It is not started by this."""
         return self._binding.peek().pool
 
@@ -230,7 +230,7 @@ class RuntimeResource(_Copied, providers.Resource[Runtime]):
     had started.
     """
 
-    def __call__(self, *_args: Any, **_kwargs: Any) -> Runtime:
+    def __call__(self) -> Runtime:
         """Start it, and wait until it is warm. Idempotent."""
         return self._binding.start()
 
