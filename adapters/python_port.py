@@ -125,7 +125,7 @@ class PythonPortAdapter:
                 undo.callback(close_quietly, arena)
                 fds = (request[0], reply[1], lifeline, arena)
                 process = subprocess.Popen(
-                    [python, "-c", AS_WORKER, worker.__file__, *map(str, fds)],
+                    [*spec.launcher, python, "-c", AS_WORKER, worker.__file__, *map(str, fds)],
                     stdin=subprocess.DEVNULL,
                     stdout=stderr[1],
                     stderr=stderr[1],
@@ -370,7 +370,8 @@ def _environment(spec: WorkerSpec, mark: str) -> dict[str, str]:
 
 def _start_error(spec: WorkerSpec, error: OSError) -> WorkerStartError:
     if error.errno in (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ENOEXEC) and error.filename is not None:
-        what = "worker.cwd" if error.filename == spec.cwd else "worker.python"
+        first = "the launcher" if spec.launcher else "worker.python"
+        what = "worker.cwd" if error.filename == spec.cwd else first
         detail = f"{what} {error.filename!r}: {error.strerror}. Name one that exists and may be used"
         return WorkerStartError("interpreter", detail, handler=spec.handler)
     detail = f"{error}. The system refused another process or descriptor; lower `size`, or raise its limits"

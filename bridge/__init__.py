@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     )
     from bridge.core.events import Event
     from bridge.core.sessions import Affinity
-    from bridge.core.stats import Health, Stats, WorkerStats
+    from bridge.core.stats import Health, HostStats, Stats, WorkerStats
     from bridge.door import DEFAULT
     from bridge.errors import (
         BridgeError,
@@ -102,7 +102,7 @@ _HOMES = (
     ),
     ("bridge.core.events", ("Event",)),
     ("bridge.core.sessions", ("Affinity",)),
-    ("bridge.core.stats", ("Health", "Stats", "WorkerStats")),
+    ("bridge.core.stats", ("Health", "HostStats", "Stats", "WorkerStats")),
     ("bridge.executor", ("BridgeExecutor", "BridgeFuture")),
     ("bridge.opening", ("connect",)),
     ("bridge.overrides", ("with_adapter", "with_settings", "with_test_mode")),
@@ -139,6 +139,7 @@ __all__ = [
     "Event",
     "ExitStatus",
     "Health",
+    "HostStats",
     "Lease",
     "MockAdapter",
     "PoisonCall",

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from bridge import registry
 from bridge.contract import Adapter, Capability, WorkerSpec
+from bridge.core.hosts import Host
 from bridge.core.limits import fault_of
 from bridge.core.recycling import RecyclePolicy
 from bridge.core.sessions import SessionPolicy
@@ -138,7 +139,7 @@ def assemble(values: BridgeSettings, choice: Choice, on_event: Listener | None =
     pool, supervisor = values.pool, values.supervisor
     if Capability.PROCESSES in adapter.capabilities:
         each = FDS_PER_WORKER + (values.worker.start_method is StartMethod.ZYGOTE)  # to hear when it comes
-        _check_descriptors(pool.size + pool.max_overflow + pool.spare, each)
+        _check_descriptors(pool.workers + pool.max_overflow + pool.spare, each)
         fault = fault_of(spec.limits, lambda number: resource.getrlimit(number)[1])
         if fault is not None:
             raise ConfigurationError(fault)
@@ -147,11 +148,11 @@ def assemble(values: BridgeSettings, choice: Choice, on_event: Listener | None =
         spec,
         owns_adapter=not choice.is_instance,
         call_timeout=values.call.timeout,
-        prewarm=pool.size if pool.prewarm is None else min(pool.size, pool.prewarm),
+        prewarm=pool.workers if pool.prewarm is None else min(pool.workers, pool.prewarm),
         test_mode=None if choice.test_mode is None else choice.test_mode.value,
         on_event=on_event,
         pool_policy=PoolPolicy(
-            size=pool.size,
+            size=pool.workers,
             max_overflow=pool.max_overflow,
             spare=pool.spare,
             checkout_timeout=pool.checkout_timeout,
@@ -159,6 +160,7 @@ def assemble(values: BridgeSettings, choice: Choice, on_event: Listener | None =
             poison_threshold=values.call.poison_threshold,
             queue_target=pool.queue_target,
             queue_interval=pool.queue_interval,
+            hosts=tuple(Host(host.label, host.size, host.launcher) for host in pool.hosts),
         ),
         session_policy=SessionPolicy(**values.session.model_dump()),
         supervisor_policy=SupervisorPolicy(

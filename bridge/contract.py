@@ -45,6 +45,8 @@ class WorkerSpec:
     options: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     python: str | None = None
     """Path of the interpreter; None is the caller's own."""
+    launcher: tuple[str, ...] = ()
+    """Argv prefix of its command; empty: it is started right here."""
     path: tuple[str, ...] = ()
     """Entries of the worker's sys.path: all of it with `replace_path`, else in front of its own."""
     replace_path: bool = False

@@ -7,9 +7,10 @@ Apart from schema.py, which makes one model of them and knows where values come 
 from __future__ import annotations
 
 import os
+import shlex
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from bridge.core.sessions import Affinity
 from bridge.settings import Codec, StartMethod
@@ -18,6 +19,7 @@ MAX_FRAME: Final = 2**32 - 1
 LEAST_SPACE: Final = 32 * 1024 * 1024
 """Bytes of addresses; an interpreter that has done nothing takes some 20 MiB, most of which is never touched."""
 MOST_SPACE: Final = 2**63 - 1
+MOST_WORKERS: Final = 4096
 
 
 def _for_the_system(text: str) -> str:
@@ -53,9 +55,20 @@ def _octal(mask: Any) -> Any:
         raise ValueError(f"{mask!r:.60} is no octal number, such as 027") from None
 
 
+def _argv(launcher: Any) -> Any:
+    """Text is split as a shell would split it; nothing in it is expanded."""
+    if not isinstance(launcher, str):
+        return launcher
+    try:
+        return tuple(shlex.split(launcher))
+    except ValueError as error:
+        raise ValueError(f"{launcher!r:.60} can't be split into arguments: {error}") from None
+
+
 _SystemText = Annotated[str, AfterValidator(_for_the_system)]
 _Location = Annotated[_SystemText, AfterValidator(_no_blank)]
 _Variable = Annotated[_SystemText, AfterValidator(_variable)]
+_Launcher = Annotated[tuple[_SystemText, ...], BeforeValidator(_argv)]
 _Mask = Annotated[int, BeforeValidator(_octal)]
 
 
@@ -109,12 +122,28 @@ class WorkerSettings(Frozen):
     max_frame_bytes: int = Field(256 * 1024 * 1024, ge=1024, le=MAX_FRAME, description="bytes of one value, encoded")
 
 
+class HostSettings(Frozen):
+    """Where some of the workers are. In the environment a JSON list of these: `[{"launcher": "nice", "size": 4}]`."""
+
+    launcher: _Launcher = Field(
+        (),
+        description="argv prefix, a list or quoted as in a shell (`nice -n 5`); empty: workers are started right here",
+    )
+    size: int = Field(4, ge=1, le=MOST_WORKERS, description="workers that are always kept there")
+    name: _Location | None = Field(None, description="shown in stats, events and errors; the launcher if not set")
+
+    @property
+    def label(self) -> str:
+        """Its name, whether it was given one or not."""
+        return self.name or shlex.join(self.launcher) or "here"
+
+
 class PoolSettings(Frozen):
     """How many workers there are, and how long callers wait for one."""
 
-    size: int = Field(4, ge=1, le=4096, description="workers that are always kept")
-    max_overflow: int = Field(0, ge=0, le=4096, description="workers more while callers wait")
-    spare: int = Field(0, ge=0, le=4096, description="workers besides, warm, for the place of one that is gone")
+    size: int = Field(4, ge=1, le=MOST_WORKERS, description="workers that are always kept")
+    max_overflow: int = Field(0, ge=0, le=MOST_WORKERS, description="workers more while callers wait")
+    spare: int = Field(0, ge=0, le=MOST_WORKERS, description="workers besides, warm, for the place of one that is gone")
     checkout_timeout: float = Field(30.0, gt=0, description="seconds to wait for a worker; start-up isn't charged")
     max_waiting: int | None = Field(None, ge=0, description="callers that may wait; no limit if not set")
     prewarm: int | None = Field(None, ge=0, description="workers that `with` waits for; all if not set")
@@ -122,6 +151,34 @@ class PoolSettings(Frozen):
         None, gt=0, description="seconds that a caller may wait while the queue stands; no limit if not set"
     )
     queue_interval: float = Field(1.0, gt=0, description="seconds without an empty queue after which it stands")
+    hosts: tuple[HostSettings, ...] = Field(
+        (), description="where the workers are, instead of `size`: a launcher and a size of each; see below"
+    )
+
+    @property
+    def workers(self) -> int:
+        """Those that are always kept."""
+        return sum(host.size for host in self.hosts) or self.size
+
+    @model_validator(mode="after")
+    def _check_hosts(self) -> PoolSettings:
+        if not self.hosts:
+            return self
+        labels = [host.label for host in self.hosts]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise ValueError(f"has two hosts that are called {label!r:.60}: give each a `name` of its own")
+        if "size" in self.model_fields_set and self.size != self.workers:
+            raise ValueError(
+                f"has hosts, which make {self.workers} workers, and size={self.size}: leave `size` out (and unset "
+                "BRIDGE_POOL__SIZE), each host has its own"
+            )
+        for name in ("max_overflow", "spare"):
+            if getattr(self, name):
+                raise ValueError(f"has hosts and {name}: no host has more than its size; leave `{name}` out")
+        if self.workers > MOST_WORKERS:
+            raise ValueError(f"has hosts that make {self.workers} workers, and {MOST_WORKERS} is the most")
+        return self
 
 
 class CallSettings(Frozen):

@@ -27,6 +27,7 @@ from bridge.errors import ConfigurationError
 from bridge.groups import (
     CallSettings,
     Frozen,
+    HostSettings,
     LimitSettings,
     PoolSettings,
     RecycleSettings,
@@ -34,7 +35,7 @@ from bridge.groups import (
     SupervisorSettings,
     WorkerSettings,
 )
-from bridge.settings import TestMode, mode_in_force, refuse_misspelt
+from bridge.settings import StartMethod, TestMode, mode_in_force, refuse_misspelt
 
 READINGS: Final = 10
 """Times that the environment is read until no other thread has unset a variable meanwhile."""
@@ -77,6 +78,14 @@ class BridgeSettings(Frozen):
             raise ValueError(
                 f"the test mode {self.test_mode.value} is set, but forbid_test_mode says that work is real here; "
                 "unset TEST_MODE"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_launchers(self) -> BridgeSettings:
+        if self.worker.start_method is StartMethod.ZYGOTE and any(host.launcher for host in self.pool.hosts):
+            raise ValueError(
+                "pool.hosts has launchers, and worker.start_method is zygote, which forks workers right here; use spawn"
             )
         return self
 
@@ -256,7 +265,9 @@ def _explained(error: ValidationError, where: str) -> ConfigurationError:
             if isinstance(fault["ctx"]["error"], ConfigurationError):
                 return fault["ctx"]["error"]  # pydantic called our own constructor
         elif fault["type"] == "extra_forbidden":
-            names = LimitSettings.model_fields if place[:2] == ["worker", "limits"] else [*LEAVES, *GROUPS]
+            models: dict[str, type[Frozen]] = {"worker.limits": LimitSettings, "pool.hosts": HostSettings}
+            inside = models.get(".".join(place[:2]))
+            names = [*LEAVES, *GROUPS] if inside is None else [*inside.model_fields]
             text = f"{'.'.join(place)} is no setting{closest(place[-1], names)}"
         elif "input" in fault:
             text += f", not {fault['input']!r:.60}"

@@ -30,6 +30,8 @@ class Spawn:
     """Start a worker."""
 
     generation: int
+    host: str = ""
+    """Where; nothing where there is no choice."""
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ class Event:
     """The same for people; may change."""
     count: int | None = None
     """How many callers, in pool.overloaded."""
+    host: str | None = None
+    """Of the worker or the breaker, by its name in `pool.hosts`; None without these."""
 
 
 NAMES: Final = MappingProxyType(
@@ -67,7 +69,8 @@ NAMES: Final = MappingProxyType(
 def said(event: Event) -> str:
     """An event in words."""
     who = event.pid or f"#{event.generation}"
-    return NAMES[event.name].format_map({**vars(event), "pid": who, "detail": event.detail or event.reason})
+    text = NAMES[event.name].format_map({**vars(event), "pid": who, "detail": event.detail or event.reason})
+    return text if event.host is None else f"{text} (host {event.host})"
 
 
 def fields_of(event: Event) -> dict[str, Any]:

@@ -7,9 +7,10 @@ start it until its death is known. Apart from runtime/supervisor.py so that ever
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from enum import Enum
+from itertools import count
 from math import inf
 from types import MappingProxyType
 from typing import Final
@@ -42,6 +43,7 @@ class Fleet:
         shutdown_timeout: Seconds that a worker has for ending by itself.
         cancel_grace: Seconds that it has for ending a cancelled call; 0 kills at once.
         chance: Random numbers in [0, 1), for the jitter.
+        generations: Numbers of its starts, if it shares them with others.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Fleet:
         cancel_grace: float = 0.0,
         spare: int = 0,
         chance: Callable[[], float],
+        generations: Iterator[int] | None = None,
     ) -> None:
         self.size, self.ceiling, self.spare = size, size + max_overflow, spare
         self.policy = policy
@@ -66,7 +69,8 @@ class Fleet:
         self._startup_timeout, self._shutdown_timeout = startup_timeout, shutdown_timeout
         self._cancel_grace = cancel_grace
         self._chance = chance
-        self._generation = 0
+        self._generations = generations or count(1)
+        self._generation = 0  # the last one
         self._open = False
         self._close_at = inf
 
@@ -103,7 +107,7 @@ class Fleet:
 
     def view(self) -> View:
         """What others may know of it now."""
-        ready = self.count(WorkerState.READY)
+        ready, error = self.count(WorkerState.READY), self.last_error
         return View(
             ready=ready,
             starting=self._starting(),
@@ -111,10 +115,11 @@ class Fleet:
             unavailable=self.policy.breaker is not Breaker.CLOSED and not ready + self.count(WorkerState.DRAINING),
             probe_at=self.policy.not_before,
             breaker=self.policy.breaker,
-            last_error=self.last_error,
+            last_error=error,
             restarts=self.restarts,
             failed_starts=self.failed_starts,
             recycled=self.recycled,
+            hopeless=error is not None and (error.final or self.policy.breaker is not Breaker.CLOSED),
         )
 
     # -- Events ------------------------------------------------------------------------------------------
@@ -243,7 +248,7 @@ class Fleet:
             self.failed_starts += 1
             self.last_error = error
             self.events.append(Event("worker.failed", generation=generation, reason=error.reason, detail=error.detail))
-            self.policy.failed(member.started_at, now, self._chance())
+            self.policy.failed(member.started_at, now, self._chance(), unanswered=error.reason == "timeout")
             # One that was ready, and died before a call reached it, costs nobody an error: another one is tried first.
             tell = member.state is WorkerState.STARTING or self.policy.breaker is not Breaker.CLOSED
             alive = any(each.state in (WorkerState.READY, WorkerState.DRAINING) for each in self.members.values())
@@ -370,7 +375,7 @@ class Fleet:
             return []
         effects: list[Effect] = []
         for _ in range(min(wanted, self.policy.allows(now, self._starting()))):
-            self._generation += 1
+            self._generation = next(self._generations)
             self.events.append(Event("worker.starting", generation=self._generation, after="starting"))
             self.members[self._generation] = Member(now, now + self._startup_timeout, spare=spare)
             effects.append(Spawn(self._generation))

@@ -55,6 +55,18 @@ class Member:
 
 
 @dataclass(frozen=True)
+class HostView:
+    """One of several hosts, at one moment."""
+
+    name: str
+    size: int
+    ready: int
+    starting: int
+    breaker: Breaker
+    last_error: WorkerStartError | None
+
+
+@dataclass(frozen=True)
 class View:
     """A fleet at one moment, for other threads."""
 
@@ -72,3 +84,14 @@ class View:
     restarts: int = 0
     failed_starts: int = 0
     recycled: int = 0
+    hopeless: bool = False
+    """Nothing that is under way will help: whoever waits for workers to be ready is to be told the last error."""
+    hosts: tuple[HostView, ...] = ()
+    """By `pool.hosts`."""
+    failing: frozenset[str] = frozenset()
+    """Names of the hosts whose last start failed."""
+
+    @property
+    def lost(self) -> int:
+        """Places on hosts that can't be counted on now."""
+        return sum(host.size for host in self.hosts if host.name in self.failing)

@@ -34,10 +34,14 @@ class RestartPolicy:
         max_restarts: Failed starts within the window that are still answered with another start.
         window: Seconds.
         backoff: Seconds before the second attempt; doubles with each failure, up to 30 s.
+        of_host: It is that of one host of several: whoever doesn't answer there takes long to fail. So failures in a
+            row count, however long each took; one that wasn't answered in time is enough; and that a worker served
+            before its host was lost says nothing of the host.
     """
 
-    def __init__(self, *, max_restarts: int, window: float, backoff: float) -> None:
+    def __init__(self, *, max_restarts: int, window: float, backoff: float, of_host: bool = False) -> None:
         self._max_restarts, self._window, self._backoff = max_restarts, window, backoff
+        self._of_host = of_host
         self._failures: deque[float] = deque()
         self._in_a_row = 0
         self._last_failure = self._resumed_at = float("-inf")
@@ -46,11 +50,12 @@ class RestartPolicy:
         self.events: deque[Event] = deque()
         """What the breaker did, until somebody takes it away."""
 
-    def failed(self, started_at: float, now: float, chance: float) -> None:
+    def failed(self, started_at: float, now: float, chance: float, *, unanswered: bool = False) -> None:
         """A start failed. Starts that were under way together count once: they share their cause.
 
         Args:
             chance: A random number in [0, 1): the jitter, so that a fleet doesn't come back at once.
+            unanswered: It was given up, for its time was over.
         """
         if started_at <= self._last_failure:
             return
@@ -61,7 +66,8 @@ class RestartPolicy:
             self._in_a_row = 0  # a quiet window: our own pause, or a start that takes long, isn't one
         self._failures.append(now)
         self._in_a_row += 1
-        if len(self._failures) > self._max_restarts or self.breaker is not Breaker.CLOSED:
+        many = unanswered or self._in_a_row > self._max_restarts if self._of_host else False
+        if many or len(self._failures) > self._max_restarts or self.breaker is not Breaker.CLOSED:
             self._turn(Breaker.OPEN)
         pause = min(MAX_BACKOFF, self._backoff * 2 ** min(self._in_a_row - 1, 30))
         self.not_before = self._resumed_at = now + pause * (0.75 + chance / 2)
@@ -69,11 +75,15 @@ class RestartPolicy:
     def became_ready(self) -> None:
         """A start succeeded. It closes the breaker; failures are forgotten only by `served` or by time."""
         if self.breaker is not Breaker.CLOSED:
-            self.served()
+            self._forget()
         self.not_before = float("-inf")
 
     def served(self) -> None:
         """A worker lived to see a call: whatever kills it then is not a failed start."""
+        if not self._of_host or self.breaker is Breaker.CLOSED:
+            self._forget()
+
+    def _forget(self) -> None:
         self._turn(Breaker.CLOSED)
         self.not_before = float("-inf")  # it is replaced at once, whatever became of other starts
         self._failures.clear()
@@ -112,6 +122,8 @@ class SupervisorPolicy:
     health_interval: float | None = None
     """For which a worker has to be idle before it is asked how it is."""
 
-    def of_restarts(self) -> RestartPolicy:
+    def of_restarts(self, *, of_host: bool = False) -> RestartPolicy:
         """Its part that says when to start again."""
-        return RestartPolicy(max_restarts=self.max_restarts, window=self.restart_window, backoff=self.backoff)
+        return RestartPolicy(
+            max_restarts=self.max_restarts, window=self.restart_window, backoff=self.backoff, of_host=of_host
+        )

@@ -63,7 +63,7 @@ class Waiter(Generic[W]):
 class PoolState(Generic[W]):
     """Which workers there are, who holds them, who waits."""
 
-    __slots__ = ("idle", "own", "populated_at", "standing_since", "tickets", "waiting", "workers")
+    __slots__ = ("avoided", "idle", "own", "populated_at", "standing_since", "tickets", "waiting", "workers")
 
     def __init__(self) -> None:
         self.workers: dict[W, None] = {}
@@ -73,6 +73,7 @@ class PoolState(Generic[W]):
         self.waiting: OrderedDict[Waiter[W], None] = OrderedDict()
         # Of those who want one worker and no other. Tickets are common to all queues: whoever came first is first.
         self.own: dict[W, OrderedDict[Waiter[W], None]] = {}
+        self.avoided: frozenset[str] = frozenset()  # hosts to be lent last, where there are several (spread.py)
         self.tickets = 0  # given out so far
         self.populated_at = 0.0  # when the first worker came after there had been none
         self.standing_since = 0.0  # when the first waiter came after there had been none

@@ -87,6 +87,24 @@ class WorkerStats:
     heartbeat_age: float | None = None
     """Seconds since something was last sent to it or heard of it: how long the call of a busy worker has been out, how
     long ago an idle one last answered, became ready or said how it is. None while it starts."""
+    host: str | None = None
+    """Where it is, by the names of `pool.hosts`; None without these."""
+
+
+@dataclass(frozen=True)
+class HostStats:
+    """One of several hosts (`pool.hosts`), now."""
+
+    name: str
+    size: int
+    """Workers that it should have."""
+    workers: int
+    """Those that it has, ready or busy."""
+    busy: int
+    breaker: str
+    """closed (starts are allowed there), open (they failed) or half-open (one is being tried)."""
+    last_error: str | None
+    """Why the last start there failed; None once one succeeded."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +145,8 @@ class Stats:
     """Sessions that have begun and not ended."""
     events_dropped: int = 0
     """Events that `on_event` was not told, since too many waited for it."""
+    hosts: tuple[HostStats, ...] = ()
+    """By `pool.hosts`, in its order."""
 
     @property
     def idle(self) -> int:

@@ -10,7 +10,7 @@ import atexit
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from copy import copy
 from enum import Enum
 from typing import TYPE_CHECKING, Final
@@ -18,21 +18,18 @@ from weakref import WeakSet
 
 from bridge.channel import FdLink
 from bridge.contract import Adapter, Capability, FdChannel, ForkedAdapter, WorkerSpec
-from bridge.core.lifecycle import WorkerState
-from bridge.core.members import Member
-from bridge.core.policy import Breaker
 from bridge.core.recycling import RecyclePolicy, Worn
 from bridge.core.sessions import SessionPolicy
-from bridge.core.stats import Health, Stats, WorkerStats
+from bridge.core.stats import Health, Stats
 from bridge.errors import ConfigurationError, PoolClosed, WorkerStartError
 from bridge.runtime.courier import Listener
 from bridge.runtime.crew import Crew
+from bridge.runtime.figures import stats_of
 from bridge.runtime.follow import Depths
 from bridge.runtime.journal import log, say
 from bridge.runtime.pool import Pool
 from bridge.runtime.pool_policy import PoolPolicy
 from bridge.runtime.supervisor import Supervisor, SupervisorPolicy
-from bridge.runtime.worker import Worker
 
 if TYPE_CHECKING:
     from bridge.runtime.loop_claims import Rounds
@@ -183,14 +180,17 @@ class Runtime:
         while True:
             step = self.supervisor.next_step()
             fleet = self.pool.fleet
-            if fleet.ready >= workers:
+            # Of a host that fails nobody waits for workers; one of another is enough to begin.
+            if fleet.ready >= max(workers - fleet.lost, min(workers, 1)):
                 return
             if self.state in (RuntimeState.CLOSING, RuntimeState.CLOSED):
                 raise PoolClosed(self.name)
             failed = fleet.last_error
-            if failed is not None and (failed.final or fleet.breaker is not Breaker.CLOSED):
+            if failed is not None and fleet.hopeless:
                 raise copy(failed)
             left = deadline - self.clock()
+            if left <= 0 and fleet.hosts and fleet.ready:
+                return
             if left <= 0:
                 detail = f"{fleet.ready} of {workers} workers were ready in time; see `startup_timeout`"
                 raise copy(failed) or WorkerStartError("timeout", detail, handler=self.spec.handler)
@@ -296,54 +296,14 @@ class Runtime:
     def stats(self) -> Stats:
         """What it has done and is doing."""
         self.supervisor.attend(0.0)
-        pool, tally, now = self.pool, self.pool.tally, self.clock()
-        lent, members = pool.states(), self.supervisor.fleet.members
-        workers = tuple(
-            WorkerStats(
-                generation=worker.generation,
-                pid=worker.info.pid,
-                python=worker.info.python,
-                path=worker.info.path,
-                state=lent.get(worker) or self._state_of(worker, members),
-                calls=worker.calls,
-                age=now - worker.started_at,
-                heartbeat_age=max(0.0, now - worker.active_at) if worker.ready else None,
-            )
-            for worker in [*self.supervisor.workers.values()]
-        )
-        return Stats(
+        return stats_of(
+            self.supervisor,
             name=self.name,
             adapter=self.adapter.name,
             state=self.state.value,
-            size=self._pool_policy.size,
-            max_overflow=self._pool_policy.max_overflow,
-            workers=workers,
-            waiting=pool.waiting,
-            sessions=len(pool.sessions.records),
-            calls=tally.latencies.count,
-            timeouts=tally.timeouts,
-            crashes=tally.crashes,
-            restarts=pool.fleet.restarts,
-            failed_starts=pool.fleet.failed_starts,
-            retries=tally.retries,
-            repeats=tally.repeats,
-            sent_again=dict(tally.sent_again),
-            shed=tally.shed,
-            recycled=pool.fleet.recycled,
-            p50=tally.latencies.quantile(0.5),
-            p99=tally.latencies.quantile(0.99),
             test_mode=self.test_mode,
-            events_dropped=self.supervisor.announcer.dropped,
+            now=self.clock(),
         )
-
-    @staticmethod
-    def _state_of(worker: Worker, members: Mapping[int, Member]) -> str:
-        member = members.get(worker.generation)
-        if member is None:
-            return WorkerState.STOPPED.value
-        if member.state is WorkerState.READY:  # and the pool doesn't have it: it is about to be told to end
-            return "spare" if member.spare else str(WorkerState.RETIRING.value)
-        return str(member.shown.value)
 
     def health(self) -> Health:
         """Whether calls can be served."""

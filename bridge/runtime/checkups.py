@@ -11,6 +11,7 @@ from math import inf
 from typing import Final
 
 from bridge.core.fleet import Fleet
+from bridge.core.hosts import HostFleets
 from bridge.runtime.pool import Pool
 from bridge.runtime.roster import Roster
 from bridge.runtime.worker import Worker
@@ -31,7 +32,7 @@ class Checkups:
         interval: Seconds for which a worker has to be idle before it is asked how it is; None never asks.
     """
 
-    def __init__(self, roster: Roster, pool: Pool, fleet: Fleet, interval: float | None) -> None:
+    def __init__(self, roster: Roster, pool: Pool, fleet: Fleet | HostFleets, interval: float | None) -> None:
         self._roster, self._pool, self._fleet = roster, pool, fleet
         self._interval = inf if interval is None else interval
         self.at = -inf

@@ -16,14 +16,13 @@ from math import inf
 from typing import Final
 
 from bridge.core.members import View
-from bridge.core.pool_state import PoolState
 from bridge.core.recycling import Worn
 from bridge.core.sessions import SessionBook, SessionPolicy
 from bridge.errors import CallCancelled, CircuitOpen, PoolClosed, PoolError, PoolOverloaded, PoolTimeout
 from bridge.runtime.claims import Claim
 from bridge.runtime.handing import begin_for, left_by_loops, may_hand
 from bridge.runtime.keeper import Keeper
-from bridge.runtime.pool_policy import PoolPolicy
+from bridge.runtime.pool_policy import PoolPolicy, state_of
 from bridge.runtime.tally import Counting
 from bridge.runtime.worker import Worker
 
@@ -52,7 +51,7 @@ class Pool(Counting):
         self.fleet = View()  # what the supervisor last said of its workers
         self._may_ask = False  # for one more worker; until the supervisor has answered
         self._name, self._closed = name, False
-        self._state: PoolState[Worker] = PoolState()
+        self._state = state_of(policy)
         self._refused, self._refusing = deque[Claim](), threading.Lock()
 
     # -- For callers -------------------------------------------------------------------------------------
@@ -363,6 +362,7 @@ class Pool(Counting):
         """What the supervisor knows and callers need."""
         with self.lock:
             self.fleet, self._may_ask = fleet, fleet.can_grow
+            self._state.avoided = fleet.failing
 
     def refuse_all(self, error: Exception) -> None:
         """Everybody who waits gets this error."""

@@ -7,6 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bridge.core.hosts import Host
+from bridge.core.pool_state import PoolState
+from bridge.core.spread import SpreadState
+from bridge.runtime.worker import Worker
+
 
 @dataclass(frozen=True)
 class PoolPolicy:
@@ -24,3 +29,10 @@ class PoolPolicy:
     """Seconds that a caller may wait while the queue stands."""
     queue_interval: float = 1.0
     """Seconds after which a queue that was never empty stands."""
+    hosts: tuple[Host, ...] = ()
+    """Where the workers are; none: right here. `size` is the sum of their sizes then."""
+
+
+def state_of(policy: PoolPolicy) -> PoolState[Worker]:
+    """The pool's books, empty."""
+    return SpreadState({host.name: host.size for host in policy.hosts}) if policy.hosts else PoolState()

@@ -15,6 +15,7 @@ from bridge.channel import FdLink, link_to
 from bridge.contract import Adapter, Capability, Channel, HookChannel, LateChannel, ProcessChannel, Reply, WorkerSpec
 from bridge.core.effects import Admit, Cancel, Effect, Ping, Refuse, Retire, Spawn, Stop, Why
 from bridge.core.fleet import Fleet
+from bridge.core.hosts import HostFleets
 from bridge.core.lifecycle import WorkerState
 from bridge.core.policy import SupervisorPolicy
 from bridge.core.recycling import RecyclePolicy, Worn
@@ -43,7 +44,7 @@ class Roster:
         adapter: Adapter,
         spec: WorkerSpec,
         pool: Pool,
-        fleet: Fleet,
+        fleet: Fleet | HostFleets,
         policy: SupervisorPolicy,
         recycling: RecyclePolicy,
         announcer: Announcer,
@@ -63,6 +64,7 @@ class Roster:
         self._policy, self._recycling, self._clock = policy, recycling, clock
         self._announcer = announcer
         self.limits_memory = recycling.max_rss is not None
+        self._launchers = {host.name: host.launcher for host in pool.policy.hosts}
         self._softly = Capability.SOFT_CANCEL in adapter.capabilities
 
     # -- Effects -----------------------------------------------------------------------------------------
@@ -82,7 +84,7 @@ class Roster:
             self._pool.publish(self._fleet.view())  # first: whoever comes after those who are refused shall see why
             self._pool.refuse_all(effect.error)
         elif isinstance(effect, Spawn):
-            self._spawn(effect.generation)
+            self._spawn(effect.generation, effect.host)
         elif (worker := self.workers.get(effect.generation)) is None:  # it got lost; its place is to be filled
             self.perform(self._fleet.exited(effect.generation, None, served=True, now=self._clock()))
         elif isinstance(effect, Admit):
@@ -97,11 +99,12 @@ class Roster:
         else:
             self.kill(worker, effect.why)
 
-    def _spawn(self, generation: int) -> None:
-        spec, now = replace(self._spec, generation=generation), self._clock()
+    def _spawn(self, generation: int, host: str) -> None:
+        spec, now = self._spec_of(generation, host), self._clock()
         try:
             channel = self._adapter.open(spec, deadline=now + self._policy.startup_timeout)
             worker = self._enlist(channel, generation, now)
+            worker.host = host
         except Exception as error:  # an adapter may be anybody's; whatever it raises is a failed start
             fault = fault_of(error, self._adapter.name, spec.handler)
             self.perform(self._fleet.exited(generation, fault, served=False, now=now))
@@ -114,6 +117,10 @@ class Roster:
                 self.became_ready(worker)
         except Exception as error:
             self.start_failed(worker, fault_of(error, self._adapter.name, spec.handler))
+
+    def _spec_of(self, generation: int, host: str) -> WorkerSpec:
+        launcher = self._launchers.get(host, self._spec.launcher)
+        return replace(self._spec, generation=generation, launcher=launcher)
 
     def _enlist(self, channel: Channel, generation: int, now: float) -> Worker:
         """From here on its death is noticed; on an error it is dead already."""

@@ -17,7 +17,7 @@ from typing import Final
 
 from bridge.contract import Adapter, Capability, WorkerSpec
 from bridge.core.effects import Why
-from bridge.core.fleet import Fleet
+from bridge.core.hosts import fleet_of
 from bridge.core.policy import SupervisorPolicy
 from bridge.core.recycling import RecyclePolicy, Worn
 from bridge.runtime.announcer import Announcer
@@ -63,20 +63,18 @@ class Supervisor:
         clock: Callable[[], float],
     ) -> None:
         self.finished = False  # every worker is dead, and the adapter is closed
-        self.fleet = Fleet(
+        self.fleet = fleet_of(
+            pool.policy.hosts,
+            policy,
             size=pool.policy.size,
             max_overflow=pool.policy.max_overflow,
             spare=pool.policy.spare,
-            policy=policy.of_restarts(),
-            startup_timeout=policy.startup_timeout,
-            shutdown_timeout=policy.shutdown_timeout,
-            cancel_grace=policy.cancel_grace,
             chance=random,
         )
         self.announcer = Announcer(spec.name, adapter.name, self.fleet.events, pool, on_event, clock=clock)
         self.roster = Roster(adapter, spec, pool, self.fleet, policy, recycling, self.announcer, clock=clock)
         self._checkups = Checkups(self.roster, pool, self.fleet, policy.health_interval)
-        self._adapter, self._spec, self._pool, self._policy, self._clock = adapter, spec, pool, policy, clock
+        self._adapter, self._spec, self.pool, self._policy, self._clock = adapter, spec, pool, policy, clock
         self._owns_adapter = owns_adapter
         self._inbox = Inbox()
         self._watchers: deque[Latch] = deque()
@@ -122,7 +120,7 @@ class Supervisor:
 
     def grow(self) -> None:
         """Callers wait."""
-        self._post(lambda: self.roster.perform(self.fleet.grow(self._pool.waiting_for_any, self._clock())))
+        self._post(lambda: self.roster.perform(self.fleet.grow(self.pool.waiting_for_any, self._clock())))
 
     @property
     def workers(self) -> dict[int, Worker]:
@@ -143,7 +141,7 @@ class Supervisor:
         starting or ending, for so long at most. False: none is."""
         if self.roster.threaded:
             return False
-        seen = self._pool.fleet
+        seen = self.pool.fleet
         if seen.last_error is not None and not seen.starting and seen.probe_at <= self._clock():
             self.notice()
         poller = self.poller
@@ -169,7 +167,7 @@ class Supervisor:
         """Refuse all callers, end all workers: idle ones softly, busy ones as they come back, the rest at `until`."""
 
         def begin() -> None:
-            self._pool.close()
+            self.pool.close()
             self.roster.perform(self.fleet.close(until, self._clock()))
 
         self._post(begin)
@@ -229,11 +227,11 @@ class Supervisor:
         if now >= self.roster.guard.at and self.poller is not None and not self.fleet.closing:
             self.roster.guard.settle()
         self._let_idle_go(now)
-        end_late(self._pool, now)
+        end_late(self.pool, now)
         self._checkups.look(now)
         self.roster.let_go()
-        self._pool.audit()
-        self._pool.publish(self.fleet.view())
+        self.pool.audit()
+        self.pool.publish(self.fleet.view())
         if self.fleet.closing and not self.fleet.members and not self.finished:
             self.roster.guard.drop()
             try:
@@ -250,27 +248,27 @@ class Supervisor:
         self.announcer.speak()
 
     def _next_timer(self) -> float:
-        times = [self.fleet.next_timer(), self.roster.guard.at, self._checkups.at, next_end(self._pool)]
+        times = [self.fleet.next_timer(), self.roster.guard.at, self._checkups.at, next_end(self.pool)]
         if self.roster.undead or self.roster.retiring:
             times.append(self._clock() + UNDEAD_LOOK)
-        if self._pool.strength > self.fleet.size:
-            coldest = self._pool.coldest()
+        if self.pool.strength > self.fleet.size:
+            coldest = self.pool.coldest()
             times.append((self._clock() if coldest is None else coldest[1]) + self._policy.max_idle)
         return 0.0 if self._inbox else min(times)
 
     def _let_old_overflow_go(self, now: float) -> None:
         """Idle ones above `size` whose time is over: a successor would idle in their place, and for as long."""
-        if self._pool.strength <= self.fleet.size or self.fleet.closing:
+        if self.pool.strength <= self.fleet.size or self.fleet.closing:
             return
-        for worker, _ in self._pool.idle_workers():
+        for worker, _ in self.pool.idle_workers():
             member = self.fleet.members.get(worker.generation)
             over = member is not None and member.expires_at <= now
-            if over and self._pool.strength > self.fleet.size and self._pool.take(worker):
+            if over and self.pool.strength > self.fleet.size and self.pool.take(worker):
                 self.roster.perform(self.fleet.stop(worker.generation, now, Worn.LIFETIME))
 
     def _let_idle_go(self, now: float) -> None:
         """Above `size` after `max_idle`; all of them while closing."""
         closing = self.fleet.closing
         before, keep = (now, 0) if closing else (now - self._policy.max_idle, self.fleet.size)
-        while (worker := self._pool.take_idle(before, keep)) is not None:
+        while (worker := self.pool.take_idle(before, keep)) is not None:
             self.roster.perform(self.fleet.stop(worker.generation, now))

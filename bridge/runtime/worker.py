@@ -56,6 +56,7 @@ class Worker:
         "generation",
         "holder",
         "hooks",
+        "host",
         "info",
         "killed",
         "link",
@@ -74,6 +75,7 @@ class Worker:
         self.channel, self.link, self.info = channel, link, info
         self.process: ProcessChannel | None = None
         self.generation = info.generation
+        self.host = ""  # by its name in `pool.hosts`; nothing without these
         self.started_at = started_at
         self.active_at = started_at  # when something was last sent to it or heard of it; by whoever did
         self.holder: ReferenceType[Any] | None = None

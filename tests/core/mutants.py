@@ -32,14 +32,20 @@ class Mutation:
 
 def mutant(mutation: Mutation) -> Core:
     """The core with that error in it."""
+    made = compiled(mutation)
+    return Core(pool=made) if mutation.owner is PoolState else Core(fleet=made)
+
+
+def compiled(mutation: Mutation) -> type[Any]:
+    """The class with that error in it."""
     owner = mutation.owner
     source = inspect.getsource(owner)
     assert source.count(mutation.before) == 1, f"{mutation.name}: rewrite it, {owner.__name__} has changed"
     text = "from __future__ import annotations\n" + source.replace(mutation.before, mutation.after)
     names = dict(vars(sys.modules[owner.__module__]))
     exec(compile(text, f"<{mutation.name}>", "exec"), names)
-    made = names[owner.__name__]
-    return Core(pool=made) if owner is PoolState else Core(fleet=made)
+    made: type[Any] = names[owner.__name__]
+    return made
 
 
 MUTATIONS: Final = (

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from math import inf
 from typing import Final
 
+from bridge.core.fleet import Fleet
 from bridge.core.lifecycle import TRANSITIONS, WorkerState
 from bridge.core.members import Member
 from bridge.core.pool_state import Departed, Waiter
@@ -38,7 +39,7 @@ class Checks:
         self._missed: dict[int, int] = {}  # by generation: the pass before which nobody had it
         self._offered: set[int] = set()  # places of those who were offered a worker and haven't taken it
         self._populated_at = self._standing_since = inf
-        self._short_since = inf  # when fewer than `size` were left, and nobody was coming
+        self._short_since: dict[str, float] = {}  # by host: when fewer than `size` were left, and nobody was coming
 
     def check(self) -> None:
         """After each step. Raises Broken."""
@@ -54,20 +55,15 @@ class Checks:
         members = fleet.members
         if shell.spins > MOST_SPINS:
             raise Broken("the supervisor's timer is due, and there is nothing to do")
-        replacing = 0
         for generation, member in members.items():
-            if member.successor is not None:
-                replacing = 1
             worker = workers.get(generation)
             state = member.state if worker is None else self._check_worker(worker, member)
             self._moved(generation, member, state)
-        placed = [member for member in members.values() if not member.spare]
         spare = [each for each in members.values() if each.spare and each.state is not WorkerState.RETIRING]
         if len(spare) > shell.limits.spare:
             raise Broken(f"{len(spare)} spare workers, over {shell.limits.spare}: {members}")
-        if len(placed) > fleet.ceiling + replacing:
-            raise Broken(f"{len(members)} workers, over {fleet.ceiling} + {replacing}: {members}")
-        self._check_strength()
+        for host, each in self._fleets().items():
+            self._check_strength(host, each)
         for generation in [each for each in self._states if each not in members]:
             self._step(generation, self._states.pop(generation)[0], WorkerState.STOPPED)
             self._missed.pop(generation, None)
@@ -75,18 +71,27 @@ class Checks:
             if worker.generation not in members:
                 raise Broken(f"{worker} is dead, and may be lent")
 
-    def _check_strength(self) -> None:
+    def _fleets(self) -> dict[str, Fleet]:
+        """By host; with a nameless one where there are none."""
+        fleet = self.shell.fleet
+        found: dict[str, Fleet] = getattr(fleet, "fleets", {"": fleet})  # no isinstance: it may be a mutant
+        return found
+
+    def _check_strength(self, host: str, fleet: Fleet) -> None:
         """A place is empty only while nobody may start, or while one is starting or is about to be gone."""
-        fleet, now = self.shell.fleet, self.shell.now
+        now = self.shell.now
         members = [member for member in fleet.members.values() if not member.spare]
+        replacing = any(member.successor is not None for member in members)
+        if len(members) > fleet.ceiling + replacing:
+            raise Broken(f"{len(members)} {host}workers, over {fleet.ceiling} + {replacing}: {fleet.members}")
         leaving = [member for member in members if member.state is WorkerState.RETIRING]
         coming = any(member.state is WorkerState.STARTING or member.killed for member in members)
         room = len(members) < fleet.ceiling + any(member.successor for member in leaving)
         if coming or not room or len(members) - len(leaving) >= fleet.size or fleet.closing or not self._states:
-            self._short_since = inf
-        elif self._short_since == inf:
-            self._short_since = max(now, fleet.policy.not_before)
-        elif now > self._short_since + SLACK:
+            self._short_since.pop(host, None)
+        elif host not in self._short_since:
+            self._short_since[host] = max(now, fleet.policy.not_before)
+        elif now > self._short_since[host] + SLACK:
             raise Broken(f"nobody is started in the place of those who leave: {fleet.members}")
 
     def _check_worker(self, worker: Worker, member: Member) -> WorkerState:
@@ -284,8 +289,12 @@ class Checks:
             return f"{shell.inbox} was not heard"
         if shell.closed:
             return f"{shell.workers} outlive the end" if members or shell.workers else ""
-        ready = shell.fleet.count(WorkerState.READY)
-        spare, kept = shell.limits.spare, shell.fleet.count(WorkerState.READY, spare=True)
+        fleets = self._fleets().values()
+        if short := [fleet.members for fleet in fleets if fleet.count(WorkerState.READY) != fleet.size]:
+            return f"{short} aren't all ready"
+        ready = sum(fleet.count(WorkerState.READY) for fleet in fleets)
+        spare = shell.limits.spare
+        kept = sum(fleet.count(WorkerState.READY, spare=True) for fleet in fleets)
         everybody = len(members) == shell.fleet.size + spare and kept == spare
         if ready == len(pool.idle) == shell.fleet.size == len(pool.workers) and everybody:
             return ""

@@ -13,6 +13,7 @@ from random import Random
 from typing import Any, Final
 
 from bridge.core.fleet import Fleet
+from bridge.core.hosts import HostFleets
 from bridge.core.lifecycle import WorkerState
 from bridge.core.policy import RestartPolicy
 from bridge.core.pool_state import Departed, PoolState
@@ -52,7 +53,11 @@ class Limits:
 class Core:
     """The classes under test; a mutant takes the place of one."""
 
-    def __init__(self, pool: type[PoolState[Worker]] = PoolState, fleet: type[Fleet] = Fleet) -> None:
+    def __init__(
+        self,
+        pool: Callable[[], PoolState[Worker]] = PoolState,
+        fleet: Callable[..., Fleet | HostFleets] = Fleet,
+    ) -> None:
         self.pool, self.fleet = pool, fleet
 
 

@@ -34,6 +34,7 @@ class Shell(SimPool):
     ) -> None:
         super().__init__(core, limits, odds, recycle, policy, random)
         self.pending: list[int] = []  # generations whose effects are decided, and not yet performed
+        self.blamed = 0.8  # of the starts that fail, how many are known to be failures
         self.finished = False
         self.close_at = inf
         self.passes = 0
@@ -65,6 +66,7 @@ class Shell(SimPool):
             yield GO_ON
             self._audit()
             self.view = self.fleet.view()
+            self.state.avoided = self.view.failing
             self.may_ask = self.view.can_grow
             self.finished = self.closed and not self.fleet.members
             self.passes += 1
@@ -104,8 +106,8 @@ class Shell(SimPool):
             if self.note is not None:
                 self.note(f"supervisor performs {effect}")
             match effect:
-                case Spawn(generation):
-                    yield from self._spawn(generation)
+                case Spawn(generation, host):
+                    yield from self._spawn(generation, host)
                 case Admit(generation):
                     self.workers[generation].retired = False
                     self._wake(self.state.add(self.workers[generation], self.now))
@@ -119,7 +121,8 @@ class Shell(SimPool):
                 case Stop(generation):
                     self._bury(self.workers[generation])
                     self.workers[generation].stop()
-                case Kill(generation, _why):
+                case Kill(generation, why):
+                    self.workers[generation].fault = self.workers[generation].fault or why.name.lower()
                     self.state.remove(self.workers[generation])
                     self.workers[generation].kill()
                 case Refuse(error):
@@ -127,13 +130,16 @@ class Shell(SimPool):
             if not isinstance(effect, Refuse):
                 self.pending.remove(effect.generation)
 
-    def _spawn(self, generation: int) -> Program:
+    def _spawn(self, generation: int, host: str) -> Program:
         if self.random.random() < self.odds.bad_start / 4:  # the system refuses a process
             error = WorkerStartError("spawn", "EAGAIN", handler="m:H")
             yield from self._perform(self.fleet.exited(generation, error, served=False, now=self.now))
         else:
-            self.workers[generation] = worker = Worker(self, generation, self.recycle.draw(self.random.random))
+            self.workers[generation] = worker = self._worker_of(generation, host)
             worker.start()
+
+    def _worker_of(self, generation: int, host: str) -> Worker:
+        return Worker(self, generation, self.recycle.draw(self.random.random), host)
 
     def _cancel(self, worker: Worker) -> None:
         self.state.remove(worker)
@@ -213,8 +219,9 @@ class Shell(SimPool):
         if worker.holder is not None and (holder := worker.holder()) is not None:
             holder.wake()
         served = worker.calls > 0
-        known = not served and self.random.random() < 0.8
-        error = WorkerStartError(worker.fault or "crashed", "so", handler="m:H") if known else None
+        known = not served and self.random.random() < self.blamed
+        why = "timeout" if worker.fault == "startup_timeout" else worker.fault or "crashed"
+        error = WorkerStartError(why, "so", handler="m:H") if known else None
         return self.fleet.exited(worker.generation, error, served=served, now=self.now)
 
     def _on_abandoned(self, worker: Worker) -> list[Effect]:

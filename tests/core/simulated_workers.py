@@ -56,12 +56,26 @@ class Worker(Actor):
             "frozen",
             "generation",
         ),
-        *("holder", "left", "out", "ready", "reply", "request", "retired", "rss", "shell", "stalled_at", "thresholds"),
+        *(
+            "holder",
+            "host",
+            "left",
+            "out",
+            "ready",
+            "reply",
+            "request",
+            "retired",
+            "rss",
+            "shell",
+            "stalled_at",
+            "thresholds",
+        ),
         *("todo", "was_read", "written"),
     )
 
-    def __init__(self, shell: SimPool, generation: int, thresholds: Thresholds) -> None:
+    def __init__(self, shell: SimPool, generation: int, thresholds: Thresholds, host: str = "") -> None:
         super().__init__()
+        self.host = host
         self.shell, self.generation, self.thresholds = shell, generation, thresholds
         self.holder: ReferenceType[SimWaiter] | None = None
         self.departed = False

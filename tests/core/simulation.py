@@ -41,6 +41,8 @@ class Failed(AssertionError):
 class Simulation:
     """One run."""
 
+    program = "tests.core.simulation"
+
     def __init__(self, seed: int, core: Core | None = None) -> None:
         self.seed = seed
         self.random = random = Random(seed)
@@ -64,15 +66,21 @@ class Simulation:
         self._trouble = pick((0.02, 0.1, 0.3))  # of the acts of the world, how many are bad
         self._eagerness = pick((0.1, 0.3))  # of the steps, how many are acts of the world
         self._loyalty = pick((0.0, 0.2, 0.6))  # of the calls, how many care which worker they get
-        self.shell = Shell(core or Core(), limits, odds, recycle, policy, random)
+        self.shell = self._shell_of(core or Core(), limits, odds, recycle, policy)
         loops = [Loop() for _ in range(2)]
         crowd = random.randint(2, 8)
         self.callers = [Caller(self.shell, f"c{n}", pick((None, None, *loops))) for n in range(crowd)]
-        self.checks = Checks(self.shell, self.callers)
+        self.checks = self._checks_of()
         self.steps = self.calls = self._after_the_end = 0
         self._calm = False
         self._troubles = random.choices(TROUBLES, k=4)  # not all in each run: one hides what another would show
         self._close_at_step = random.choice((inf, random.randrange(STEPS)))
+
+    def _shell_of(self, core: Core, limits: Limits, odds: Odds, recycle: RecyclePolicy, policy: RestartPolicy) -> Shell:
+        return Shell(core, limits, odds, recycle, policy, self.random)
+
+    def _checks_of(self) -> Checks:
+        return Checks(self.shell, self.callers)
 
     # -- The scheduler -----------------------------------------------------------------------------------
 
@@ -87,7 +95,7 @@ class Simulation:
             what = f"{type(error).__name__}: {error}"
             raise Failed(
                 f"seed {self.seed} failed at step {self.steps}, {self.shell.now:.3f} s: {what}\n"
-                f"see it again: python -m tests.core.simulation --seed {self.seed} --trace"
+                f"see it again: python -m {self.program} --seed {self.seed} --trace"
             ) from error
 
     def step(self) -> None:

@@ -205,3 +205,60 @@ def test_the_pause_grows_although_it_is_longer_than_the_window() -> None:
     assert pauses[-1] == 30.0
     policy.failed(now + 5.1, now + 5.1, 0.5)
     assert policy.not_before - (now + 5.1) == pytest.approx(0.1)
+
+
+# -- Of one host of several --------------------------------------------------------------------------------
+
+
+def policy_of_host(max_restarts: int = 3) -> RestartPolicy:
+    return RestartPolicy(max_restarts=max_restarts, window=5.0, backoff=0.1, of_host=True)
+
+
+def test_one_start_that_is_not_answered_opens_a_hosts_breaker() -> None:
+    """And not that of a pool without hosts, whose callers have nobody else. Fails when `unanswered` isn't looked at, or
+    is for everybody."""
+    host, alone = policy_of_host(), policy_of()
+    host.failed(0, 30, MIDDLE, unanswered=True)
+    alone.failed(0, 30, MIDDLE, unanswered=True)
+
+    assert (host.breaker, alone.breaker) == (Breaker.OPEN, Breaker.CLOSED)
+
+
+def test_slow_failures_in_a_row_open_a_hosts_breaker() -> None:
+    """Each takes longer than the window. Fails when those within it alone are counted."""
+    host, alone = policy_of_host(max_restarts=2), policy_of(max_restarts=2)
+    for policy in (host, alone):
+        now = 0.0
+        for _ in range(3):
+            policy.failed(now, now + 10, MIDDLE)
+            now = policy.not_before
+
+    assert (host.breaker, alone.breaker) == (Breaker.OPEN, Breaker.CLOSED)
+
+
+def test_a_quiet_window_makes_a_hosts_failures_few_again() -> None:
+    """One a day opens nothing. Fails when failures in a row are counted for ever."""
+    policy = policy_of_host(max_restarts=1)
+    for day in range(9):
+        policy.failed(day * 86_400, day * 86_400 + 1, MIDDLE)
+
+    assert policy.breaker is Breaker.CLOSED
+
+
+def test_only_a_start_closes_the_breaker_of_a_host() -> None:
+    """That an old worker served says nothing of a host that was lost since. Fails when `served` closes it, or when it
+    forgets nothing while the breaker is closed."""
+    policy = policy_of_host(max_restarts=1)
+    policy.failed(0, 1, MIDDLE)
+    policy.served()
+    policy.failed(1.5, 2, MIDDLE)
+    assert state_of(policy) is Breaker.CLOSED
+    policy.failed(3, 30, MIDDLE, unanswered=True)
+
+    policy.served()
+    assert state_of(policy) is Breaker.OPEN
+    assert policy.allows(30.0, 0) == 0
+
+    policy.became_ready()
+    assert state_of(policy) is Breaker.CLOSED
+    assert policy.allows(30.0, 0) > MANY

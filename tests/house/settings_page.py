@@ -64,6 +64,8 @@ def kind(annotation: Any) -> str:
         return " or ".join("null" if part is type(None) else kind(part) for part in get_args(annotation))
     if is_model(annotation):
         return "group"
+    if origin is tuple and is_model(get_args(annotation)[0]):
+        return "list of groups"
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return ", ".join(f"`{member.value}`" for member in annotation)
     return WORDS[origin or annotation]
@@ -94,6 +96,15 @@ def table(fields: Mapping[str, Any], group: str) -> Iterator[str]:
         yield f"| `{name}` | `BRIDGE_{variable}` | {value} | {default(field.default)} | {field.description} |"
 
 
+def each_of(model: Any) -> Iterator[str]:
+    """One row for each field of the groups in a list: they have no variables of their own."""
+    yield "| field | value | default | meaning |"
+    yield "| --- | --- | --- | --- |"
+    for name, field in model.model_fields.items():
+        value = ", ".join(part for part in (kind(field.annotation), limits(field.metadata)) if part)
+        yield f"| `{name}` | {value} | {default(field.default)} | {field.description} |"
+
+
 def page() -> str:
     """The whole page."""
     fields = BridgeSettings.model_fields
@@ -107,6 +118,9 @@ def page() -> str:
                 if is_model(inside.annotation):
                     lines += ["", f"### `{name}.{inner}`", "", getdoc(inside.annotation) or "", ""]
                     lines += table(inside.annotation.model_fields, f"{name}__{inner}")
+                each = (get_args(inside.annotation) or (None,))[0]
+                if get_origin(inside.annotation) is tuple and is_model(each):
+                    lines += ["", f"### Each of `{name}.{inner}`", "", getdoc(each) or "", "", *each_of(each)]
     return "\n".join(lines) + "\n"
 
 

@@ -41,6 +41,7 @@ PUBLIC: Final = [
     "Event",
     "ExitStatus",
     "Health",
+    "HostStats",
     "Lease",
     "MockAdapter",
     "PoisonCall",

@@ -55,7 +55,8 @@ def connect() -> Iterator[Connect]:
     before = set(threading.enumerate())
 
     def connect(handler: str, **settings: Any) -> Bridge:
-        opened.append(bridge.connect(handler, **{"adapter": "python_port", "size": 1, **settings}))
+        size = {} if "hosts" in settings else {"size": 1}
+        opened.append(bridge.connect(handler, **{"adapter": "python_port", **size, **settings}))
         return opened[-1]
 
     yield connect
