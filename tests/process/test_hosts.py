@@ -3,6 +3,7 @@ machine, which starts a worker, fails, or does nothing, as a file tells it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections import Counter
@@ -97,21 +98,27 @@ def test_a_host_whose_workers_are_killed_over_and_over_opens_its_own_breaker(con
     """They never see a call. Fails when a death on one host counts for another, or when callers are refused."""
     flag = tmp_path / "b-is-there"
     flag.touch()
-    b = connect(PLACED, hosts=[A, switched("b", flag, "exit 1")], max_restarts=2, backoff=0.01)
-    with b:
-        wait_for_all(b)
+    opened: list[str | None] = []
 
-        def kill_them() -> bool:
-            for pid in pids(b, "b"):
+    def note(event: Event) -> None:
+        if event.name == "breaker.open":
+            opened.append(event.host)
+
+    def kill_them() -> int:
+        for pid in pids(b, "b"):
+            with contextlib.suppress(ProcessLookupError):  # it was reaped since
                 os.kill(pid, signal.SIGKILL)
-            return host(b, "b").last_error is not None and host(b, "b").workers == 0
+        return host(b, "b").workers
 
-        wait_until(kill_them, what="a death before the first call")
+    hosts = [A, switched("b", flag, "exit 1")]
+    with connect(PLACED, hosts=hosts, max_restarts=2, restart_window=60, backoff=0.01, on_event=note) as b:
+        wait_for_all(b)
+        wait_until(lambda: (kill_them(), opened)[1], 30, what="b's breaker")
         flag.unlink()
-        wait_until(lambda: kill_them() and host(b, "b").breaker != "closed", what="b's breaker")
+        wait_until(lambda: kill_them() == 0 and host(b, "b").breaker != "closed", 30, what="the end of b")
 
         assert [b.call("where") for _ in range(20)] == ["a"] * 20
-        assert host(b, "a").breaker == "closed"
+        assert (host(b, "a").breaker, set(opened)) == ("closed", {"b"})
         flag.touch()
         wait_for_all(b)
 
