@@ -156,6 +156,18 @@ def test_nobody_is_refused_while_another_host_lives_or_may() -> None:
     assert fail(fleet, [Spawn(max(fleet.fleets["a"].members))], FINAL, 2) == [], "the other one lives"
 
 
+def test_hosts_that_failed_do_not_wait_for_each_other() -> None:
+    """Of two with the same broken handler one always is being started again. Fails when any start that is under way
+    counts as hope: those who wait would never be told."""
+    fleet = hosts_of(a=1, b=1)
+    fleet.open(0)
+    fleet.exited(1, REFUSED, served=False, now=1)
+    (again,) = fleet.tick(fleet.next_timer())
+    assert isinstance(again, Spawn)
+
+    assert fleet.exited(2, REFUSED, served=False, now=2.5) == [Refuse(REFUSED)]
+
+
 def test_all_are_refused_once_all_hosts_are_lost() -> None:
     """With the last error, and with the time of the first one that will be tried. Fails when one host that is lost is
     enough, or when all of them aren't."""

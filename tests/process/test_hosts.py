@@ -14,6 +14,8 @@ import pytest
 
 import bridge
 from bridge import Bridge, Event
+from bridge.adapters.mock import MockChannel
+from bridge.contract import WorkerSpec
 from bridge.core.stats import HostStats
 from tests.process.conftest import Connect
 from tests.process.waiting import wait_until
@@ -149,6 +151,13 @@ def test_a_host_that_falls_silent_costs_the_calls_that_it_had(connect: Connect, 
     assert (b.call("where"), host(b, "a").breaker) == ("a", "closed")
 
 
+def test_with_waits_for_a_silent_host_no_longer_than_for_a_start(connect: Connect, tmp_path: Path) -> None:
+    """Then it goes on with the other one. Fails when its time being over is an error though a worker is ready."""
+    hosts = [A, switched("b", tmp_path / "never", "exec sleep 60")]
+    with connect(PLACED, hosts=hosts, startup_timeout=2) as b:
+        assert b.call("where") == "a"
+
+
 def test_with_all_hosts_lost_callers_are_told_so_at_once(connect: Connect, tmp_path: Path) -> None:
     """As in a pool without hosts, and by a host's own error. Fails when one host's breaker is waited for in vain."""
     flag = tmp_path / "none"
@@ -170,6 +179,48 @@ def test_a_launcher_that_is_missing_is_named(connect: Connect) -> None:
 
     with pytest.raises(bridge.WorkerStartError, match="the launcher 'no-such-launcher'"):
         b.call("where")
+
+
+def lease_on(b: Bridge, leases: contextlib.ExitStack) -> str | None:
+    """Hold one more worker; where that is."""
+    before = {each.generation for each in b.stats().workers if each.state == "busy"}
+    leases.enter_context(b.lease())
+    return next(each.host for each in b.stats().workers if each.state == "busy" and each.generation not in before)
+
+
+def test_the_pool_lends_the_least_busy_host() -> None:
+    """Seen through leases. Fails when the pool of a bridge with hosts lends the warmest worker of all."""
+    hosts = [{"name": "a", "size": 3}, {"name": "b", "size": 1}]
+    mock = bridge.MockAdapter({"where": "nowhere"})
+    with bridge.connect(PLACED, adapter=mock, hosts=hosts) as b, contextlib.ExitStack() as leases:
+        assert [lease_on(b, leases) for _ in range(4)] == ["a", "b", "a", "a"]
+
+
+class Failing(bridge.MockAdapter):
+    """A mock whose launcher `bad` fails once it is told so."""
+
+    fails = False
+
+    def open(self, spec: WorkerSpec, *, deadline: float) -> MockChannel:
+        """A worker, or an error."""
+        if self.fails and spec.launcher == ("bad",):
+            raise bridge.WorkerStartError("spawn", "no route", handler=spec.handler)
+        return super().open(spec, deadline=deadline)
+
+
+def test_a_host_whose_last_start_failed_is_lent_last() -> None:
+    """Though more of it is idle. Fails when the pool isn't told which hosts fail."""
+    hosts = [{"name": "good", "size": 3}, {"launcher": "bad", "size": 3}]
+    mock = Failing({"where": "nowhere"})
+    with bridge.connect(PLACED, adapter=mock, hosts=hosts) as b, contextlib.ExitStack() as leases:
+        mock.fails = True
+        mock.crash("where")
+        while all(each.last_error is None for each in b.stats().hosts):
+            with pytest.raises(bridge.WorkerCrashed):
+                b.call("where")
+        assert (host(b, "bad").workers, host(b, "good").workers) == (2, 3)
+
+        assert [lease_on(b, leases) for _ in range(5)] == ["good"] * 3 + ["bad"] * 2
 
 
 def test_a_mock_has_the_workers_of_all_hosts() -> None:
