@@ -38,11 +38,11 @@ from bridge.wire import decode_json
 __scoped_bridge__: Final = True
 
 RAISED: Final = (Exception, SystemExit)
+"""What a function's raising is an answer. A KeyboardInterrupt is for the caller, in whose thread it runs."""
 UNCHANGED: Final = frozenset((bool, float, type(None)))
 """Of these, and of a text that isn't too long, what comes back is what was sent. An integer can be too long."""
 MOST_BYTES: Final = 12
 """Of one character in JSON."""
-"""What a function's raising is an answer. A KeyboardInterrupt is for the caller, in whose thread it runs."""
 
 
 class InTurn:

@@ -76,18 +76,19 @@ class FdLink(FdSteps):
         if type(body) is bytes and (arena is None or (len(body) < LONG and arena.calm)):
             frame = connection.send(kind, body, 0, deadline - self._clock())
             try:
-                count = self._write(self._write_fd, frame)
-                if count == len(frame):
+                frame = frame[self._write(self._write_fd, frame) :]
+                if not frame:
                     self._whole = True
                     data = read(self._read_fd, READ_SIZE)
-                frame = frame[count:]
             except BlockingIOError:
-                if self._whole:
-                    frame = b""
+                pass  # waited for below: a Ctrl-C in here would print this error as its context
             except OSError:
-                raise WorkerGone(started=self._heard) from None
+                raise WorkerGone(started=self._whole) from None
             if data and (reply := connection.result(data)) is not None:
-                return decode_reply(RESULT, reply, command, self.pid)
+                try:
+                    return decode_reply(RESULT, reply, command, self.pid)
+                except ProtocolError as error:
+                    raise self._broken(error) from None
         else:
             frame = self._composed(kind, body, 0, deadline - self._clock())
         if frame:
@@ -103,7 +104,7 @@ class FdLink(FdSteps):
         connection = self.connection
         try:
             frame = connection.receive(data) if data else None
-            said, reply = self._receive(frame or self._read_rest(deadline), deadline)
+            said, reply = self._receive(frame, deadline)
             if connection.flags or (len(reply) >= LONG and said == RESULT):
                 reply = self._arrived(reply)
             return decode_reply(said, reply, command, self.pid, pickled=connection.pickled)

@@ -1,7 +1,7 @@
 """Put what was measured into the documentation: `python -m tests.benchmarks.figures bench.json`.
 
 `python -m bridge bench --json bench.json` wrote that file. The table of budgets gets its last column, and the pictures
-of README and of the growing costs are drawn, all of one run.
+of README and of the costs that must not grow are drawn, all of one run.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from bridge.bench.verdicts import Outcome, Verdict, judge
 from bridge.cli.bench import heading
 
 LOAD: Final = "- Before the run, processes that wanted its cores: "
+GROWING: Final = ("workers", "callers", "sessions")
+"""Of whom there may be many: a word in the names of the rows, and the name of a picture."""
 DOCS: Final = Path(__file__).parents[2] / "docs"
 ROW: Final = re.compile(r"^(\| `(\w+)` \| (.*?) \| .*? \| [≤≥] [^|]*\|)")
 
@@ -44,7 +46,7 @@ def cell(verdict: Verdict) -> str:
 
 
 def main() -> None:
-    """Rewrite the page, and both pictures."""
+    """Rewrite the page, and the pictures."""
     report = json.loads(Path(sys.argv[1]).read_text())
     verdicts = {(each.row.section, each.row.name): each for each in judge(found_in(report), [*SECTIONS])}
     page = DOCS / "design" / "benchmarks.md"
@@ -58,10 +60,11 @@ def main() -> None:
     page.write_text("\n".join(lines) + "\n")
     effort = Effort(report["rounds"], report["quick"])
     promised = [each for each in verdicts.values() if each.row.budget is not None and each.row.section != "growth"]
-    growing = [each for each in verdicts.values() if each.row.section == "growth"]
     (DOCS / "benchmarks.svg").write_text(draw(promised, *heading("all", effort)))
     (DOCS / "design" / "plots").mkdir(exist_ok=True)
-    (DOCS / "design" / "plots" / "growth.svg").write_text(draw(growing, *heading("growth", effort)))
+    for kind in GROWING:
+        growing = [each for each in verdicts.values() if each.row.section == "growth" and kind in each.row.name]
+        (DOCS / "design" / "plots" / f"{kind}.svg").write_text(draw(growing, *heading("growth", effort)))
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def steps(b: bridge.Bridge) -> dict[str, Callable[[], object]]:
 
     def lend_and_give_back() -> None:
         mine = Claim()
-        pool.checkout(mine, 1e12)
+        pool.lend(mine)
         mine.sent_at = 1.0
         pool.checkin(mine)
 
@@ -67,7 +67,7 @@ def steps(b: bridge.Bridge) -> dict[str, Callable[[], object]]:
 
     def send_and_receive() -> None:
         connection.send(CALL, body, 0, 5.0)
-        connection.receive(HEADER.pack(RESULT, CODEC_JSON, 0, len(reply), connection.call_id) + reply)
+        connection.result(HEADER.pack(RESULT, CODEC_JSON, 0, len(reply), connection.call_id) + reply)
 
     def write_and_read() -> None:
         os.write(write_fd, reply)
@@ -80,7 +80,7 @@ def steps(b: bridge.Bridge) -> dict[str, Callable[[], object]]:
         "calls: encode the arguments (`encoded`)": lambda: calls.encoded(runtime, "echo", args),
         "pool: a claim, lent the warmest worker, counted and given back": lend_and_give_back,
         "protocol: the frame of the request (`Connection.send`)": send,
-        "the same, and the frame of the reply (`Connection.receive`)": send_and_receive,
+        "the same, and the frame of the reply (`Connection.result`)": send_and_receive,
         "channel: one write and one read of so many bytes": write_and_read,
         "messages: the value (`decode_reply`)": lambda: decode_reply(RESULT, reply, "echo", None),
         "clock: once, of five": clock,
