@@ -373,6 +373,8 @@ def _start_error(spec: WorkerSpec, error: OSError) -> WorkerStartError:
         first = "the launcher" if spec.launcher else "worker.python"
         what = "worker.cwd" if error.filename == spec.cwd else first
         detail = f"{what} {error.filename!r}: {error.strerror}. Name one that exists and may be used"
+        if what == "worker.python" and os.path.isdir(error.filename):
+            detail = f"{what} {error.filename!r} is a directory; a virtualenv is named as 'venv:{error.filename}'"
         return WorkerStartError("interpreter", detail, handler=spec.handler)
     detail = f"{error}. The system refused another process or descriptor; lower `size`, or raise its limits"
     return WorkerStartError("spawn", detail, handler=spec.handler)

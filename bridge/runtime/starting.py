@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import select
+import shlex
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -138,12 +139,23 @@ def start_error(worker: Worker, spec: WorkerSpec, startup_timeout: float) -> Wor
     tail = worker.channel.stderr_tail()
     if worker.killed is Why.STARTUP_TIMEOUT:
         detail = f"it was not ready after {startup_timeout:g} s. Raise `startup_timeout`, or import and load less"
+        detail += _stranger(worker, spec)
         return WorkerStartError("timeout", detail, handler=spec.handler, stderr_tail=tail)
     who = "it" if worker.info.pid is None else f"its process (pid {worker.info.pid})"
     detail = f"{who} died before its first call: {worker.how_it_ended()}"
     if worker.status is not None and worker.status.code:  # Python's own report of a MemoryError can fail too
         detail += _tight(spec)
+    if worker.status is not None and worker.status.code is not None:  # else somebody killed it
+        detail += _stranger(worker, spec)
     return WorkerStartError("crashed", detail, handler=spec.handler, stderr_tail=tail)
+
+
+def _stranger(worker: Worker, spec: WorkerSpec) -> str:
+    """What may be wrong with an interpreter that never said who it is, or nothing."""
+    if worker.process is None or worker.info.python is not None or not spec.python:
+        return ""
+    command = shlex.join([*spec.launcher, spec.python, "-V"])
+    return f". It didn't say HELLO: is worker.python {spec.python!r} a CPython from 3.8 on? Try: {command}"
 
 
 def _tight(spec: WorkerSpec) -> str:
