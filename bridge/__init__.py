@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bridge.adapters.bridge_mock import BridgeMockAdapter
+    from bridge.adapters.executor import ExecutorAdapter
     from bridge.adapters.mock import MockAdapter
     from bridge.adapters.python_port import PythonPortAdapter
     from bridge.aio import AsyncBridge, AsyncLease
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
 
 _HOMES = (
     ("bridge.adapters.bridge_mock", ("BridgeMockAdapter",)),
+    ("bridge.adapters.executor", ("ExecutorAdapter",)),
     ("bridge.adapters.mock", ("MockAdapter",)),
     ("bridge.adapters.python_port", ("PythonPortAdapter",)),
     ("bridge.aio", ("AsyncBridge", "AsyncLease")),
@@ -137,6 +139,7 @@ __all__ = [
     "CircuitOpen",
     "ConfigurationError",
     "Event",
+    "ExecutorAdapter",
     "ExitStatus",
     "Health",
     "HostStats",

@@ -197,6 +197,14 @@ class HookChannel(Channel, Protocol):
 
 
 @runtime_checkable
+class TellingChannel(Channel, Protocol):
+    """What a channel without a process has besides, if it knows why its worker is gone."""
+
+    def ending(self) -> ExitStatus:
+        """Asked once it was killed."""
+
+
+@runtime_checkable
 class FdChannel(Channel, Protocol):
     """What a channel of an adapter with the capability `fds` has besides."""
 

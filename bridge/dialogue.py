@@ -100,7 +100,7 @@ class Dialogue:
         pipes.left = False
         self._thread, self._over = get_ident(), False
         self.session: "Any" = None
-        self._scope = None if "context" not in extras else _scope_of(extras["context"], pipes.variables)
+        self._scope = None if "context" not in extras else scope_of(extras["context"], pipes.variables)
 
     def _run(self, function: "Callable[..., Any]", args: "Any") -> "Any":
         """The handler's own code, in the context that came with the call."""
@@ -249,7 +249,7 @@ class Dialogue:
             raise RuntimeError("%s belongs to the thread that the handler's method was called in" % what)
 
 
-def _scope_of(values: "Dict[str, Any]", known: "Dict[str, Any]") -> "Any":
+def scope_of(values: "Dict[str, Any]", known: "Dict[str, Any]") -> "Any":
     """A context in which those variables have their values that can be imported here.
 
     Args:

@@ -19,6 +19,7 @@ GROUP: Final = "bridge.adapters"
 BUILT_IN: Final[Mapping[str, str]] = MappingProxyType(
     {
         "bridge_mock": "bridge.adapters.bridge_mock:BridgeMockAdapter",
+        "executor": "bridge.adapters.executor:ExecutorAdapter",
         "mock": "bridge.adapters.mock:MockAdapter",
         "python_port": "bridge.adapters.python_port:PythonPortAdapter",
     }

@@ -239,7 +239,9 @@ def follow_chunk(
 def _check_streams(runtime: Runtime) -> None:
     if Capability.STREAMS not in runtime.adapter.capabilities:
         name = runtime.adapter.name
-        raise CapabilityError(f"the adapter {name} can't stream or report progress; use call(...) alone")
+        raise CapabilityError(
+            f"the adapter {name} can't stream or report progress; use call(...) alone, or python_port"
+        )
 
 
 def check_ahead(ahead: Any, command: str) -> int:

@@ -12,7 +12,17 @@ from dataclasses import replace
 from random import random
 
 from bridge.channel import FdLink, link_to
-from bridge.contract import Adapter, Capability, Channel, HookChannel, LateChannel, ProcessChannel, Reply, WorkerSpec
+from bridge.contract import (
+    Adapter,
+    Capability,
+    Channel,
+    HookChannel,
+    LateChannel,
+    ProcessChannel,
+    Reply,
+    TellingChannel,
+    WorkerSpec,
+)
 from bridge.core.effects import Admit, Cancel, Effect, Ping, Refuse, Retire, Spawn, Stop, Why
 from bridge.core.fleet import Fleet
 from bridge.core.hosts import HostFleets
@@ -168,6 +178,7 @@ class Roster:
         self._pool.remove(worker)
         worker.channel.kill()
         if worker.process is None:  # there is no death to wait for
+            worker.status = worker.channel.ending() if isinstance(worker.channel, TellingChannel) else None
             self._hear_no_more_of(worker)
             worker.link.abort()
             self._buried(worker)

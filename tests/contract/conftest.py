@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from bridge.door import Fixed
 from bridge.runtime import Runtime
 from bridge.runtime.pool_policy import PoolPolicy
 from bridge.runtime.supervisor import SupervisorPolicy
+from tests.contract.engines import Counted
 
 OpenBridge = Callable[..., Bridge]
 
@@ -40,3 +42,19 @@ def open_bridge() -> Iterator[OpenBridge]:
             return opened.enter_context(Bridge(Fixed(runtime)))
 
         yield open_
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[None]:
+    """What forks an engine's processes, and the tracker beside it: both outlive every executor, but not the tests."""
+    forkserver.ensure_running()
+    yield
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def threads() -> Iterator[Counted]:
+    """An engine of four threads, which the test hands in."""
+    with Counted() as made:
+        yield made

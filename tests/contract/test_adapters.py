@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import pytest
+
 from bridge.adapters.bridge_mock import BridgeMockAdapter
+from bridge.adapters.executor import ExecutorAdapter
 from bridge.adapters.mock import MockAdapter
 from bridge.adapters.python_port import PythonPort, PythonPortAdapter
 from bridge.adapters.zygote import ForkedPort
 from bridge.contract import Adapter, WorkerSpec
 from bridge.testing import AdapterContract
+from tests.contract.engines import processes
 
 
 class TestMock(AdapterContract):
@@ -31,6 +36,29 @@ class TestBridgeMock(AdapterContract):
     def make_adapter(self) -> Adapter:
         """As it comes."""
         return BridgeMockAdapter()
+
+
+class TestThreads(AdapterContract):
+    """An engine of threads: two places, but a handler for each call at the same time alone."""
+
+    nap = 0.35
+    slack = 0.3
+    shares_handlers = True
+
+    def make_adapter(self) -> Adapter:
+        """It makes its executor, and ends it."""
+        return ExecutorAdapter(ThreadPoolExecutor, arguments={"max_workers": 2})
+
+
+@pytest.mark.usefixtures("server")
+class TestProcesses(AdapterContract):
+    """An engine of one process."""
+
+    shares_handlers = True
+
+    def make_adapter(self) -> Adapter:
+        """It makes its executor, and ends it."""
+        return ExecutorAdapter(processes)
 
 
 class TestZygote(AdapterContract):

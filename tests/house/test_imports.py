@@ -62,7 +62,7 @@ FLOORS: Final = (
             "bridge.channel",
             "bridge.channel_async",
         ),
-        ("bridge.inprocess",),
+        ("bridge.inprocess", "bridge.engine", "bridge.jobs"),
         ("bridge.answers",),
     ),
     (
@@ -101,6 +101,7 @@ FLOORS: Final = (
         ),
         ("bridge.adapters.mock",),
         ("bridge.adapters.bridge_mock",),
+        ("bridge.adapters.engines", "bridge.adapters.executor"),
         ("bridge.adapters.oom", "bridge.adapters.port", "bridge.adapters.zygote", "bridge.adapters.python_port"),
         ("bridge.adapters",),
     ),

@@ -26,8 +26,9 @@ MAKERS: Final = frozenset(
 )
 """What makes an object that can be changed."""
 
-ALLOWED: Final = {"bridge.runtime._live", "bridge.frames.CURRENT"}
-"""The live runtimes, which the exit and fork hooks walk, and the scope's ContextVar."""
+ALLOWED: Final = {"bridge.runtime._live", "bridge.frames.CURRENT", "bridge.engine._idle"}
+"""The live runtimes, which the exit and fork hooks walk, the scope's ContextVar, and the handlers in a process of an
+engine's, where nothing else of ours outlives a job."""
 
 
 def last_name(node: ast.expr) -> str:

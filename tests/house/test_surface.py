@@ -39,6 +39,7 @@ PUBLIC: Final = [
     "CircuitOpen",
     "ConfigurationError",
     "Event",
+    "ExecutorAdapter",
     "ExitStatus",
     "Health",
     "HostStats",
