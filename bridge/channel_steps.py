@@ -160,7 +160,7 @@ class FdSteps:
     def _frame_now(self) -> Frame | None:
         """The next frame, as far as it has come."""
         connection = self.connection
-        frame = connection.receive(b"")
+        frame = connection.receive(b"") if connection.state is FOLLOWED else None  # of others there is but one
         while frame is None:
             space = connection.space()
             data, count = b"", 0

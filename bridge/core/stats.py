@@ -20,6 +20,15 @@ AT_ONCE = 64
 """Latencies that are sorted in together: 20 us under the pool's lock, now and then."""
 
 
+def _bucket(seconds: float) -> int:
+    """Where it belongs."""
+    if seconds <= 0:
+        return 0
+    mantissa, exponent = frexp(seconds)
+    index = int((exponent + (OFFSET - 1) + 2 * mantissa) * SUB_BUCKETS)
+    return 0 if index < 0 else index if index < BUCKETS else BUCKETS - 1
+
+
 class Histogram:
     """Latencies in seconds, in buckets that grow by a constant factor (as in HdrHistogram)."""
 
@@ -38,8 +47,9 @@ class Histogram:
 
     def _sort_in(self) -> None:
         fresh, self._fresh = self._fresh, []
+        counts, self._sorted = self._counts, self._sorted + len(fresh)
         for seconds in fresh:
-            self.add(seconds)
+            counts[_bucket(seconds)] += 1
 
     @property
     def count(self) -> int:
@@ -54,10 +64,8 @@ class Histogram:
 
     def add(self, seconds: float, times: int = 1) -> None:
         """Count as many latencies as were the same."""
-        mantissa, exponent = frexp(seconds)
-        index = (exponent + OFFSET) * SUB_BUCKETS + int((mantissa - 0.5) * 2 * SUB_BUCKETS) if seconds > 0 else 0
         self._sorted += times
-        self._counts[0 if index < 0 else index if index < BUCKETS else BUCKETS - 1] += times
+        self._counts[_bucket(seconds)] += times
 
     def quantile(self, q: float) -> float | None:
         """The latency in seconds below which the share `q` of all lies; None when there was none."""

@@ -18,7 +18,7 @@ from typing import Final
 from bridge.core.members import View
 from bridge.core.recycling import Worn
 from bridge.core.sessions import SessionBook, SessionPolicy
-from bridge.errors import CallCancelled, CircuitOpen, PoolClosed, PoolError, PoolOverloaded, PoolTimeout
+from bridge.errors import CallCancelled, CircuitOpen, PoolClosed, PoolOverloaded, PoolTimeout
 from bridge.runtime.claims import Claim
 from bridge.runtime.handing import begin_for, left_by_loops, may_hand
 from bridge.runtime.keeper import Keeper
@@ -43,14 +43,14 @@ class Pool(Counting):
     def __init__(
         self, policy: PoolPolicy, sessions: SessionPolicy | None = None, *, name: str, clock: Callable[[], float]
     ) -> None:
-        super().__init__(policy.poison_threshold, clock)
+        super().__init__(policy.poison_threshold, name, clock)
         self.policy = policy
         self.sessions: SessionBook[Worker] = SessionBook(sessions or SessionPolicy())
         self.keeper: Keeper | None = None
         self.last_look = LAST_LOOK  # less once tasks wait here too: their loops may not run
         self.fleet = View()  # what the supervisor last said of its workers
         self._may_ask = False  # for one more worker; until the supervisor has answered
-        self._name, self._closed = name, False
+        self._closed = False
         self._state = state_of(policy)
         self._refused, self._refusing = deque[Claim](), threading.Lock()
 
@@ -97,12 +97,6 @@ class Pool(Counting):
         with self.lock:
             state = self._state
             return claim.wants in state.idle and not state.all_waiting and state.checkout(claim, self._clock())
-
-    @property
-    def interrupted_here(self) -> bool:
-        """Whether the caller is a signal handler or a finaliser that interrupted a holder of the lock: to wait for
-        anything would hang."""
-        return self.lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # noqa: SLF001
 
     def checkin(self, claim: Claim) -> None:
         """Take the worker back: lend it on when it is clean, else have it ended. Idempotent."""
@@ -190,13 +184,6 @@ class Pool(Counting):
             self.tally.refused += 1
             raise PoolOverloaded(self._name, queued=queued, limit=limit)
 
-    def interrupted(self) -> PoolError:
-        """For a caller that interrupted the pool itself."""
-        return PoolError(
-            f"the pool of {self._name} was called by a signal handler or a finaliser that interrupted it; "
-            "set a flag there, and call from the main flow"
-        )
-
     def _wait(self, claim: Claim, deadline: float, started: float) -> None:
         pause = FIRST_LOOK
         try:
@@ -213,6 +200,11 @@ class Pool(Counting):
     def look(self, claim: Claim, deadline: float, started: float) -> float | None:
         """Whether a claim that waits has its worker (None), or for how many seconds more it may wait. Raises what its
         waiting ends in."""
+        if claim.worker is not None:  # mostly it is its turn
+            with self.lock:
+                taken = self._state.take(claim)
+            if taken and self._clock() < deadline:
+                return None
         if self.keeper is not None and self.keeper.interrupted_here:
             raise self.interrupted()  # the worker that it would wait for is the step's to bring
         if self._may_ask and self.keeper is not None:

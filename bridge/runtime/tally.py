@@ -13,7 +13,7 @@ from typing import Any
 
 from bridge.core.poison import PoisonList
 from bridge.core.stats import Histogram
-from bridge.errors import PoisonCall
+from bridge.errors import PoisonCall, PoolError
 from bridge.runtime.claims import Claim
 from bridge.runtime.worker import Worker
 
@@ -47,16 +47,30 @@ class Counting:
     """The part of a pool that counts, and the lock.
 
     Args:
+        name: Labels errors.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, poison_threshold: int | None, clock: Callable[[], float]) -> None:
+    def __init__(self, poison_threshold: int | None, name: str, clock: Callable[[], float]) -> None:
         self.tally = Tally()
         self._poison = PoisonList(poison_threshold)
-        self._clock = clock
+        self._name, self._clock = name, clock
         # Entered with a plain `with`, never through a Python context manager: a signal between the two would leave
         # it locked. Re-entrant, so that a finaliser that runs inside can give a worker back.
         self.lock = threading.RLock()
+
+    @property
+    def interrupted_here(self) -> bool:
+        """Whether the caller is a signal handler or a finaliser that interrupted a holder of the lock: to wait for
+        anything would hang."""
+        return self.lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # noqa: SLF001
+
+    def interrupted(self) -> PoolError:
+        """For a caller that interrupted the pool itself."""
+        return PoolError(
+            f"the pool of {self._name} was called by a signal handler or a finaliser that interrupted it; "
+            "set a flag there, and call from the main flow"
+        )
 
     def record(self, worker: Worker, sent_at: float) -> None:
         """Count a call that was answered on a worker that stays lent."""
