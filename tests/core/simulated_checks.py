@@ -90,8 +90,8 @@ class Checks:
         if coming or not room or len(members) - len(leaving) >= fleet.size or fleet.closing or not self._states:
             self._short_since.pop(host, None)
         elif host not in self._short_since:
-            self._short_since[host] = max(now, fleet.policy.not_before)
-        elif now > self._short_since[host] + SLACK:
+            self._short_since[host] = now
+        elif now > max(self._short_since[host], fleet.policy.not_before) + SLACK:  # a pause may have begun since
             raise Broken(f"nobody is started in the place of those who leave: {fleet.members}")
 
     def _check_worker(self, worker: Worker, member: Member) -> WorkerState:

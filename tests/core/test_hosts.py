@@ -54,6 +54,16 @@ def test_without_hosts_there_is_one_fleet() -> None:
     assert (fleet.size, fleet.ceiling, fleet.spare) == (2, 3, 1)
 
 
+def test_with_hosts_their_sizes_count() -> None:
+    """And the pool's own is nothing. To open them twice is to open them once."""
+    hosts = [Host("a", 2), Host("b", 1)]
+    fleet = fleet_of(hosts, SupervisorPolicy(), size=9, max_overflow=0, spare=0, chance=lambda: 0.5)
+
+    assert isinstance(fleet, HostFleets)
+    assert (fleet.size, len(fleet.open(0)), fleet.open(0)) == (3, 3, [])
+    assert [event.name for event in fleet.events].count("bridge.open") == 1
+
+
 def test_the_emptiest_host_is_started_on_first() -> None:
     """For its size; of two that are equal the one that was named first. No number is given twice. Fails when one host
     is filled after the other."""
