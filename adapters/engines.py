@@ -64,7 +64,11 @@ class Engine:
 
     def blame(self, error: BaseException) -> str:
         """Take note of what it did with a job, in words."""
-        self.fault = f"the executor {type(self.executor).__name__} said {type(error).__name__}: {error}".rstrip(". :")
+        try:
+            text = f"{type(error).__name__}: {error}".rstrip(". :")
+        except Exception:  # whatever its class does when it is asked: a caller waits for the answer
+            text = type(error).__name__
+        self.fault = f"the executor {type(self.executor).__name__} said {text}"
         return self.fault
 
     def cancel(self, future: Future[bytes]) -> None:

@@ -198,7 +198,6 @@ class ExecutorAdapter:
     def _start(self, job: _Job) -> None:
         self._running[job] = None
         current, slot, request = self._engine, job.slot, job.request
-        watched = False
         try:
             assert current is not None
             job.engine = current
@@ -207,13 +206,14 @@ class ExecutorAdapter:
             if slot.dead:  # it was killed meanwhile
                 job.leave()
             job.future.add_done_callback(lambda future: self._ended(job, future))
-            watched = True
         except Exception:
+            self._running.pop(job, None)
             slot.why = "" if current is None else current.fault
             job.done(Reply(request.call_id, error=WorkerGone(started=False)))
-        finally:
-            if not watched:  # after a Ctrl-C, too: nobody would free its place
-                self._running.pop(job, None)
+        except BaseException:  # a Ctrl-C: nobody else would free its place
+            self._running.pop(job, None)
+            self._push()
+            raise
 
     def _ended(self, job: _Job, future: Future[bytes]) -> None:
         self._running.pop(job, None)

@@ -135,7 +135,7 @@ def assemble(values: BridgeSettings, choice: Choice, on_event: Listener | None =
         spec = replace(own, name=values.name or own.handler)
     spec = replace(spec, busy_poll_us=values.call.busy_poll_us)
     if spec.pickle is not None and Capability.PICKLE not in adapter.capabilities:
-        raise CapabilityError(f"the adapter {adapter.name} can't carry pickles (worker.codec); bridge_mock can")
+        raise CapabilityError(f"the adapter {adapter.name} can't carry pickles (worker.codec); python_port can")
     pool, supervisor = values.pool, values.supervisor
     if Capability.PROCESSES in adapter.capabilities:
         each = FDS_PER_WORKER + (values.worker.start_method is StartMethod.ZYGOTE)  # to hear when it comes

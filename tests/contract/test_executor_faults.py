@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent import futures
 from concurrent.futures import CancelledError, Executor, Future
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,7 @@ def test_a_place_is_taken_until_the_engine_has_done_its_call(threads: Counted, t
         with pytest.raises(bridge.CallTimeout):
             b.call("keep", timeout=0.1)
         later = b.submit("keep")
-        with pytest.raises(TimeoutError):
+        with pytest.raises(futures.TimeoutError):  # its own class on Python 3.10
             later.result(0.1)
         assert threads.taken == taken
         go.touch()
@@ -183,7 +184,14 @@ def test_an_answer_that_is_none_of_ours_is_a_protocol_error(value: Any) -> None:
         assert b.health().ok
 
 
-@pytest.mark.parametrize("value", [LookupError("lost"), CancelledError(), KeyboardInterrupt(), Future])
+class Speechless(Exception):
+    """Can't say what it is."""
+
+    def __str__(self) -> str:
+        raise LookupError
+
+
+@pytest.mark.parametrize("value", [LookupError("lost"), CancelledError(), KeyboardInterrupt(), Future, Speechless()])
 def test_a_job_that_the_engine_loses_is_a_crash(value: Any) -> None:
     """Its words are in the error; the place is filled again. Fails when the caller is left waiting."""
     with opened(Odd(value)) as b:
