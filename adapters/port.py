@@ -1,8 +1,8 @@
 """The parent's side of one worker process: its descriptors, the tail of its stderr, and how it ended.
 
 Rules: nothing in the parent waits for a child here; the status of a child is taken only in `reap`, after its group was
-killed. Apart from python_port.py, which starts these processes, and has the ways of its own children; zygote.py has
-those of a zygote's.
+killed. Apart from python_port.py, which starts these processes; zygote.py has the ways of a zygote's, launched.py those
+of a worker that is behind another program.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Callable
 from signal import SIGKILL, SIGURG
 from typing import Final
 
+from bridge.children import cpu_used_by, handle_of, is_dead
 from bridge.contract import ExitStatus, WorkerInfo, WorkerSpec
 from bridge.core.limits import cause_of
 from bridge.errors import CapabilityError
@@ -112,6 +114,71 @@ class Port:
         self._request = self._reply = self._stderr = self._pidfd = self.arena = -1
         for fd in fds:
             close_quietly(fd)
+
+
+class PythonPort(Port):
+    """A child of ours: the parent's five descriptors for it, and its number until it is reaped."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        pidfd: int,
+        fds: tuple[int, int, int],
+        spec: WorkerSpec,
+        sweep: Callable[[], None],
+        was_oom_kill: Callable[[], bool],
+        arena: int,
+    ) -> None:
+        super().__init__(process.pid, pidfd, fds, spec, sweep)
+        self.arena = arena
+        self._process, self._was_oom_kill = process, was_oom_kill
+        self._reaped = False  # a pid is only ours until then
+
+    def kill(self) -> None:
+        """SIGKILL to the worker's whole process group. Idempotent; never blocks."""
+        with self._guard:
+            if self._pidfd >= 0 and self._is_ours():
+                if not self._killed:
+                    with contextlib.suppress(OSError):  # EBADF: the program closed what wasn't its own
+                        self._killed = not is_dead(self._pidfd)  # if it is, its status has a reason of its own
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self._process.pid, SIGKILL)
+
+    def _is_ours(self) -> bool:
+        """Whether its number is still its own, dead or alive."""
+        try:
+            signal.pidfd_send_signal(self._pidfd, 0)
+        except ProcessLookupError:
+            return False  # also when somebody else took its status, as where SIGCHLD is ignored
+        except OSError:
+            return not self._reaped  # EBADF: the program closed what wasn't its own
+        return True
+
+    def reap(self) -> ExitStatus:
+        """Kill what is left of the group, then take the status. Only once the sentinel is readable."""
+        with self._guard:
+            pid = self._process.pid
+            cpu_used = cpu_used_by(pid) if "cpu_seconds" in self._limits else None
+            try:
+                # While the dead leader isn't reaped, its number can't be anybody else's group.
+                # This raises when somebody else took its status: then the number may be another child's of ours.
+                whom = handle_of(self._pidfd, pid)
+                os.waitid(*whom, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(pid, SIGKILL)
+                status = os.waitid(*whom, os.WEXITED)
+            except ChildProcessError:
+                status = None  # SIGCHLD is ignored, or somebody else waited for it
+            self._reaped = True
+            self._process.returncode = 0  # Popen's own finaliser must not wait for this number again
+        if status is None:
+            return ExitStatus()
+        return self._how(status.si_code, status.si_status, cpu_used)
+
+    def close(self) -> None:
+        """Give the descriptors back. Idempotent."""
+        self._process.returncode = 0
+        super().close()
 
 
 def close_quietly(fd: int) -> None:

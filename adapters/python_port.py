@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -24,11 +24,12 @@ from typing import Final
 
 from bridge import arena as arenas
 from bridge import reaper, worker
+from bridge.adapters.launched import LaunchedPort, block_for, command_for
 from bridge.adapters.oom import OomKills
-from bridge.adapters.port import Port, close_quietly
+from bridge.adapters.port import PythonPort, close_quietly
 from bridge.adapters.zygote import ForkedPort, Zygote
-from bridge.children import cpu_used_by, ends_within, handle_of, is_dead
-from bridge.contract import Capability, ExitStatus, WorkerSpec
+from bridge.children import ends_within, is_dead
+from bridge.contract import Capability, WorkerSpec
 from bridge.errors import ConfigurationError, WorkerStartError
 from bridge.pipes import write_quietly
 from bridge.platforms import need_processes
@@ -114,6 +115,8 @@ class PythonPortAdapter:
         Raises:
             WorkerStartError: Nothing was started, nothing is left behind.
         """
+        if spec.launcher:
+            return self._launch(spec)
         if spec.start_method == "zygote":
             return self._fork(spec)
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as theirs:
@@ -125,7 +128,7 @@ class PythonPortAdapter:
                 undo.callback(close_quietly, arena)
                 fds = (request[0], reply[1], lifeline, arena)
                 process = subprocess.Popen(
-                    [*spec.launcher, python, "-c", AS_WORKER, worker.__file__, *map(str, fds)],
+                    [python, "-c", AS_WORKER, worker.__file__, *map(str, fds)],
                     stdin=subprocess.DEVNULL,
                     stdout=stderr[1],
                     stderr=stderr[1],
@@ -146,6 +149,32 @@ class PythonPortAdapter:
             sweep, was_oom_kill = partial(self._sweep, mark), self._oom_kills.watch(process.pid)
             ours = request[1], reply[0], stderr[0]
             return PythonPort(process, pidfd, ours, spec, sweep, was_oom_kill, arena)
+
+    def _launch(self, spec: WorkerSpec) -> LaunchedPort:
+        with contextlib.ExitStack() as undo, contextlib.ExitStack() as theirs:
+            try:
+                mark, _ = self._next_start()
+                request, reply, stderr = (_pipe(undo, theirs, ours) for ours in (1, 0, 0))
+                process = subprocess.Popen(
+                    command_for(spec),
+                    stdin=request[0],
+                    stdout=reply[1],
+                    stderr=stderr[1],
+                    start_new_session=True,
+                    env=_environment(replace(spec, env={}), mark),
+                )
+            except OSError as error:
+                raise _start_error(spec, error) from error
+            try:
+                pidfd = os.pidfd_open(process.pid)
+            except OSError as error:
+                process.kill()
+                process.wait()
+                raise _start_error(spec, error) from error
+            undo.pop_all()
+            ours, marker = (request[1], reply[0], stderr[0]), os.urandom(16).hex().encode()
+            preface = block_for(spec, mark, marker)
+            return LaunchedPort(process, pidfd, ours, spec, partial(self._sweep, mark), preface, marker)
 
     def _fork(self, spec: WorkerSpec) -> ForkedPort:
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as theirs:
@@ -271,71 +300,6 @@ class PythonPortAdapter:
                 process.stdin.close()
 
 
-class PythonPort(Port):
-    """A child of ours: the parent's five descriptors for it, and its number until it is reaped."""
-
-    def __init__(
-        self,
-        process: subprocess.Popen[bytes],
-        pidfd: int,
-        fds: tuple[int, int, int],
-        spec: WorkerSpec,
-        sweep: Callable[[], None],
-        was_oom_kill: Callable[[], bool],
-        arena: int,
-    ) -> None:
-        super().__init__(process.pid, pidfd, fds, spec, sweep)
-        self.arena = arena
-        self._process, self._was_oom_kill = process, was_oom_kill
-        self._reaped = False  # a pid is only ours until then
-
-    def kill(self) -> None:
-        """SIGKILL to the worker's whole process group. Idempotent; never blocks."""
-        with self._guard:
-            if self._pidfd >= 0 and self._is_ours():
-                if not self._killed:
-                    with contextlib.suppress(OSError):  # EBADF: the program closed what wasn't its own
-                        self._killed = not is_dead(self._pidfd)  # if it is, its status has a reason of its own
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(self._process.pid, SIGKILL)
-
-    def _is_ours(self) -> bool:
-        """Whether its number is still its own, dead or alive."""
-        try:
-            signal.pidfd_send_signal(self._pidfd, 0)
-        except ProcessLookupError:
-            return False  # also when somebody else took its status, as where SIGCHLD is ignored
-        except OSError:
-            return not self._reaped  # EBADF: the program closed what wasn't its own
-        return True
-
-    def reap(self) -> ExitStatus:
-        """Kill what is left of the group, then take the status. Only once the sentinel is readable."""
-        with self._guard:
-            pid = self._process.pid
-            cpu_used = cpu_used_by(pid) if "cpu_seconds" in self._limits else None
-            try:
-                # While the dead leader isn't reaped, its number can't be anybody else's group.
-                # This raises when somebody else took its status: then the number may be another child's of ours.
-                whom = handle_of(self._pidfd, pid)
-                os.waitid(*whom, os.WEXITED | os.WNOWAIT | os.WNOHANG)
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(pid, SIGKILL)
-                status = os.waitid(*whom, os.WEXITED)
-            except ChildProcessError:
-                status = None  # SIGCHLD is ignored, or somebody else waited for it
-            self._reaped = True
-            self._process.returncode = 0  # Popen's own finaliser must not wait for this number again
-        if status is None:
-            return ExitStatus()
-        return self._how(status.si_code, status.si_status, cpu_used)
-
-    def close(self) -> None:
-        """Give the descriptors back. Idempotent."""
-        self._process.returncode = 0
-        super().close()
-
-
 def _mark(token: str, start: int) -> str:
     return f"{token}:{start:010d}"
 
@@ -373,6 +337,8 @@ def _start_error(spec: WorkerSpec, error: OSError) -> WorkerStartError:
         first = "the launcher" if spec.launcher else "worker.python"
         what = "worker.cwd" if error.filename == spec.cwd else first
         detail = f"{what} {error.filename!r}: {error.strerror}. Name one that exists and may be used"
+        if spec.launcher:
+            detail = f"{what} {error.filename!r}: {error.strerror}. Install it, or name it by its path"
         if what == "worker.python" and os.path.isdir(error.filename):
             detail = f"{what} {error.filename!r} is a directory; a virtualenv is named as 'venv:{error.filename}'"
         return WorkerStartError("interpreter", detail, handler=spec.handler)

@@ -22,6 +22,7 @@ from bridge.core.limits import fault_of
 from bridge.core.recycling import RecyclePolicy
 from bridge.core.sessions import SessionPolicy
 from bridge.errors import CapabilityError, ConfigurationError
+from bridge.placement import cargo_of, check_launched
 from bridge.runtime import Runtime
 from bridge.runtime.courier import Listener
 from bridge.runtime.pool_policy import PoolPolicy
@@ -140,7 +141,8 @@ def assemble(values: BridgeSettings, choice: Choice, on_event: Listener | None =
     if Capability.PROCESSES in adapter.capabilities:
         each = FDS_PER_WORKER + (values.worker.start_method is StartMethod.ZYGOTE)  # to hear when it comes
         _check_descriptors(pool.workers + pool.max_overflow + pool.spare, each)
-        fault = fault_of(spec.limits, lambda number: resource.getrlimit(number)[1])
+        # What is there to be had behind a launcher is known there alone.
+        fault = fault_of(spec.limits, lambda n: resource.RLIM_INFINITY if spec.launcher else resource.getrlimit(n)[1])
         if fault is not None:
             raise ConfigurationError(fault)
     return Runtime(
@@ -214,11 +216,14 @@ def _parameters(choice: Choice) -> Mapping[str, inspect.Parameter] | None:
 
 def _spec(values: BridgeSettings) -> WorkerSpec:
     worker = values.worker
-    python = _interpreter(worker.python)
-    own = python is None or os.path.abspath(python) == os.path.abspath(sys.executable or "")
+    check_launched(values)
+    launched = bool(worker.launcher)
+    there = launched or any(host.launcher for host in values.pool.hosts)
+    python = _interpreter(worker.python, there=launched)
+    own = not launched and (python is None or os.path.abspath(python) == os.path.abspath(sys.executable or ""))
     if python is None and not sys.executable:
         raise ConfigurationError("this process doesn't know its own interpreter (it is embedded): set worker.python")
-    path = tuple(os.path.abspath(entry) for entry in worker.path)
+    path = worker.path if launched else tuple(os.path.abspath(entry) for entry in worker.path)
     if own:
         path += tuple(entry or os.getcwd() for entry in _search_path())
     try:
@@ -226,10 +231,12 @@ def _spec(values: BridgeSettings) -> WorkerSpec:
     except NotEncodable as fault:
         raise ConfigurationError(str(fault)) from None
     return WorkerSpec(
-        handler=absolute(worker.handler) if worker.handler else "",
+        handler=absolute(worker.handler, elsewhere=launched) if worker.handler else "",
         fake=absolute(worker.fake) if worker.fake else None,
         options=MappingProxyType(dict(worker.options)),
         python=python,
+        launcher=tuple(worker.launcher),
+        cargo=cargo_of(worker.ship, [*worker.path, *_search_path()]) if there else None,
         path=path,
         replace_path=own,
         cwd=worker.cwd,
@@ -260,17 +267,28 @@ def _search_path() -> list[str]:
     return [entry for entry in entries if isinstance(entry, str)]
 
 
-def _interpreter(python: str | None) -> str | None:
-    """A path is made absolute: the worker may have another working directory, and so may we at its restart."""
+def _interpreter(python: str | None, *, there: bool) -> str | None:
+    """A path is made absolute: the worker may have another working directory, and so may we at its restart.
+
+    Args:
+        there: It is one behind a launcher, and left as it is.
+    """
     if python is None:
         return None
     if python.startswith("venv:"):
-        python = os.path.join(os.path.expanduser(python[len("venv:") :]), "bin", "python")
+        folder = python[len("venv:") :]
+        python = os.path.join(folder if there else os.path.expanduser(folder), "bin", "python")
+    if there:
+        return python
     return os.path.abspath(python) if os.sep in python else python
 
 
-def absolute(handler: str) -> str:
-    """A handler in a file, by its full path: the worker may have another working directory."""
+def absolute(handler: str, *, elsewhere: bool = False) -> str:
+    """A handler in a file, by its full path: the worker may have another working directory.
+
+    Args:
+        elsewhere: A file that isn't here may be there.
+    """
     name, colon, attribute = handler.partition(":")
     if not name.endswith(".py"):
         if os.sep in name:
@@ -278,6 +296,8 @@ def absolute(handler: str) -> str:
         return handler
     file = os.path.abspath(os.path.expanduser(name))
     if not os.path.isfile(file):
+        if elsewhere:
+            return handler
         raise ConfigurationError(f"handler {handler!r}: there is no file {file}")
     return file + colon + attribute
 

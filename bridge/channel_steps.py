@@ -254,11 +254,14 @@ class FdSteps:
         except OSError:
             return b""
 
-    def pull(self) -> list[Frame] | None:
+    def pull(self, data: bytes = b"") -> list[Frame] | None:
         """The whole frames that have come, those first that its holder had read and not looked at; None at the end of
-        the stream."""
+        the stream.
+
+        Args:
+            data: What somebody has read already.
+        """
         frames = []
-        data = b""
         try:
             while True:
                 frame = self.connection.receive(data)

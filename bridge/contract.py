@@ -36,6 +36,16 @@ class Capability(str, Enum):
 
 
 @dataclass(frozen=True)
+class Cargo:
+    """Modules and packages that are sent to a worker (`worker.ship`)."""
+
+    archive: bytes = field(repr=False)
+    """A zip file, which becomes an entry of sys.path."""
+    files: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    """Paths here, and the names of the modules that they are in it."""
+
+
+@dataclass(frozen=True)
 class WorkerSpec:
     """What to start. Everything is decided: an adapter adds nothing of its own, and reads no configuration."""
 
@@ -45,8 +55,11 @@ class WorkerSpec:
     options: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     python: str | None = None
     """Path of the interpreter; None is the caller's own."""
+    cargo: Cargo | None = None
+    """What is sent there beside the worker's own files."""
     launcher: tuple[str, ...] = ()
-    """Argv prefix of its command; empty: it is started right here."""
+    """Argv prefix of its command: what starts it somewhere else, with its stdin and stdout connected. Then python,
+    path, cwd, env, umask and limits are meant there. Empty: it is started right here."""
     path: tuple[str, ...] = ()
     """Entries of the worker's sys.path: all of it with `replace_path`, else in front of its own."""
     replace_path: bool = False
@@ -82,6 +95,8 @@ class WorkerInfo:
     pid: int | None = None
     python: str | None = None
     path: str | None = None
+    launcher: str | None = None
+    """What it is behind (`worker.launcher`), as one text. Then `pid` is its number there, and isn't to be used here."""
 
 
 @dataclass(frozen=True)
@@ -239,6 +254,23 @@ class ProcessChannel(FdChannel, Protocol):
 
     def sweep(self) -> None:
         """Have every process killed that the dead worker left behind, wherever it went. Never blocks."""
+
+
+@runtime_checkable
+class PrefacedChannel(ProcessChannel, Protocol):
+    """What a channel has besides whose other end has to be told what a worker is, and may say something else first."""
+
+    @property
+    def preface(self) -> bytes:
+        """To be written before START."""
+
+    def skip(self) -> bytes | None:
+        """Read, without blocking, up to where the worker begins to speak: what came behind that. None: not there yet.
+
+        Raises:
+            EOFError: It never will.
+            ProtocolError: Whatever speaks there doesn't stop.
+        """
 
 
 @runtime_checkable

@@ -102,6 +102,12 @@ class WorkerSettings(Frozen):
     options: dict[str, Any] = Field({}, description="keywords for the handler's constructor")
     fake: str | None = Field(None, description="stands for the handler in a mock or bridge_mock; written like it")
     python: _Location | None = Field(None, description="interpreter, a path or venv:PATH; the caller's own if not set")
+    launcher: Annotated[tuple[_SystemText, ...] | str, BeforeValidator(_argv)] = Field(
+        (), description="what starts workers elsewhere, such as `ssh host`: put in front of the interpreter's arguments"
+    )
+    ship: tuple[_Location, ...] = Field(
+        (), description="modules, packages, files or folders that are sent along, behind a launcher"
+    )
     path: tuple[_SystemText, ...] = Field((), description="entries in front of the worker's sys.path")
     cwd: _Location | None = Field(None, description="working directory; the caller's if not set")
     env: dict[_Variable, _SystemText] = Field({}, description="added to the caller's environment")

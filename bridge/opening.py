@@ -6,7 +6,7 @@ dependency-injector.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bridge.assembly import Choice, check_options, choice_of, listener_of
@@ -26,6 +26,7 @@ def connect(
     size: int | None = None,
     adapter: str | Adapter | type[Adapter] | None = None,
     python: str | None = None,
+    launcher: str | Sequence[str] | None = None,
     on_event: Callable[[Event], object] | None = None,
     **settings: Any,
 ) -> Bridge:
@@ -39,6 +40,8 @@ def connect(
         size: Workers; 4 if nothing says otherwise.
         adapter: A name, a class or factory, or an instance, which is not closed with the bridge.
         python: The workers' interpreter: a path or "venv:PATH"; the caller's own if not set.
+        launcher: What starts its workers somewhere else, with their stdin and stdout connected, such as "ssh host": a
+            text that is split as in a shell, or a list. What is said of the interpreter is then meant there.
         on_event: Is called with each `Event` of the bridge, also of those that scopes put in its place, in a thread of
             its own; it may block or raise without harm to the bridge. Each has its queue of 1,000; what doesn't fit is
             dropped, and counted in `stats().events_dropped`.
@@ -53,7 +56,7 @@ def connect(
         raise ConfigurationError(f"a handler is named by a text such as 'pkg.mod:Class', not {handler!r:.60}")
     if "handler" in settings:
         raise ConfigurationError("worker.handler is given twice: as the first argument, and by name")
-    named = {"size": size, "python": python}
+    named = {"size": size, "python": python, "launcher": launcher}
     given = {"handler": handler} | {name: value for name, value in named.items() if value is not None} | settings
     tree, rest = sort_keywords(given)
     values = BridgeSettings.load().with_changes(tree)

@@ -62,7 +62,7 @@ class Checkups:
         self.at = max(min(times), now + min(self._interval, MEMORY_LOOK) / 4)
 
     def _weigh(self, worker: Worker, now: float) -> None:
-        if worker.weighed_at == worker.calls or worker.info.pid is None:
+        if worker.weighed_at == worker.calls or worker.info.pid is None or worker.info.launcher:
             return
         worker.weighed_at = worker.calls
         why = worker.thresholds.worn_by(worker.calls, resident(worker.info.pid))

@@ -59,7 +59,8 @@ class Poller:
         one has called exec the kernel goes on reporting the old number, which may be another file's by then.
         """
         if fd is not None and self._callbacks.pop(fd, None) is not None:
-            self._epoll.unregister(fd)
+            with suppress(FileNotFoundError):  # `kill` put another file in its place, and the kernel forgot this one
+                self._epoll.unregister(fd)
 
     def poll(self, seconds: float, guard: AbstractContextManager[object] | None = None) -> None:
         """Wait for at most so long, and call back, inside the guard, for all that is ready."""

@@ -166,6 +166,8 @@ class Roster:
         """Take note of a process that has come since. False: it is dead, or none will come."""
         channel = worker.channel
         lives = isinstance(channel, LateChannel) and not channel.is_over()
+        if worker.info.launcher is not None:  # its number is one of another machine, perhaps, and came in HELLO
+            return lives
         worker.info = replace(worker.info, pid=channel.info.pid)
         if isinstance(worker.link, FdLink):
             worker.link.pid = channel.info.pid

@@ -10,10 +10,11 @@ import errno
 import select
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, Protocol
 
 from bridge.channel import FdLink
-from bridge.contract import Channel, FdChannel, ProcessChannel, WorkerInfo, WorkerSpec
+from bridge.contract import Channel, FdChannel, PrefacedChannel, ProcessChannel, WorkerSpec
 from bridge.core.effects import Why
 from bridge.core.messages import decode_failed, decode_hello, decode_ready, encode_start
 from bridge.core.protocol import Frame, State
@@ -57,6 +58,10 @@ class Starting:
             busy_poll_us=spec.busy_poll_us,
         )
         self._unsent = link.connection.send(START, body)
+        self._skip: Callable[[], bytes | None] | None = None  # until its worker speaks, whatever else does
+        if isinstance(worker.channel, PrefacedChannel):
+            self._unsent = worker.channel.preface + self._unsent
+            self._skip = worker.channel.skip
         poller.watch(self._read_fd, self.hear)
         self._send()
 
@@ -72,11 +77,16 @@ class Starting:
         if self._read_fd not in self._poller:
             return
         try:
-            frames = self._link.pull()
+            if (data := b"" if self._skip is None else self._skip()) is None:
+                return
+            self._skip = None
+            frames = self._link.pull(data)
             for frame in frames or ():
                 self._heard(frame)
             if frames is None:
                 self._end(lambda: self._outcome.start_failed(self._worker, None))
+        except EOFError:
+            self._end(lambda: self._outcome.start_failed(self._worker, None))
         except ProtocolError as error:
             fault = WorkerStartError("protocol", error.detail, handler=self._spec.handler)
             self._end(lambda: self._outcome.start_failed(self._worker, fault))
@@ -87,7 +97,9 @@ class Starting:
         pid = worker.info.pid
         if kind == HELLO:
             hello = decode_hello(body)
-            worker.info = WorkerInfo(worker.generation, pid, hello.python, hello.executable)
+            if worker.info.launcher is not None:  # then it is its number there
+                pid = self._link.pid = hello.pid
+            worker.info = replace(worker.info, pid=pid, python=hello.python, path=hello.executable)
         elif kind == FAILED:
             fault = decode_failed(body, self._spec.handler, pid, _tight(self._spec))
             self._end(lambda: self._outcome.start_failed(worker, fault))

@@ -10,7 +10,8 @@ import pytest
 from bridge.adapters.bridge_mock import BridgeMockAdapter
 from bridge.adapters.executor import ExecutorAdapter
 from bridge.adapters.mock import MockAdapter
-from bridge.adapters.python_port import PythonPort, PythonPortAdapter
+from bridge.adapters.port import PythonPort
+from bridge.adapters.python_port import PythonPortAdapter
 from bridge.adapters.zygote import ForkedPort
 from bridge.contract import Adapter, WorkerSpec
 from bridge.testing import AdapterContract
@@ -75,6 +76,22 @@ class Forking(PythonPortAdapter):
     def open(self, spec: WorkerSpec, *, deadline: float) -> PythonPort | ForkedPort:
         """As if the setting were `zygote`."""
         return super().open(replace(spec, start_method="zygote"), deadline=deadline)
+
+
+class TestLaunched(AdapterContract):
+    """The real one, with workers that know nothing but 0 and 1."""
+
+    def make_adapter(self) -> Adapter:
+        """Each of its workers behind `nice`."""
+        return Launching()
+
+
+class Launching(PythonPortAdapter):
+    """Launches, whatever is said."""
+
+    def open(self, spec: WorkerSpec, *, deadline: float) -> PythonPort | ForkedPort:
+        """As if the setting were `nice`."""
+        return super().open(replace(spec, launcher=("nice",)), deadline=deadline)
 
 
 class TestPythonPort(AdapterContract):

@@ -79,6 +79,7 @@ def check_wheel(wheel: Path, unpacked: Path) -> None:
         "bridge/busy.py",
         "bridge/states.py",
         "bridge/worker.py",
+        "bridge/remote.py",
         "bridge/zygote.py",
         "bridge/reaper.py",
     } <= names

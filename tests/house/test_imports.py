@@ -28,6 +28,7 @@ FLOORS: Final = (
             "bridge.pickling",
             "bridge.worker",
             "bridge.zygote",
+            "bridge.remote",
         ),
         ("bridge.coroutines", "bridge.settle"),
         ("bridge.reaper",),
@@ -102,7 +103,13 @@ FLOORS: Final = (
         ("bridge.adapters.mock",),
         ("bridge.adapters.bridge_mock",),
         ("bridge.adapters.engines", "bridge.adapters.executor"),
-        ("bridge.adapters.oom", "bridge.adapters.port", "bridge.adapters.zygote", "bridge.adapters.python_port"),
+        (
+            "bridge.adapters.oom",
+            "bridge.adapters.port",
+            "bridge.adapters.zygote",
+            "bridge.adapters.launched",
+            "bridge.adapters.python_port",
+        ),
         ("bridge.adapters",),
     ),
     (
@@ -129,6 +136,7 @@ FLOORS: Final = (
             "bridge.settings",
             "bridge.groups",
             "bridge.schema",
+            "bridge.placement",
             "bridge.assembly",
             "bridge.plan",
             "bridge.binding",
@@ -278,7 +286,7 @@ def test_runtime_and_adapters_meet_only_in_the_contract() -> None:
     assert not any(target.startswith("bridge.adapters") for target in reached["bridge.runtime"])
     assert not any(target.startswith("bridge.runtime") for target in reached["bridge.adapters"])
     assert "bridge.contract" in shared
-    below = {"bridge.errors", "bridge.wire", "bridge.handler", "bridge.worker", "bridge.settle"}
+    below = {"bridge.endings", "bridge.errors", "bridge.wire", "bridge.handler", "bridge.worker", "bridge.settle"}
     assert shared <= {"bridge.contract"} | below
 
 

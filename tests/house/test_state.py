@@ -14,7 +14,7 @@ from typing import Final
 
 from tests.house.sources import OURS, Source, functions
 
-READERS: Final = {"bridge/settings.py", "bridge/zygote.py", "adapters/python_port.py"}
+READERS: Final = {"bridge/settings.py", "bridge/zygote.py", "bridge/remote.py", "adapters/python_port.py"}
 """The others for the environment of the children that they start."""
 
 MAKERS: Final = frozenset(

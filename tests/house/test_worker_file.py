@@ -135,6 +135,7 @@ def test_the_contracts_handler_is_served_by_every_other_python(minor: int) -> No
         "bridge.buffers",
         "bridge.busy",
         "bridge.worker",
+        "bridge.remote",
         "bridge.zygote",
         "bridge.testing.contract_handler",
     ],

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from bridge import reaper
-from bridge.adapters.python_port import PythonPort, PythonPortAdapter
+from bridge.adapters.port import PythonPort
+from bridge.adapters.python_port import PythonPortAdapter
 from bridge.contract import ExitStatus, WorkerSpec
 from tests.process.waiting import wait_until
 
