@@ -25,6 +25,8 @@ SIZES: Final = ((10, 2), (100, 10), (1000, 20))
 SHARE: Final = 0.8
 """Of what the same park does with every caller calling, for the runs with calls at random moments."""
 LOST_AT: Final = 12.0
+AFTER: Final = 20.0
+"""Seconds from a host's return that a run has to go on for."""
 STEPS: Final = (20, 100, 200, 300, 400, 500, 600, 700, 800, 900, 1000)
 STEP_CALLS: Final = 100_000
 
@@ -54,7 +56,7 @@ def lost(plan: Plan, park: Park) -> dict[str, Any]:
     before = mean(park.answered_in[begun:gone])
     back = plan.lost_at + plan.away
     after = park.answered_in[gone : int(back) + 5]
-    around = park.answered_in[gone - 5 : int(back) + 20]
+    around = park.answered_in[gone - 5 : int(back) + int(AFTER)]
     return row(plan, park) | {
         "away": plan.away,
         "notice": plan.notice,
@@ -77,6 +79,8 @@ def runs(calls: int, seed: int, cost: float) -> Iterator[tuple[str, dict[str, An
         yield "load", row(calm, Park(calm).run())
         for away in (10.0, 60.0) if workers == 100 else (10.0,):
             trouble = replace(calm, lost_at=LOST_AT, away=away)
+            if calls < SHARE * found["throughput"] * (LOST_AT + away + AFTER):
+                continue  # it would be over before the host is back
             yield "lost", lost(trouble, Park(trouble).run())
     for parents in (1, 2, 4):
         several = replace(plan, workers=1000, hosts=20, parents=parents)
@@ -89,7 +93,7 @@ def runs(calls: int, seed: int, cost: float) -> Iterator[tuple[str, dict[str, An
 def main() -> None:
     """Run them, and write page and picture."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=1_000_000)
+    parser.add_argument("--calls", type=int, default=1_000_000, help="few leave out the loss of hosts in large parks")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--parent-us", type=float, default=40.0, help="what a call costs its parent, microseconds")
     parser.add_argument("--data", type=Path, default=DATA, help="where to write what was found")

@@ -152,10 +152,11 @@ def test_page_and_picture_say_what_was_found() -> None:
 
 @pytest.mark.deep
 def test_the_command_runs(tmp_path: Path) -> None:
-    """All its parks, with few calls: each table gets its rows, and the page is left alone."""
+    """All its parks, with so few calls that only the smallest one sees a host come back; the page is left alone. Fails
+    when a run that was over before that is asked what it saw."""
     data = tmp_path / "scale.json"
-    command = [sys.executable, "-m", "tests.benchmarks.scale", "--calls", "30000", "--data", str(data)]
+    command = [sys.executable, "-m", "tests.benchmarks.scale", "--calls", "18000", "--data", str(data)]
     subprocess.run(command, cwd=ROOT, check=True, timeout=300, stdout=subprocess.DEVNULL)
     found = json.loads(data.read_text())
 
-    assert {name: len(found[name]) for name in ("load", "lost", "parents")} == {"load": 6, "lost": 4, "parents": 3}
+    assert {name: len(found[name]) for name in ("load", "lost", "parents")} == {"load": 6, "lost": 1, "parents": 3}
