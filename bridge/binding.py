@@ -14,6 +14,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from bridge.assembly import Choice, absolute, assemble, of_mode
@@ -27,6 +28,11 @@ from bridge.schema import BridgeSettings
 log = logging.getLogger("bridge.scope")
 
 OVER = (RuntimeState.CLOSING, RuntimeState.CLOSED)
+
+
+def refuse(name: str) -> Runtime:
+    """What answers for a bridge that was closed for good."""
+    raise PoolClosed(name)
 
 
 class Binding:
@@ -87,9 +93,6 @@ class Binding:
     runtime = peek
     """The same for calls; raises PoolClosed once it was closed for good."""
 
-    def _refuse(self) -> Runtime:
-        raise PoolClosed(self.name)
-
     def _find(self, owner: Frame | None) -> Runtime:
         if owner is None:
             return self._default or self._build_default()
@@ -147,7 +150,8 @@ class Binding:
         own = []
         if not self._reopens:
             self._closed = True
-            self.runtime = self._refuse  # type: ignore[method-assign]  # a question less for each call until then
+            # A question less for each call until then. Not by a method: it would hold this, until the collector comes.
+            self.runtime = partial(refuse, self.name)  # type: ignore[method-assign]
         try:
             owner = self._owner()
             with self._lock_of(owner):

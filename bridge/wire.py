@@ -158,17 +158,13 @@ _CURES = (
 
 def decode_json(data: "Any") -> "Any":
     """The value of JSON bytes, or of those with buffers. Raises ValueError or RecursionError for anything else."""
+    if data and data[0] == RICH:  # asked first: the error of what can't be text has a copy of all of it
+        return beside("buffers").decode(data)
+    text = str(data, "utf-8")
     try:
-        text = str(data, "utf-8")
         value, end = _scan(text, 0)
     except StopIteration:
         raise ValueError("not JSON") from None
-    except UnicodeDecodeError:
-        if data[0] != RICH:
-            raise
-        end = -1
-    if end < 0:
-        return beside("buffers").decode(data)
     if end == len(text):
         return value
     raise ValueError("%d characters behind the value" % (len(text) - end))

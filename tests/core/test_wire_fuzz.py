@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import pytest
 
+import bridge.buffers  # noqa: F401  a rich body has it imported, which would count as memory
 from bridge import wire, worker
 from bridge.core import protocol
 from bridge.core.messages import decode_failed, decode_hello, decode_ready, decode_reply, encode_call, encode_start

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,21 @@ def test_a_bridge_dropped_unclosed_warns_and_closes() -> None:
     with pytest.warns(ResourceWarning, match="dropped without close"):
         bridges.clear()
     assert adapter.channels[0].killed
+
+
+def test_what_a_closed_bridge_leaves_is_freed_with_it() -> None:
+    """At once, and not by the collector in the middle of something else, where a Ctrl-C in its finaliser would be
+    swallowed. Fails when what refuses its calls is a method of what it holds."""
+    b = bridge.connect("x", adapter=ScriptedAdapter([("a", 1)]), size=1)
+    b.call("a")
+    b.close()
+    source = weakref.ref(b._source)
+    gc.disable()
+    try:
+        del b
+        assert source() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("timeout", ["5", -1, float("nan"), True])
