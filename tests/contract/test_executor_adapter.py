@@ -41,6 +41,7 @@ def test_settings_alone_choose_it(monkeypatch: pytest.MonkeyPatch, threads: Coun
     """Texts in the environment name what makes an executor, or one. Fails when the text isn't imported, or when the
     one that it names is ended as if it had been made."""
     monkeypatch.setattr(engines, "HELD", threads, raising=False)
+    monkeypatch.delenv("TEST_MODE", raising=False)
     monkeypatch.setenv("BRIDGE_ADAPTER", "executor")
     for options in (
         '{"executor": "concurrent.futures:ThreadPoolExecutor", "arguments": {"max_workers": 1}}',

@@ -118,6 +118,7 @@ def test_a_deadline_frees_the_caller(one: Client, tmp_path: Path) -> None:
 
 def test_settings_alone_choose_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A text names what makes the cluster, which is ended with the bridge. Fails when its processes are left."""
+    monkeypatch.delenv("TEST_MODE", raising=False)
     monkeypatch.setenv("BRIDGE_ADAPTER", "executor")
     monkeypatch.setenv(
         "BRIDGE_ADAPTER_OPTIONS", f'{{"executor": "{__name__}:executor", "arguments": {{"workers": 1}}}}'
