@@ -142,7 +142,10 @@ def assemble(values: BridgeSettings, choice: Choice, on_event: Listener | None =
         each = FDS_PER_WORKER + (values.worker.start_method is StartMethod.ZYGOTE)  # to hear when it comes
         _check_descriptors(pool.workers + pool.max_overflow + pool.spare, each)
         # What is there to be had behind a launcher is known there alone.
-        fault = fault_of(spec.limits, lambda n: resource.RLIM_INFINITY if spec.launcher else resource.getrlimit(n)[1])
+        fault = fault_of(
+            spec.limits,
+            lambda n: resource.RLIM_INFINITY if spec.launcher or spec.elsewhere else resource.getrlimit(n)[1],
+        )
         if fault is not None:
             raise ConfigurationError(fault)
     return Runtime(
@@ -214,11 +217,14 @@ def _parameters(choice: Choice) -> Mapping[str, inspect.Parameter] | None:
     return parameters
 
 
-def _spec(values: BridgeSettings) -> WorkerSpec:
+def _spec(values: BridgeSettings, *, launched: bool | None = None) -> WorkerSpec:
+    """Of a worker as `worker.launcher` says; or of one behind the launcher of a host, or of none."""
     worker = values.worker
-    check_launched(values)
-    launched = bool(worker.launcher)
-    there = launched or any(host.launcher for host in values.pool.hosts)
+    if launched is None:
+        check_launched(values)
+        if any(host.launcher for host in values.pool.hosts):
+            return replace(_spec(values, launched=False), elsewhere=_spec(values, launched=True))
+        launched = bool(worker.launcher)
     python = _interpreter(worker.python, there=launched)
     own = not launched and (python is None or os.path.abspath(python) == os.path.abspath(sys.executable or ""))
     if python is None and not sys.executable:
@@ -236,7 +242,7 @@ def _spec(values: BridgeSettings) -> WorkerSpec:
         options=MappingProxyType(dict(worker.options)),
         python=python,
         launcher=tuple(worker.launcher),
-        cargo=cargo_of(worker.ship, [*worker.path, *_search_path()]) if there else None,
+        cargo=cargo_of(worker.ship, [*worker.path, *_search_path()]) if launched else None,
         path=path,
         replace_path=own,
         cwd=worker.cwd,
@@ -248,6 +254,7 @@ def _spec(values: BridgeSettings) -> WorkerSpec:
         max_frame_bytes=worker.max_frame_bytes,
         propagate=worker.propagate,
         start_method=worker.start_method.value,
+        busy_poll_us=values.call.busy_poll_us,
         name=values.name or worker.handler or "bridge",
     )
 

@@ -60,6 +60,9 @@ class WorkerSpec:
     launcher: tuple[str, ...] = ()
     """Argv prefix of its command: what starts it somewhere else, with its stdin and stdout connected. Then python,
     path, cwd, env, umask and limits are meant there. Empty: it is started right here."""
+    elsewhere: WorkerSpec | None = None
+    """The same for those of several hosts (`pool.hosts`) that are behind a launcher, but for this launcher. An adapter
+    never sees it."""
     path: tuple[str, ...] = ()
     """Entries of the worker's sys.path: all of it with `replace_path`, else in front of its own."""
     replace_path: bool = False

@@ -83,6 +83,11 @@ class BridgeSettings(Frozen):
 
     @model_validator(mode="after")
     def _check_launchers(self) -> BridgeSettings:
+        if self.worker.launcher and self.pool.hosts:
+            raise ValueError(
+                "worker.launcher and pool.hosts are two ways to say where workers are: leave worker.launcher out, each "
+                "host has its own"
+            )
         if self.worker.start_method is StartMethod.ZYGOTE and any(host.launcher for host in self.pool.hosts):
             raise ValueError(
                 "pool.hosts has launchers, and worker.start_method is zygote, which forks workers right here; use spawn"

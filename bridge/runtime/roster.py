@@ -129,8 +129,10 @@ class Roster:
             self.start_failed(worker, fault_of(error, self._adapter.name, spec.handler))
 
     def _spec_of(self, generation: int, host: str) -> WorkerSpec:
-        launcher = self._launchers.get(host, self._spec.launcher)
-        return replace(self._spec, generation=generation, launcher=launcher)
+        launcher = self._launchers.get(host, ())
+        if launcher:
+            return replace(self._spec.elsewhere or self._spec, generation=generation, launcher=launcher)
+        return replace(self._spec, generation=generation, elsewhere=None)
 
     def _enlist(self, channel: Channel, generation: int, now: float) -> Worker:
         """From here on its death is noticed; on an error it is dead already."""

@@ -70,6 +70,12 @@ def test_hosts_with_launchers_have_no_zygote() -> None:
     assert BridgeSettings(pool={"hosts": [{"size": 1}]}, worker={"start_method": "zygote"}).pool.workers == 1
 
 
+def test_a_launcher_is_said_for_all_or_for_each_host() -> None:
+    """Not both. Fails when one of them is silently left out."""
+    with pytest.raises(ConfigurationError, match=r"leave worker\.launcher out, each host has its own"):
+        BridgeSettings(pool={"hosts": [A]}, worker={"launcher": "nice"})
+
+
 def test_a_size_that_is_the_sum_is_no_mistake() -> None:
     """Whoever says both, and the same, has said nothing wrong."""
     assert pool_of(hosts=[A], size=3).workers == 3

@@ -1,9 +1,9 @@
 """A launcher over TCP, and what it talks to: it begins a worker in another network namespace and carries its frames.
 
     python relay.py agent ADDRESS PORT
-    python relay.py launch ADDRESS PORT COMMAND...     (a worker's command, which ends in its four descriptors)
+    python relay.py launch ADDRESS PORT COMMAND...
 
-Rules: standard library only; it knows of a worker only that its last arguments are descriptors. Apart from the test,
+Rules: standard library only; it knows of a worker only that it has a stdin and a stdout. Apart from the test,
 since both ends are programs.
 """
 
@@ -34,15 +34,13 @@ def serve(connection: socket.socket) -> None:
     """One worker, until the connection ends."""
     with connection, connection.makefile("rb") as incoming:
         command = json.loads(incoming.readline())
-        requests, replies = os.pipe(), os.pipe()
-        theirs = (requests[0], replies[1])
-        worker = subprocess.Popen([*command, *map(str, theirs), "-1", "-1"], pass_fds=theirs, start_new_session=True)
-        for fd in theirs:
-            os.close(fd)
-        threading.Thread(target=carry_out, args=(replies[0], connection), daemon=True).start()
+        worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        threading.Thread(target=carry_out, args=(worker.stdout.fileno(), connection), daemon=True).start()
         try:
             while data := incoming.read1(CHUNK):
-                write_all(requests[1], data)
+                write_all(worker.stdin.fileno(), data)
         except OSError:
             pass  # either end is gone, which is what we wait for
         worker.kill()
@@ -67,14 +65,11 @@ def write_all(fd: int, data: bytes) -> None:
 
 def launch(address: str, port: int, command: list[str]) -> None:
     """Be a worker to whoever started us, until it, or the connection, ends."""
-    request, reply = map(int, command[-4:-2])
-    for fd in (request, reply):
-        os.set_blocking(fd, True)
     with socket.create_connection((address, port)) as connection:
-        connection.sendall(json.dumps(command[:-4]).encode() + b"\n")
-        threading.Thread(target=carry_out, args=(request, connection), daemon=True).start()
+        connection.sendall(json.dumps(command).encode() + b"\n")
+        threading.Thread(target=carry_out, args=(0, connection), daemon=True).start()
         while data := connection.recv(CHUNK):
-            write_all(reply, data)
+            write_all(1, data)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,12 @@ from tests.process.waiting import wait_until
 
 PLACED = f"{Path(__file__).parent / 'placed_handlers.py'}:Placed"
 A = {"name": "a", "launcher": "env HOST=a", "size": 1}
+
+
+@pytest.fixture(autouse=True)
+def _this_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A launcher finds `python3` if nothing is said, which may be any."""
+    monkeypatch.setenv("BRIDGE_WORKER__PYTHON", sys.executable)
 
 
 def switched(name: str, flag: Path, otherwise: str, size: int = 1) -> dict[str, Any]:
@@ -194,6 +201,42 @@ def test_the_pool_lends_the_least_busy_host() -> None:
     mock = bridge.MockAdapter({"where": "nowhere"})
     with bridge.connect(PLACED, adapter=mock, hosts=hosts) as b, contextlib.ExitStack() as leases:
         assert [lease_on(b, leases) for _ in range(4)] == ["a", "b", "a", "a"]
+
+
+class Noting(bridge.MockAdapter):
+    """A mock that remembers what it was to start."""
+
+    def __init__(self) -> None:
+        super().__init__({"where": "nowhere"})
+        self.specs: dict[tuple[str, ...], WorkerSpec] = {}
+
+    def open(self, spec: WorkerSpec, *, deadline: float) -> MockChannel:
+        """A worker."""
+        self.specs[spec.launcher] = spec
+        return super().open(spec, deadline=deadline)
+
+
+def test_what_is_known_here_is_not_meant_behind_a_launcher() -> None:
+    """This interpreter and its path are for the host without one. Fails when all hosts have one description of a
+    worker."""
+    noting = Noting()
+    hosts = [{"size": 1}, {"launcher": "ssh b", "size": 1}]
+    with bridge.connect(PLACED, adapter=noting, hosts=hosts, path=["lib"], busy_poll_us=5) as b:
+        b.call("where")
+
+    here, there = noting.specs[()], noting.specs[("ssh", "b")]
+    assert (here.replace_path, here.path[0], here.elsewhere) == (True, os.path.abspath("lib"), None)
+    assert (there.replace_path, there.path, there.elsewhere) == (False, ("lib",), None)
+    assert (there.handler, there.busy_poll_us, there.generation) == (here.handler, 5, 2)
+
+
+def test_some_workers_are_here_and_some_are_behind_a_launcher(connect: Connect) -> None:
+    """One handler, two ways to start it. Fails when the way of one host is that of all."""
+    b = connect(PLACED, hosts=[{"size": 1}, {"name": "b", "launcher": "env HOST=b", "size": 1}])
+    with b:
+        both = [b.submit("pause", [0.3]) for _ in range(2)]
+
+        assert {each.result() for each in both} == {"here", "b"}
 
 
 class Failing(bridge.MockAdapter):

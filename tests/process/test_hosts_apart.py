@@ -97,6 +97,7 @@ def test_a_cable_that_is_pulled_in_mid_call_costs_the_calls_beyond_it(
     pool = bridge.connect(
         f"{handler}:Placed",
         adapter="python_port",
+        python=sys.executable,
         hosts=[a.setting(2), b.setting(3)],
         startup_timeout=4,
         cancel_grace=0.2,
