@@ -163,7 +163,7 @@ def run_hammer(mode: str, signals: int, *, limit: float) -> dict[str, Any]:
 def test_an_exception_between_any_two_bytecodes_loses_no_worker(mode: str, signals: int) -> None:
     """No worker is lost, no exception is swallowed, each answer is the caller's own, and calls go on. Fails without the
     audit, when a claim gets a `__del__`, or when a Condition or an Event is entered on a caller's way."""
-    found = run_hammer(mode, signals, limit=60 + signals / 10)
+    found = run_hammer(mode, signals, limit=max(240, 60 + signals / 10))
 
     assert found == {
         "fired": signals,
@@ -189,7 +189,7 @@ def test_an_exception_between_any_two_bytecodes_loses_no_worker(mode: str, signa
 def test_a_signal_handler_may_use_the_very_bridge_that_it_interrupts(mode: str, signals: int) -> None:
     """At any moment of a bridge's start and first calls: it gets its answers, or is told that it interrupted the pool;
     neither hangs. Fails when `Runtime.start` takes a plain lock, or when `_wait` doesn't ask `interrupted_here`."""
-    found = run_hammer(mode, signals, limit=60 + signals / 10)
+    found = run_hammer(mode, signals, limit=max(240, 60 + signals / 10))
 
     assert (found["fired"], found["wrong"], found["after"], found["stderr"]) == (signals, [], True, "")
     assert found["state"] == "closed"
