@@ -21,6 +21,7 @@ from typing import Final
 
 from bridge import worker
 from bridge.adapters.port import PythonPort
+from bridge.children import ends_within
 from bridge.contract import ExitStatus, WorkerInfo, WorkerSpec
 from bridge.endings import signal_name
 from bridge.errors import ProtocolError
@@ -55,6 +56,8 @@ SENT: Final = (
     *("pickling", "reaper"),
 )
 """Files of ours."""
+LAST_STEPS_MS: Final = 100
+"""For a launcher that failed: many close their stdout some steps before they end, and their exit code says why."""
 MARSHAL: Final = 2
 """Version of the format: the newest without references, which every Python 3 reads."""
 MOST_NOISE: Final = 65536
@@ -126,6 +129,8 @@ class LaunchedPort(PythonPort):
             except BlockingIOError:
                 return None
             if not data:
+                with contextlib.suppress(OSError):  # EBADF: the program closed what wasn't its own
+                    ends_within(self._pidfd, LAST_STEPS_MS)  # so that it isn't us who kill it
                 raise EOFError
             before, found, behind = (self._noise + data).partition(self._marker)
             self._noise = before

@@ -112,7 +112,8 @@ def test_a_call_is_cancelled_there_and_its_worker_lives_on(connect: Connect, com
 @pytest.mark.parametrize("command", ["idle", "spin", "hold_the_gil"])
 def test_a_hang_up_ends_whatever_is_there(connect: Connect, tmp_path: Path, command: str) -> None:
     """The launcher is killed (the connection is lost) while its worker does anything, C code that holds the GIL
-    included: the worker, its group and what left that are gone, and the pool is whole. Fails without the guard."""
+    included: the worker, its group and what left that are gone, and the pool is whole. Fails when `nudge` doesn't look
+    for a hang-up, and `main` starts no guard."""
     pipe = [sys.executable, str(Path(__file__).parent / "far.py")]
     b = connect(NEST, launcher=pipe, options={"folder": str(tmp_path)}, **HERE)
     b.call("idle")
@@ -129,6 +130,23 @@ def test_a_hang_up_ends_whatever_is_there(connect: Connect, tmp_path: Path, comm
 
     wait_until_gone(pids, 20)
     b.call("idle", timeout=20)
+
+
+def test_a_hang_up_ends_what_hears_no_signal(connect: Connect, tmp_path: Path) -> None:
+    """C code that holds the GIL, and isn't woken by anything. Fails without the guard."""
+    (tmp_path / "deaf.py").write_text(
+        "import os\n\ndef count(file):\n    open(file, 'w').write('%d\\n' % os.getpid())\n    sum(range(10 ** 14))\n"
+    )
+    pipe = [sys.executable, str(Path(__file__).parent / "far.py")]
+    b = connect(str(tmp_path / "deaf.py"), launcher=pipe, **HERE)
+    future = b.submit("count", [str(tmp_path / "pid")])
+    pid = read_pid(tmp_path / "pid")
+    (far,) = b._source.runtime().supervisor.workers.values()
+    os.kill(far.channel._process.pid, signal.SIGKILL)  # type: ignore[attr-defined]
+
+    with pytest.raises(bridge.WorkerCrashed):
+        future.result(20)
+    wait_until_gone({pid}, 20)
 
 
 def test_what_others_print_first_is_passed_over(connect: Connect) -> None:
