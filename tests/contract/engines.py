@@ -17,6 +17,7 @@ from typing import Any
 
 import bridge
 from bridge.adapters.executor import ExecutorAdapter
+from tests.process.waiting import wait_until
 
 HANDLER = "tests.contract.engines:Worker"
 CONTEXT = get_context("forkserver")
@@ -59,6 +60,16 @@ class Counted(ThreadPoolExecutor):
         """As ever."""
         self.taken += 1
         return super().submit(fn, *args, **kwargs)
+
+
+def all_at_once(b: bridge.Bridge, folder: Path, calls: int = 2) -> list[list[int]]:
+    """So many calls, none of which ends before all have begun: process and handler of each."""
+    go = [folder / f"go{number}" for number in range(calls)]
+    futures = [b.submit("until", [str(each)]) for each in go]
+    wait_until(lambda: all(Path(f"{each}.begun").exists() for each in go))
+    for each in go:
+        each.touch()
+    return [future.result() for future in futures]
 
 
 def opened(executor: Any, size: int = 1, **settings: Any) -> bridge.Bridge:
@@ -108,14 +119,14 @@ class Worker:
         self._kept += 1
         return self._kept
 
-    def until(self, path: str) -> int:
-        """Wait until there is a file, and say which handler this is; that it has begun is another file."""
+    def until(self, path: str) -> list[int]:
+        """Wait until there is a file, and say where this is, and which handler; that it has begun is another file."""
         Path(f"{path}.begun").touch()
         for _ in range(2000):  # a test that fails must not leave it waiting for ever
             if Path(path).exists():
                 break
             Event().wait(0.005)
-        return id(self)
+        return [os.getpid(), id(self)]
 
     def crash(self) -> None:
         """End the process."""

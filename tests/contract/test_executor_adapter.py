@@ -13,8 +13,7 @@ import pytest
 import bridge
 from bridge.adapters.executor import ExecutorAdapter
 from tests.contract import engines
-from tests.contract.engines import HANDLER, Counted, opened
-from tests.process.waiting import wait_until
+from tests.contract.engines import HANDLER, Counted, all_at_once, opened
 
 # -- Whose it is -------------------------------------------------------------------------------------------
 
@@ -115,7 +114,8 @@ def test_a_handler_is_made_once_in_each_process(tmp_path: Path) -> None:
     diary = tmp_path / "diary"
     adapter = ExecutorAdapter(engines.processes, arguments={"workers": 2})
     with bridge.connect(HANDLER, adapter=adapter, size=4, options={"diary": str(diary)}) as b:
-        pids = set(b.map("pid", [0.01] * 40, arg="seconds"))
+        pids = {pid for pid, _ in all_at_once(b, tmp_path)}
+        assert pids >= set(b.map("pid", [0.0] * 20, arg="seconds"))
     adapter.close()
     lines = Counter(diary.read_text().splitlines())
 
@@ -126,13 +126,8 @@ def test_a_handler_is_made_once_in_each_process(tmp_path: Path) -> None:
 def test_a_handler_serves_one_call_at_a_time(threads: Counted, tmp_path: Path) -> None:
     """In threads two calls at once have two, which the next ones find again. Fails when they share one, or when each
     call has its own."""
-    go = str(tmp_path / "go")
     with opened(threads, 2) as b:
-        futures = [b.submit("until", [f"{go}{number}"]) for number in range(2)]
-        wait_until(lambda: all(Path(f"{go}{number}.begun").exists() for number in range(2)))
-        for number in range(2):
-            Path(f"{go}{number}").touch()
-        both = {future.result() for future in futures}
+        both = {handler for _, handler in all_at_once(b, tmp_path)}
         assert len(both) == 2
         assert {b.call("who") for _ in range(10)} <= both
 

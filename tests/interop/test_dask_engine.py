@@ -18,7 +18,7 @@ import bridge
 from bridge.adapters.executor import ExecutorAdapter
 from bridge.contract import Adapter
 from bridge.testing import AdapterContract
-from tests.contract.engines import HANDLER
+from tests.contract.engines import HANDLER, all_at_once
 from tests.process.waiting import is_gone, wait_until
 
 pytestmark = [
@@ -85,7 +85,7 @@ def test_a_handler_is_made_once_in_each_process(two: Client, tmp_path: Path) -> 
     adapter = ExecutorAdapter(two.get_executor())
     with bridge.connect(HANDLER, adapter=adapter, size=4, options={"diary": str(diary)}) as b:
         assert [b.call("keep") for _ in range(3)][-1] > 1
-        pids = set(b.map("pid", [0.02] * 40, arg="seconds"))
+        pids = {pid for pid, _ in all_at_once(b, tmp_path)}
         started = Counter(diary.read_text().splitlines())
 
     assert len(pids) == 2
@@ -93,11 +93,11 @@ def test_a_handler_is_made_once_in_each_process(two: Client, tmp_path: Path) -> 
     assert started == Counter(f"on_start {pid}" for pid in pids)
 
 
-def test_a_process_that_dies_fails_one_call(two: Client) -> None:
+def test_a_process_that_dies_fails_one_call(two: Client, tmp_path: Path) -> None:
     """With Dask's words, as it is set to try nothing again; the cluster replaces it. Fails when the caller waits, or
     when the bridge is no use after that."""
     with bridge.connect(HANDLER, adapter=ExecutorAdapter(two.get_executor()), size=2) as b:
-        pids = set(b.map("pid", [0.05] * 20, arg="seconds"))
+        pids = {pid for pid, _ in all_at_once(b, tmp_path)}
         with pytest.raises(bridge.WorkerCrashed, match="said KilledWorker"):
             b.call("crash", timeout=60)
         wait_until(lambda: any(map(is_gone, pids)), 30)
