@@ -34,3 +34,27 @@ def test_the_wiring_example_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     done = run("wiring", "shop.main")
 
     assert (done.stdout, done.stderr) == ("2 complaints\n", "")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"BRIDGE_WORKER__LAUNCHER": "nice env -C /", "BRIDGE_WORKER__SHIP": '["pricing"]'},
+        {
+            "BRIDGE_ADAPTER": "executor",
+            "BRIDGE_ADAPTER_OPTIONS": '{"executor": "concurrent.futures:ThreadPoolExecutor"}',
+        },
+    ],
+)
+def test_the_placement_example_runs_wherever_settings_say(
+    settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same program in processes here, behind a launcher in another directory, and on an executor. Fails when `ship`
+    doesn't look on the caller's own path."""
+    monkeypatch.delenv("TEST_MODE", raising=False)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    done = run("placement", "main")
+
+    assert (done.stdout, done.stderr) == ("8 EUR\n", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -113,3 +114,15 @@ def test_ssh_that_is_not_let_in_says_why(connect: Connect, ssh: list[str]) -> No
 
     with pytest.raises(bridge.WorkerStartError, match=r"255; ssh ends so when it has no connection(.|\n)*denied"):
         connect("platform", launcher=stranger).call("node", timeout=30)
+
+
+def test_the_placement_example_runs_over_ssh(ssh: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By settings alone. Fails when the launcher can't be said in the environment."""
+    monkeypatch.delenv("TEST_MODE", raising=False)
+    example = Path(__file__).parents[2] / "docs" / "examples" / "placement"
+    monkeypatch.setenv("BRIDGE_WORKER__LAUNCHER", shlex.join(ssh))
+    monkeypatch.setenv("BRIDGE_WORKER__SHIP", '["pricing"]')
+    monkeypatch.setenv("BRIDGE_WORKER__PYTHON", sys.executable)
+    done = subprocess.run([sys.executable, "-m", "main"], cwd=example, capture_output=True, text=True, timeout=60)
+
+    assert (done.stdout, done.stderr) == ("8 EUR\n", "")
