@@ -45,6 +45,7 @@ def run(directory: str | None, *, size: int | None, as_json: bool) -> int:
     size = max(2, min(4, os.cpu_count() or 2)) if size is None else size
     # Said here, not by BRIDGE_*: each version has a grammar of its own, and the sample is parsed by this interpreter.
     fixed: dict[str, Any] = {"adapter": "python_port", "adapter_options": {}, "options": {}, "python": sys.executable}
+    fixed |= {"launcher": [], "hosts": []}  # what is killed halfway is a process here, by its number
     bridge = connect("bridge.cli.census", size=size, **fixed)
     with Progress(len(paths), "files", sys.stderr) as progress:
         progress.say(f"Parsing {len(paths):,} files below {root} in {size} worker processes.")

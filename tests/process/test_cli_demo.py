@@ -140,3 +140,18 @@ def test_the_demo_parses_the_whole_standard_library() -> None:
     assert (done.returncode, found["ok"], found["faults"], found["lost"]) == (0, True, [], 0)
     assert found["files"] > 500
     assert len(found["top"]) == 10
+
+
+def test_a_launcher_of_the_environment_is_not_the_demos(tmp_path: Path) -> None:
+    """What it kills is a process here, by its number, which may be a stranger's where workers are elsewhere. Fails when
+    the demo's own settings don't say so."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bridge", "demo", "--size", "2", "--json", "--path", plant(tmp_path, 20)],
+        cwd=ROOT,
+        env={**os.environ, "BRIDGE_WORKER__LAUNCHER": "no-such-launcher"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stderr
