@@ -41,6 +41,8 @@ RAISED: Final = (Exception, SystemExit)
 """What a function's raising is an answer. A KeyboardInterrupt is for the caller, in whose thread it runs."""
 UNCHANGED: Final = frozenset((bool, float, type(None)))
 """Of these, and of a text that isn't too long, what comes back is what was sent. An integer can be too long."""
+PLAIN: Final = frozenset((*UNCHANGED, str, int, dict, list))
+"""Answers that are values, and nothing else."""
 MOST_BYTES: Final = 12
 """Of one character in JSON."""
 
@@ -79,6 +81,8 @@ def reply_with(answer: Any, request: Request, limit: int, session: dict[str, Any
         limit: Bytes that a result may have.
         session: The state of its session.
     """
+    if type(answer) in PLAIN and not request.streams:
+        return _returned(answer, request, limit)
     while isinstance(answer, InTurn):
         try:
             answer = answer.take()

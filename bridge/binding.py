@@ -15,7 +15,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from bridge.assembly import Choice, absolute, assemble, of_mode
 from bridge.errors import ConfigurationError, PoolClosed, ScopeClosedError, ScopeError, UnscopedAccessError
@@ -27,6 +27,7 @@ from bridge.schema import BridgeSettings
 
 log = logging.getLogger("bridge.scope")
 
+CURRENT_FRAME: Final = CURRENT.get
 OVER = (RuntimeState.CLOSING, RuntimeState.CLOSED)
 
 
@@ -77,7 +78,7 @@ class Binding:
             ConfigurationError: It can't be built.
         """
         # The hot path: two look-ups, whatever the depth.
-        frame = CURRENT.get()
+        frame = CURRENT_FRAME()
         if frame is None:
             default = self._default  # read once, here and below: another thread may drop it at any moment
             if self.birth is None and self.everywhere is None and default is not None:

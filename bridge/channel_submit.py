@@ -76,7 +76,8 @@ class SubmitLink:
         claim: ClaimRef | None = None,
     ) -> Any:
         """One request and its one reply. Raises as FdLink.call, and whatever error the reply carries."""
-        self._submit(self._request(command, body, deadline, kind, None), claim)
+        request = Request(self._call_id + 1, command, decode_json(bytes(body))[1], deadline, kind == HOOK)
+        self._submit(request, claim)
         return self.finish(command, deadline)
 
     def finish(self, command: str, deadline: float) -> Any:
@@ -98,7 +99,7 @@ class SubmitLink:
         if self._dead:
             raise WorkerGone(started=False)
         self._caller = claim
-        if self._is_left():
+        if claim is not None and (caller := claim()) is not None and caller.cancelled:
             self._outstanding = False
             raise Left
         self._channel.submit(request, self._done)
@@ -292,7 +293,8 @@ class SubmitLink:
             self._bell.release()
         except RuntimeError:
             pass  # nobody waits, or it rang already
-        ring(self.listener)
+        if self.listener is not None:
+            ring(self.listener)
 
 
 def _rings(bell: threading.Lock, seconds: float) -> bool:

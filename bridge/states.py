@@ -53,6 +53,8 @@ class States:
         Args:
             ended: Pairs of key and epoch; what isn't here is passed over.
         """
+        if not ended and not self._ending:
+            return
         for key, epoch in ended:
             if key in self._kept and self._kept[key][0] <= epoch:  # an older one, if a call of the newer was never sent
                 self._ending.append((key, self._kept.pop(key)[1]))

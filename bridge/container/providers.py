@@ -35,6 +35,7 @@ class _Copied:
         super().__init__()
         self._binding_provider = binding
         self._binding = binding.binding
+        self._peek = self._binding.peek
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         known = memo.get(id(self))
@@ -168,7 +169,7 @@ class AdapterProvider(ScopedProvider):
 
     def __call__(self) -> Adapter:
         """It is not started by this."""
-        return self._binding.peek().adapter
+        return self._peek().adapter
 
 
 class ListenerProvider(ScopedProvider):
@@ -192,7 +193,7 @@ class SupervisorProvider(ScopedProvider):
 
     def __call__(self) -> Supervisor:
         """It is not started by this."""
-        return self._binding.peek().supervisor
+        return self._peek().supervisor
 
 
 class PoolProvider(ScopedProvider):
@@ -202,7 +203,7 @@ class PoolProvider(ScopedProvider):
 
     def __call__(self) -> Pool:
         """It is not started by this."""
-        return self._binding.peek().pool
+        return self._peek().pool
 
 
 class BridgeProvider(_Copied, providers.Provider[Bridge]):
