@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -127,3 +129,18 @@ def test_settings_alone_choose_it(monkeypatch: pytest.MonkeyPatch) -> None:
         pid: Any = b.call("pid")
         assert pid != os.getpid()
     wait_until(lambda: is_gone(pid), 30)
+
+
+def test_the_placement_example_runs_on_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is, by settings alone. Fails when the cluster's processes don't find what the program's own path has."""
+    monkeypatch.delenv("TEST_MODE", raising=False)
+    root = Path(__file__).parents[2]
+    monkeypatch.setenv("PYTHONPATH", str(root))
+    monkeypatch.setenv("BRIDGE_ADAPTER", "executor")
+    monkeypatch.setenv(
+        "BRIDGE_ADAPTER_OPTIONS", f'{{"executor": "{__name__}:executor", "arguments": {{"workers": 2}}}}'
+    )
+    example = root / "docs" / "examples" / "placement"
+    done = subprocess.run([sys.executable, "-m", "main"], cwd=example, capture_output=True, text=True, timeout=120)
+
+    assert (done.returncode, done.stdout) == (0, "8 EUR\n"), done.stderr
