@@ -74,9 +74,10 @@ def call(
     retries = 0
     while True:
         try:
+            claim.body, claim.begun = None, False  # it may have been another call's
             lent = pool.lend(claim) if visit is None else visit.checkout(claim, deadline)
             if lent is None:
-                claim.body, claim.deadline, claim.begun = None if follow else body, deadline, False
+                claim.body, claim.deadline = None if follow else body, deadline
                 lent = pool.checkout(claim, deadline)
                 claim.await_begun()
             worker = lent

@@ -6,12 +6,13 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from bridge import Bridge
-from bridge.runtime import handing, pool
+from bridge.runtime import calls, handing, pool
 from bridge.runtime.claims import Claim
 from tests.process.conftest import Connect
 from tests.process.waiting import wait_until
@@ -128,6 +129,20 @@ def test_who_looks_while_his_call_is_being_begun_waits_for_that(single: Bridge, 
 
     assert second.outcome == 2
     assert single.call("echo", [3]) == 3
+
+
+def test_who_was_handed_a_call_makes_its_next_one_itself(single: Bridge, watched: Watched) -> None:
+    """A map's thread has one claim for many calls, of which some find an idle worker. Fails when `call` takes what was
+    begun for the one before for its own: it would wait for an answer to what nobody sent."""
+    runtime, claim = single._source.runtime(), Claim()
+    first = release(single)
+    with ThreadPoolExecutor(1) as threads:
+        handed = threads.submit(calls.call, runtime, "echo", [1], 20, claim)
+        assert handed.result(20) == 1
+    first.join(20)
+
+    assert watched.by == [first.ident]
+    assert calls.call(runtime, "echo", [2], 5, claim) == 2
 
 
 class Interrupted(Exception):
