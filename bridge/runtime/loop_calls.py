@@ -59,6 +59,11 @@ class LoopCall(LoopClaim):
         deadline: Monotonic seconds.
     """
 
+    __slots__ = (
+        *("_body", "_command", "_deadline", "_future", "_rest", "_round", "_rounds", "_runtime", "_sent", "_started"),
+        *("_due", "_watch"),
+    )
+
     def __init__(
         self, runtime: Runtime, rounds: Callable[[Runtime], Rounds], command: str, body: bytes, deadline: float
     ) -> None:

@@ -27,6 +27,9 @@ class LoopClaim(Claim):
         refuse: Called with it when its loop is closed.
     """
 
+    # Ten thousand may wait: what each of them has is in slots, for all that the base has none.
+    __slots__ = ("_awaited", "_clock", "_loop", "_offered_at", "_refuse", "_timer")
+
     def __init__(self, clock: Callable[[], float], refuse: Callable[[LoopClaim], object]) -> None:
         self._loop = asyncio.get_running_loop()
         self._clock, self._refuse = clock, refuse
