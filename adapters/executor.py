@@ -120,13 +120,13 @@ class ExecutorAdapter:
         """The job of making a handler, and the executor that took it: another one, if that is ours to make."""
         try:
             return current, self._submit(current, work, START)
-        except Exception:
+        except Exception:  # an executor may be anybody's; what it said is its fault from now on
             if self._make is None:
                 raise WorkerStartError("spawn", f"{current.fault}. {FOR_GOOD}", handler=handler) from None
         another = self._made(current, handler, deadline)
         try:
             return another, self._submit(another, work, START)
-        except Exception:
+        except Exception:  # as above
             raise WorkerStartError("spawn", another.fault, handler=handler) from None
 
     def _made(self, broken: Engine | None, handler: str, deadline: float) -> Engine:
@@ -206,7 +206,7 @@ class ExecutorAdapter:
             if slot.dead:  # it was killed meanwhile
                 job.leave()
             job.future.add_done_callback(lambda future: self._ended(job, future))
-        except Exception:
+        except Exception:  # as above: nothing was begun, which is the answer
             self._running.pop(job, None)
             slot.why = "" if current is None else current.fault
             job.done(Reply(request.call_id, error=WorkerGone(started=False)))

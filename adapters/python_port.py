@@ -139,12 +139,7 @@ class PythonPortAdapter:
                 )
             except OSError as error:
                 raise _start_error(spec, error) from error
-            try:
-                pidfd = os.pidfd_open(process.pid)
-            except OSError as error:
-                process.kill()
-                process.wait()
-                raise _start_error(spec, error) from error
+            pidfd = _pidfd_of(process, spec)
             undo.pop_all()
             sweep, was_oom_kill = partial(self._sweep, mark), self._oom_kills.watch(process.pid)
             ours = request[1], reply[0], stderr[0]
@@ -165,12 +160,7 @@ class PythonPortAdapter:
                 )
             except OSError as error:
                 raise _start_error(spec, error) from error
-            try:
-                pidfd = os.pidfd_open(process.pid)
-            except OSError as error:
-                process.kill()
-                process.wait()
-                raise _start_error(spec, error) from error
+            pidfd = _pidfd_of(process, spec)
             undo.pop_all()
             ours, marker = (request[1], reply[0], stderr[0]), os.urandom(16).hex().encode()
             preface = block_for(spec, mark, marker)
@@ -330,6 +320,16 @@ def _environment(spec: WorkerSpec, mark: str) -> dict[str, str]:
     outer = environment.get(reaper.VARIABLE, "")  # of the runtime whose worker we are
     environment[reaper.VARIABLE] = f"{outer} {mark}".lstrip()
     return environment
+
+
+def _pidfd_of(process: subprocess.Popen[bytes], spec: WorkerSpec) -> int:
+    """A handle to a child that has just been started; without one it is ended."""
+    try:
+        return os.pidfd_open(process.pid)
+    except OSError as error:
+        process.kill()
+        process.wait()
+        raise _start_error(spec, error) from error
 
 
 def _start_error(spec: WorkerSpec, error: OSError) -> WorkerStartError:

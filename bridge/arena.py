@@ -61,10 +61,13 @@ class Arena:
         self._sent = self._granted = NOWHERE
         self._wanted = 0
         """Bytes that a result had which the worker had no place for."""
-        self.calm = True
-        """A call that isn't long needs nothing of it: what the worker was granted is enough for what was wanted."""
         self._results: dict[int, tuple[int, ref[mmap]]] = {}  # by offset; those that may be views still
         self._kept: list[Place] = []  # for ever: a forked child may have views there
+
+    @property
+    def calm(self) -> bool:
+        """Whether a call that isn't long needs nothing of it."""
+        return self._granted[1] >= self._wanted
 
     def compose(self, connection: Connection, kind: int, body: Any, flags: int, seconds: float) -> bytes:
         """The frame of a call, and before it a range for its result. A long body is stored here if there is room."""
@@ -83,9 +86,9 @@ class Arena:
         before, self._granted = self._granted, NOWHERE
         place = self._find(min(self._wanted + self._wanted // 8, self._limit))
         if place is None:  # the worker has what it had
-            self._granted, self._wanted, self.calm = before, before[1], True
+            self._granted, self._wanted = before, before[1]
             return b""
-        self._granted, self.calm, connection.granted = place, place[1] >= self._wanted, True
+        self._granted, connection.granted = place, True
         return connection.send(GRANT, PLACE.pack(*place))
 
     def _store(self, body: Any, offset: int) -> bool:
@@ -122,7 +125,6 @@ class Arena:
         if length <= self._granted[1]:
             self._granted = NOWHERE  # the worker has used it for a result that nobody wanted any more
         self._wanted = max(self._wanted, length)
-        self.calm = self._granted[1] >= self._wanted
 
     def taken(self, body: Any) -> memoryview:
         """The body of a result that came here: a view, whose range is free when nothing refers to it any more.
@@ -131,7 +133,7 @@ class Arena:
             ProtocolError: It isn't where the worker was to put it.
         """
         offset, length = PLACE.unpack(body) if len(body) == PLACE.size else (-1, 0)
-        (start, most), self._granted, self.calm = self._granted, NOWHERE, not self._wanted
+        (start, most), self._granted = self._granted, NOWHERE
         if offset != start or not 0 < length <= most:
             raise ProtocolError(f"a result of {length} bytes at {offset}, where it was granted {most} at {start}")
         if len(self._results) < MAPPED or self._living() < MAPPED:

@@ -133,8 +133,7 @@ def assemble(values: BridgeSettings, choice: Choice, on_event: Listener | None =
     if isinstance(own, WorkerSpec):
         if values.worker.handler and own.handler != spec.handler:
             raise ConfigurationError(f"the adapter was made for {own.handler!r}, not for {spec.handler!r}")
-        spec = replace(own, name=values.name or own.handler)
-    spec = replace(spec, busy_poll_us=values.call.busy_poll_us)
+        spec = replace(own, name=values.name or own.handler, busy_poll_us=values.call.busy_poll_us)
     if spec.pickle is not None and Capability.PICKLE not in adapter.capabilities:
         raise CapabilityError(f"the adapter {adapter.name} can't carry pickles (worker.codec); python_port can")
     pool, supervisor = values.pool, values.supervisor

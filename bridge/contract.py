@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol, runtime_checkable
 
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+"""What isn't said, where things are said by name."""
 
 
 class Capability(str, Enum):

@@ -60,9 +60,7 @@ def call(
     """
     clock, pool = runtime.clock, runtime.pool
     deadline = inf if timeout is None else (clock() if began_at is None else began_at) + timeout
-    if body is None and follow is None:
-        body = encode_call(command, args, runtime.spec.max_frame_bytes, runtime.spec.pickle is not None)
-    elif body is None:
+    if body is None:
         body = encoded(runtime, command, args, follow)
     if type(command) is not str:
         command = name_of(command)

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from inspect import isawaitable
 from threading import get_ident
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from bridge.contract import Capability
+from bridge.contract import NOTHING, Capability
 from bridge.core.messages import add_extras, encode_extras
 from bridge.dialogue import answer_of_error, answer_to, answer_with
 from bridge.errors import CallError, CapabilityError, ConfigurationError
@@ -36,8 +35,6 @@ MAX_DEPTH: Final = 8
 """Callbacks within callbacks: each takes one more worker, and there are only so many."""
 
 TOO_DEEP: Final = f"{MAX_DEPTH} callbacks are under way within each other already"
-NO_FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType({})
-NO_CONTEXT: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Depths:
@@ -89,8 +86,8 @@ class Follow:
         *,
         window: int | None = None,
         progress: Callable[[Any], object] | None = None,
-        functions: Mapping[str, Callable[..., Any]] = NO_FUNCTIONS,
-        context: Mapping[str, Any] = NO_CONTEXT,
+        functions: Mapping[str, Callable[..., Any]] = NOTHING,
+        context: Mapping[str, Any] = NOTHING,
         chunk: tuple[str | None, float | None] | None = None,
         each: float | None = None,
     ) -> None:
@@ -201,7 +198,7 @@ def _follow(
     visit: Visit | None,
 ) -> Follow:
     if Capability.CALLBACKS not in runtime.adapter.capabilities:
-        functions = NO_FUNCTIONS  # a handler that asks is told so there
+        functions = NOTHING  # a handler that asks is told so there
     limit, context = runtime.spec.max_frame_bytes, propagated(runtime)
     follow = Follow(limit, runtime.depths, window=window, progress=progress, functions=functions, context=context)
     follow.visit = visit
@@ -211,7 +208,7 @@ def _follow(
 def propagated(runtime: Runtime) -> Mapping[str, Any]:
     """What travels with a call from here, by `worker.propagate`."""
     if not runtime.spec.propagate:
-        return NO_CONTEXT
+        return NOTHING
     if runtime.propagation is None:
         runtime.propagation = Propagation(runtime.spec.propagate)
     return runtime.propagation.values()

@@ -86,6 +86,8 @@ class Pool(Counting):
                 if self._closed or state.waiting or not state.idle or claim.wants is not None:
                     self._refuse(claim, now)
                     claim.arm()
+                elif state.own:  # the idle one may be about to go to somebody who wants no other
+                    claim.arm()
                 return state.checkout(claim, now)
         except CircuitOpen:
             if self.keeper is not None:

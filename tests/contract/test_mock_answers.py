@@ -44,6 +44,17 @@ def test_a_table_answers_with_values_functions_and_errors(open_bridge: OpenBridg
         assert caught.value.remote_traceback.startswith(kind)
 
 
+@pytest.mark.parametrize("answer", ["x" * 2000, "\N{GRINNING FACE}" * 90, 10**5000], ids=["long", "wide", "digits"])
+def test_an_answer_that_could_not_travel_is_refused(open_bridge: OpenBridge, answer: object) -> None:
+    """As a worker's would be: over the limit, or a number of too many digits. Fails when a text or an integer comes
+    back as it is, whatever its length."""
+    b = open_bridge(MockAdapter({"get": answer}), max_frame_bytes=1024)
+
+    with pytest.raises(CallError) as refused:
+        b.call("get")
+    assert refused.value.side == "handler"
+
+
 def test_in_turn_answers_differently_each_time(open_bridge: OpenBridge) -> None:
     """One for each call, across workers; used up, the call is unexpected, not a repetition."""
     b = open_bridge(MockAdapter({"go": in_turn(1, lambda: 2, ValueError("3"), [4])}), size=2)

@@ -171,3 +171,51 @@ def test_the_flags_of_the_last_frame_are_known(size: int) -> None:
         assert hear(connection, frame[:size]) == ([] if size < len(frame) else [(RESULT, b"x" * 100)])
         hear(connection, frame[size:])
         assert (connection.flags, connection.state) == (flags, State.IDLE)
+
+
+# -- The result of a plain call, read at once --------------------------------------------------------------
+
+
+def waiting() -> Connection:
+    """One whose first call is out."""
+    connection = Connection(LIMIT)
+    connection.state = State.IDLE
+    connection.send(CALL, b"[]", 0, 5.0)
+    return connection
+
+
+def test_a_result_that_was_read_whole_ends_its_call() -> None:
+    """As `receive` would take it. Fails when `result` leaves the call out."""
+    connection = waiting()
+    assert connection.result(pack(RESULT, 1, b"[1,2]", CODEC_JSON)) == b"[1,2]"
+    assert connection.state is State.IDLE
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(pack(RESULT, 1, b"[1,2]", CODEC_JSON)[:-1], id="in part"),
+        pytest.param(pack(RESULT, 1, b"[1,2]", CODEC_JSON)[:9], id="half a header"),
+        pytest.param(pack(RESULT, 1, b"[1,2]", CODEC_JSON) * 2, id="twice"),
+        pytest.param(pack(RESULT, 2, b"[1,2]", CODEC_JSON), id="of another call"),
+        pytest.param(pack(RESULT, 1, b"[1,2]", CODEC_PICKLE), id="pickled"),
+        pytest.param(pack(ERROR, 1, b"{}", CODEC_JSON), id="an error"),
+        pytest.param(HEADER.pack(RESULT, CODEC_JSON, STATE, 5, 1) + b"[1,2]", id="with a state"),
+        pytest.param(pack(RESULT, 1, b" " * (LIMIT + 1), CODEC_JSON), id="too long"),
+    ],
+)
+def test_whatever_else_was_read_is_not_taken(data: bytes) -> None:
+    """It is for `receive`, which answers or refuses it as ever. Fails when a part of the header isn't compared, or the
+    limit isn't."""
+    connection = waiting()
+    assert connection.result(data) is None
+    assert connection.state is State.BUSY
+
+
+def test_a_result_that_nobody_waits_for_is_not_taken() -> None:
+    """Fails when the state isn't looked at: one call would have had two results."""
+    connection = waiting()
+    frame = pack(RESULT, 1, b"1", CODEC_JSON)
+    assert connection.result(frame) == b"1"
+    assert connection.result(frame) is None

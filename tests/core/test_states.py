@@ -277,3 +277,23 @@ def test_a_state_that_is_too_long_names_its_own_limit() -> None:
     assert "keep less" in text
     assert "frame" not in text
     assert "result" not in text
+
+
+def test_an_end_that_was_cut_short_goes_on_with_the_next_call() -> None:
+    """A cancel in the first one's hook: the second one is told though nothing more ends then. Fails when `end` looks at
+    what is ended now alone."""
+    hooks = Hooks()
+    for number, key in enumerate("ab", 1):
+        hooks.states.enter(key, number, None)
+
+    def cut(_key: str) -> None:
+        raise Cancelled
+
+    hooks.at_end = cut
+    with pytest.raises(Cancelled):
+        hooks.states.end([("a", 1), ("b", 2)])
+    assert hooks.ended == ["a"]
+    hooks.at_end = str
+
+    hooks.states.end([])
+    assert hooks.ended == ["a", "b"]

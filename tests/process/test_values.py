@@ -31,6 +31,15 @@ def test_a_task_sends_and_gets_long_buffers(connect: Connect, adapter: str) -> N
     assert [found.tolist() for found in asyncio.run(calls())] == [value.tolist() for value in values]
 
 
+@pytest.mark.parametrize("length", [1, 40_000, 120_000])
+def test_a_buffer_that_is_not_long_goes_through_the_pipe(connect: Connect, length: int) -> None:
+    """In pieces, if it isn't short either. Fails when a call writes what isn't bytes as if it were."""
+    b = connect(HANDLER)
+    for _ in range(3):
+        value = b.call("echo", [bytearray(length)])
+        assert bytes(value) == bytes(length)
+
+
 def test_a_long_buffer_is_the_callers_own_again(connect: Connect) -> None:
     """Once its call is over it can be resized. Fails when a rope is kept."""
     b = connect(HANDLER)

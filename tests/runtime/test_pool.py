@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+from collections import OrderedDict
 
 import pytest
 
 from bridge.core.recycling import RecyclePolicy
-from bridge.errors import PoolError, PoolTimeout
+from bridge.errors import PoolClosed, PoolError, PoolTimeout
 from bridge.runtime import Runtime, calls
 from bridge.runtime.claims import Claim
 from bridge.testing import FakeClock, Gate, ScriptedAdapter
@@ -141,6 +142,53 @@ def test_checkin_is_idempotent(make_runtime: MakeRuntime) -> None:
     with pytest.raises(PoolTimeout):
         runtime.pool.checkout(Claim(), 0)
     runtime.pool.checkin(other)
+
+
+def test_who_waits_behind_somebody_that_was_forgotten_is_timed_out(make_runtime: MakeRuntime) -> None:
+    """An interruption has left a worker idle that somebody wants who wants no other: it is his, by the next audit.
+    Fails (with an AttributeError) when whoever comes then isn't ready to be woken."""
+    runtime = make_runtime(ScriptedAdapter([]))
+    runtime.start()
+    state = runtime.pool._state
+    (worker,) = state.idle
+    forgotten = Claim()
+    forgotten.wants = worker
+    state.own[worker] = OrderedDict({forgotten: None})
+
+    with pytest.raises(PoolTimeout):
+        runtime.pool.checkout(Claim(), runtime.clock() + 0.01)
+    state.own.clear()
+
+
+def test_a_closed_pool_lends_nothing_at_once(make_runtime: MakeRuntime) -> None:
+    """Though a worker is idle: its end is near. Fails when `lend` doesn't ask."""
+    runtime = make_runtime(ScriptedAdapter([("go", 1)]))
+    runtime.start()
+    runtime.pool.close()
+
+    with pytest.raises(PoolClosed):
+        calls.call(runtime, "go", None, 5)
+
+
+def test_whose_turn_comes_too_late_is_timed_out(make_runtime: MakeRuntime) -> None:
+    """Nobody waits for the answer any more, and the worker goes to the next one. Fails when `look` takes whatever it
+    was lent."""
+    clock = FakeClock()
+    runtime = make_runtime(ScriptedAdapter([]), clock=clock)
+    runtime.start()
+    holder = Claim()
+    runtime.pool.checkout(holder, FOREVER)
+
+    class Slow(Claim):
+        def sleep(self, seconds: float) -> bool:
+            runtime.pool.checkin(holder)
+            clock.advance(11)
+            return super().sleep(seconds)
+
+    with pytest.raises(PoolTimeout):
+        runtime.pool.checkout(Slow(), clock() + 10)
+    runtime.pool.checkout(holder, clock() + 1)
+    runtime.pool.checkin(holder)
 
 
 def test_who_is_woken_has_no_audit_made(make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
