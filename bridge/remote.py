@@ -124,8 +124,13 @@ def _end_the_rest(files: Files, mark: str) -> None:
     os.killpg(0, 9)
 
 
-def has_hung_up(news: "Any") -> bool:
-    """Whether the caller is gone, however much of what it sent is still to be read."""
+def has_hung_up(request: int) -> bool:
+    """Whether the caller is gone, however much of what it sent is still to be read.
+
+    Makes its own poll object, since a signal handler that asks may itself be interrupted by one.
+    """
+    news = select.poll()
+    news.register(request, ASKS)
     return any(event & (select.POLLHUP | select.POLLERR | ASKS) for _fd, event in news.poll(0))
 
 
@@ -190,11 +195,9 @@ def _serve(files: Files, block: "Dict[str, Any]", held: int) -> None:
     pipes = worker.Pipes(request, reply, beside=files.beside)
     pipes.spare = bytes(2**22)  # as in worker.main
     worker.silence()
-    news = select.poll()
-    news.register(request, ASKS)
 
     def nudge(number: int, frame: "Any") -> None:
-        if has_hung_up(news):
+        if has_hung_up(request):
             os._exit(1)  # as the first process of a container we can't be killed from inside
         pipes.nudge(number, frame)
 

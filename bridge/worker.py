@@ -111,7 +111,6 @@ class Pipes:
         try:
             self._armed = True
             if self._nudged:  # while we were reading or decoding
-                self._nudged = False
                 self._look()
             value = function(**args) if type(args) is dict else function(*args or ())
         finally:
@@ -149,16 +148,17 @@ class Pipes:
 
     def nudge(self, _number: int, _frame: "Any") -> None:
         """The signal handler."""
+        self._nudged = True
         if self._armed:
             self._look()
-        else:
-            self._nudged = True
 
     def _look(self) -> None:
         """Read what is there, and raise if it is a cancel of the call that runs."""
-        if self._hear():
-            self._armed = False
-            raise Cancelled
+        while self._nudged:
+            self._armed = self._nudged = False  # a nudge within would read what we have seen, and we wait for it
+            if self._hear():
+                raise Cancelled
+            self._armed = True
 
     def _hear(self) -> "Optional[bool]":
         """Read what is there: whether it is a cancel of the call that runs. None at the end of the stream."""
@@ -192,8 +192,7 @@ class Pipes:
     def rearm(self, was: bool) -> None:
         """Back to the handler's own code; raises a cancel that came meanwhile."""
         self._armed = was
-        if was and self._nudged:
-            self._nudged = False
+        if was:
             self._look()
 
     def states(self) -> "Any":
