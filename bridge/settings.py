@@ -106,6 +106,11 @@ def ask_for_test_mode(mode: str) -> Callable[[], None]:
     return take_back
 
 
+def wants_no_colour() -> bool:
+    """Whether the user wants plain text on a terminal, too: NO_COLOR (no-color.org), or a terminal without colours."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+
+
 def refuse_misspelt(
     prefix: str, ours: AbstractSet[str], mappings: AbstractSet[str], variables: Iterable[str] | None = None
 ) -> None:

@@ -8,7 +8,20 @@ from __future__ import annotations
 
 import json
 import sys
+from enum import Enum
 from typing import Any, TextIO
+
+from bridge.settings import wants_no_colour
+
+
+class Colour(Enum):
+    """How a word stands out on a terminal: the number that terminals know it by."""
+
+    BOLD = 1
+    FAINT = 2
+    RED = 31
+    GREEN = 32
+    YELLOW = 33
 
 
 class UnwritableError(Exception):
@@ -31,6 +44,13 @@ def put(text: str, stream: TextIO | None) -> None:
         raise
     except OSError as error:
         raise UnwritableError(f"{stream.name} can't be written: {error.strerror or error}") from error
+
+
+def painted(text: str, colour: Colour, stream: TextIO | None) -> str:
+    """The text in a colour, if the stream is a terminal whose user wants that; else as it is."""
+    if stream is None or not stream.isatty() or wants_no_colour():
+        return text
+    return f"\x1b[{colour.value}m{text}\x1b[0m"
 
 
 def print_json(value: Any) -> None:

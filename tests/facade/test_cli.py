@@ -15,6 +15,7 @@ import pytest
 import bridge
 from bridge import errors
 from bridge.cli import exits, main, output
+from tests.facade.terminals import Terminal
 
 ROOT = Path(__file__).parents[2]
 
@@ -285,6 +286,27 @@ def test_a_result_is_readable_where_the_stream_can_carry_it_and_escaped_where_no
         output.print_json(value)
 
         assert raw.getvalue() == printed
+
+
+def test_colours_are_for_terminals_whose_user_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe never gets an escape sequence, nor a terminal with NO_COLOR set or of the kind dumb; an empty NO_COLOR
+    says nothing. Fails without the look at the stream, or at either variable."""
+    for name, value, shown in (
+        ("TERM", "xterm", "\x1b[31mred\x1b[0m"),
+        ("NO_COLOR", "", "\x1b[31mred\x1b[0m"),
+        ("NO_COLOR", "1", "red"),
+        ("TERM", "dumb", "red"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.delenv("NO_COLOR", raising=False)
+            patch.setenv("TERM", "xterm")
+            patch.setenv(name, value)
+            terminal = Terminal()
+            output.put(output.painted("red", output.Colour.RED, terminal.stream), terminal.stream)
+
+            assert terminal.shown() == shown
+            assert output.painted("red", output.Colour.RED, io.StringIO()) == "red"
+            assert output.painted("red", output.Colour.RED, None) == "red"
 
 
 def test_without_a_stderr_errors_do_not_go_to_stdout(

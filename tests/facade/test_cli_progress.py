@@ -2,37 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import io
-import os
-import pty
-import struct
-import termios
 
 import pytest
 
 from bridge.cli.progress import REDRAW, Progress
-
-
-class Terminal:
-    """A pseudo-terminal: `stream` is its program's end, as text."""
-
-    def __init__(self, columns: int = 80) -> None:
-        self._screen, program = pty.openpty()
-        fcntl.ioctl(program, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        self.stream = open(program, "w")  # noqa: SIM115  closed by `shown`
-
-    def shown(self) -> str:
-        """Close the program's end; all that was written to it."""
-        self.stream.close()
-        text = b""
-        # The kernel hands it over in pieces, at its leisure; only the end of file says that there is no more.
-        with contextlib.suppress(OSError):
-            while data := os.read(self._screen, 4096):
-                text += data
-        os.close(self._screen)
-        return text.decode()
+from tests.facade.terminals import Terminal
 
 
 class Ticks:
