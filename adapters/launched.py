@@ -25,6 +25,7 @@ from bridge.children import ends_within
 from bridge.contract import ExitStatus, WorkerInfo, WorkerSpec
 from bridge.endings import signal_name
 from bridge.errors import ProtocolError
+from bridge.lacking import BEHIND_A_LAUNCHER
 from bridge.wire import READ_SIZE
 
 BOOT: Final = "import\fsys\rfor\fl\fin\fsys.stdin.buffer.raw:break\rg=lambda\f_:l\r@exec\r@g\rclass\f_:pass"
@@ -104,6 +105,8 @@ def block_for(spec: WorkerSpec, mark: str, marker: bytes) -> bytes:
 
 class LaunchedPort(PythonPort):
     """A launcher that is a child of ours, and the worker behind it."""
+
+    capabilities = PythonPort.capabilities.difference(BEHIND_A_LAUNCHER)
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from signal import SIGKILL, SIGURG
 from typing import Final
 
 from bridge.children import cpu_used_by, handle_of, is_dead
-from bridge.contract import ExitStatus, WorkerInfo, WorkerSpec
+from bridge.contract import Capability, ExitStatus, WorkerInfo, WorkerSpec
 from bridge.core.limits import cause_of
 from bridge.errors import CapabilityError
 from bridge.wire import READ_SIZE
@@ -28,6 +28,8 @@ READS_PER_DRAIN: Final = 16
 
 class Port:
     """One worker process and the parent's descriptors for it: request, reply, stderr, pidfd (-1: there is none)."""
+
+    capabilities = frozenset(Capability)
 
     def __init__(
         self,

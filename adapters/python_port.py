@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -31,6 +31,7 @@ from bridge.adapters.zygote import ForkedPort, Zygote
 from bridge.children import ends_within, is_dead
 from bridge.contract import Capability, WorkerSpec
 from bridge.errors import ConfigurationError, WorkerStartError
+from bridge.lacking import BEHIND_A_LAUNCHER
 from bridge.pipes import write_quietly
 from bridge.platforms import need_processes
 
@@ -79,18 +80,7 @@ class PythonPortAdapter:
     """
 
     name = "python_port"
-    capabilities = frozenset(
-        {
-            Capability.PROCESSES,
-            Capability.KILL,
-            Capability.SOFT_CANCEL,
-            Capability.FDS,
-            Capability.STREAMS,
-            Capability.CALLBACKS,
-            Capability.SESSIONS,
-            Capability.PICKLE,
-        }
-    )
+    capabilities = frozenset(Capability)
 
     def __init__(self, spec: WorkerSpec | None = None) -> None:
         need_processes(self.name)
@@ -108,6 +98,11 @@ class PythonPortAdapter:
         self._reaper: subprocess.Popen[bytes] | None = None
         self._reaper_pidfd = self._former_pidfd = -1
         self._zygotes: list[Zygote] = []
+
+    @staticmethod
+    def lacks(spec: WorkerSpec) -> Mapping[Capability, str]:
+        """What can't be done for a worker behind a launcher."""
+        return BEHIND_A_LAUNCHER if spec.launcher else {}
 
     def open(self, spec: WorkerSpec, *, deadline: float) -> PythonPort | ForkedPort:  # noqa: ARG002  a spawn takes a millisecond
         """Start one worker; it need not be ready yet.

@@ -97,11 +97,25 @@ def of_mode(mode: TestMode, values: BridgeSettings) -> Choice:
     return Choice("python_port" if values.adapter in MOCKS else values.adapter)
 
 
-def capabilities_of(choice: Choice) -> frozenset[Capability]:
-    """What the channels of an adapter can do, without making it when its class says so."""
+def capabilities_of(choice: Choice, values: BridgeSettings) -> frozenset[Capability]:
+    """What every channel of an adapter can do where the settings put its workers; without making it when its class
+    says so."""
     source = choice.source if choice.is_instance else _factory(choice)
     found = getattr(source, "capabilities", None)
-    return found if isinstance(found, frozenset) else source(**choice.options).capabilities
+    able: frozenset[Capability] = found if isinstance(found, frozenset) else source(**choice.options).capabilities
+    return able.difference(lacking_of(choice, values))
+
+
+def lacking_of(choice: Choice, values: BridgeSettings) -> Mapping[Capability, str]:
+    """What the channels can't do of what the adapter can, since some workers are where that isn't possible: with the
+    reason, and what there is instead."""
+    source = choice.source if choice.is_instance else _factory(choice)
+    if not hasattr(source, "lacks"):
+        return {}
+    own = getattr(source, "spec", None) if choice.is_instance else None
+    launchers = [tuple(values.worker.launcher), *(host.launcher for host in values.pool.hosts)]
+    specs = [own] if isinstance(own, WorkerSpec) else [WorkerSpec("", launcher=each) for each in launchers]
+    return {capability: why for spec in specs for capability, why in source.lacks(spec).items()}
 
 
 def listener_of(given: Any) -> Listener | None:
@@ -134,6 +148,7 @@ def assemble(values: BridgeSettings, choice: Choice, on_event: Listener | None =
         if values.worker.handler and own.handler != spec.handler:
             raise ConfigurationError(f"the adapter was made for {own.handler!r}, not for {spec.handler!r}")
         spec = replace(own, name=values.name or own.handler, busy_poll_us=values.call.busy_poll_us)
+    check_launched(spec, values.recycle.max_rss)
     if spec.pickle is not None and Capability.PICKLE not in adapter.capabilities:
         raise CapabilityError(f"the adapter {adapter.name} can't carry pickles (worker.codec); python_port can")
     pool, supervisor = values.pool, values.supervisor
@@ -220,7 +235,6 @@ def _spec(values: BridgeSettings, *, launched: bool | None = None) -> WorkerSpec
     """Of a worker as `worker.launcher` says; or of one behind the launcher of a host, or of none."""
     worker = values.worker
     if launched is None:
-        check_launched(values)
         if any(host.launcher for host in values.pool.hosts):
             return replace(_spec(values, launched=False), elsewhere=_spec(values, launched=True))
         launched = bool(worker.launcher)

@@ -34,6 +34,21 @@ class Capability(str, Enum):
     """`fileno` answers: the real codec over real descriptors."""
     PICKLE = "pickle"
     """Values may be pickled, and functions sent (`worker.codec`)."""
+    SENTINEL = "sentinel"
+    """It is the worker's own, as are its exit status and `pid`; else it is that of what started the worker elsewhere,
+    where `pid` is a number."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """That the kernel killed a worker for want of memory is told apart from any other SIGKILL."""
+    SHARED_MEMORY = "shared_memory"
+    """Long values go through memory that both ends have (SharingChannel)."""
+    MAX_RSS = "max_rss"
+    """The memory of a worker can be measured (`recycle.max_rss`)."""
+    LIMITS = "limits"
+    """`worker.limits` and `worker.umask` are kept."""
+    ENV_ALLOW = "env_allow"
+    """The worker's environment is this process's to decide (`worker.env_allow`)."""
+    ZYGOTE = "zygote"
+    """Workers can be forked from one process (`worker.start_method`)."""
 
 
 @dataclass(frozen=True)
@@ -224,6 +239,15 @@ class TellingChannel(Channel, Protocol):
 
 
 @runtime_checkable
+class PlacedChannel(Channel, Protocol):
+    """What a channel of a PlacingAdapter has besides."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What it can do, where its worker is."""
+
+
+@runtime_checkable
 class FdChannel(Channel, Protocol):
     """What a channel of an adapter with the capability `fds` has besides."""
 
@@ -308,6 +332,16 @@ class Adapter(Protocol):
 
     def close(self) -> None:
         """Release what all channels share. Every channel is dead by then."""
+
+
+@runtime_checkable
+class PlacingAdapter(Adapter, Protocol):
+    """What an adapter has besides whose channels can't do the same wherever their worker is."""
+
+    @staticmethod
+    def lacks(spec: WorkerSpec) -> Mapping[Capability, str]:
+        """What a channel to that worker can't do of what the adapter can: with the reason, and what there is instead,
+        for an error's text."""
 
 
 @runtime_checkable

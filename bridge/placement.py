@@ -16,9 +16,9 @@ from importlib.machinery import PathFinder
 from types import MappingProxyType
 from typing import Final
 
-from bridge.contract import Cargo
+from bridge.contract import Capability, Cargo, WorkerSpec
 from bridge.errors import ConfigurationError
-from bridge.schema import BridgeSettings
+from bridge.lacking import BEHIND_A_LAUNCHER
 from bridge.settings import StartMethod
 
 SAFE: Final = re.compile(r"[\w@%+=:,./~-]+", re.ASCII)
@@ -26,28 +26,28 @@ SAFE: Final = re.compile(r"[\w@%+=:,./~-]+", re.ASCII)
 NO_CODE: Final = ("__pycache__",)
 
 
-def check_launched(values: BridgeSettings) -> None:
-    """Raise ConfigurationError for what can't work where workers are behind a launcher."""
-    worker = values.worker
-    if not (worker.launcher or any(host.launcher for host in values.pool.hosts)):
+def check_launched(spec: WorkerSpec, max_rss: int | None) -> None:
+    """Raise ConfigurationError for what can't work where workers are behind a launcher.
+
+    Args:
+        max_rss: Of the settings (`recycle.max_rss`).
+    """
+    there = spec.elsewhere or spec
+    if not (spec.elsewhere or spec.launcher):
         return
-    what = ""
-    if worker.start_method is StartMethod.ZYGOTE:
-        what = "start_method='zygote' forks workers of a process here: set start_method='spawn'"
-    elif worker.env_allow is not None:
-        what = "worker.env_allow is kept by nobody there: leave it out, and name in worker.env what is to be sent"
-    elif values.recycle.max_rss is not None:
-        what = (
-            "recycle.max_rss would have to be measured there: set worker.limits={'address_space': ...}, or have "
-            "workers replaced by recycle.max_calls"
-        )
-    elif worker.python is not None and not SAFE.fullmatch(worker.python):
-        what = (
-            f"worker.python {worker.python!r} has characters that a shell there would take for its own: name a link "
+    asked = {
+        Capability.ZYGOTE: spec.start_method == StartMethod.ZYGOTE.value,
+        Capability.ENV_ALLOW: spec.env_allow is not None,
+        Capability.MAX_RSS: max_rss is not None,
+    }
+    missing = [why for capability, why in BEHIND_A_LAUNCHER.items() if asked.get(capability)]
+    if there.python is not None and not SAFE.fullmatch(there.python):
+        missing.append(
+            f"worker.python {there.python!r} has characters that a shell there would take for its own: name a link "
             "to it without them"
         )
-    if what:
-        raise ConfigurationError(f"behind a launcher, {what}")
+    if missing:
+        raise ConfigurationError(f"behind a launcher, {missing[0]}")
 
 
 def cargo_of(names: Sequence[str], path: Sequence[str]) -> Cargo | None:

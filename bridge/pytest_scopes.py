@@ -117,9 +117,9 @@ class TestScopes:
         for name in names:
             if getattr(name, "value", name) not in known:
                 raise ConfigurationError(f"bridge_requires: {name!r} is no capability; there are {', '.join(known)}")
-        choice = Binding(BridgeSettings.load).choice()
-        missing = sorted(
-            {str(getattr(name, "value", name)) for name in names} - {c.value for c in capabilities_of(choice)}
-        )
+        binding = Binding(BridgeSettings.load)
+        choice = binding.choice()
+        able = {capability.value for capability in capabilities_of(choice, binding.settings())}
+        missing = sorted({str(getattr(name, "value", name)) for name in names} - able)
         if missing:
             raise pytest.skip.Exception(f"the adapter {choice.label} has no {', '.join(missing)}")

@@ -35,7 +35,7 @@ from bridge.groups import (
     SupervisorSettings,
     WorkerSettings,
 )
-from bridge.settings import StartMethod, TestMode, mode_in_force, refuse_misspelt
+from bridge.settings import TestMode, mode_in_force, refuse_misspelt
 
 READINGS: Final = 10
 """Times that the environment is read until no other thread has unset a variable meanwhile."""
@@ -87,10 +87,6 @@ class BridgeSettings(Frozen):
             raise ValueError(
                 "worker.launcher and pool.hosts are two ways to say where workers are: leave worker.launcher out, each "
                 "host has its own"
-            )
-        if self.worker.start_method is StartMethod.ZYGOTE and any(host.launcher for host in self.pool.hosts):
-            raise ValueError(
-                "pool.hosts has launchers, and worker.start_method is zygote, which forks workers right here; use spawn"
             )
         return self
 

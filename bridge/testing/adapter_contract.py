@@ -16,7 +16,16 @@ from math import inf, isnan
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bridge.contract import Capability, FdChannel, ProcessAdapter, ProcessChannel, WorkerInfo
+from bridge.contract import (
+    Capability,
+    FdChannel,
+    PlacedChannel,
+    PlacingAdapter,
+    ProcessAdapter,
+    ProcessChannel,
+    SharingChannel,
+    WorkerInfo,
+)
 from bridge.errors import (
     BridgeError,
     CallCancelled,
@@ -317,6 +326,10 @@ class AdapterContract(DialogueContract, SessionContract, ValuesContract):
             able = adapter.capabilities
             (worker,) = runtime.supervisor.workers.values()
             channel = worker.channel
+            assert isinstance(channel, PlacedChannel) or not isinstance(adapter, PlacingAdapter)
+            if isinstance(adapter, PlacingAdapter) and isinstance(channel, PlacedChannel):
+                able = able.difference(adapter.lacks(runtime.spec))
+                assert channel.capabilities == able
 
             assert adapter.name
             assert isinstance(able, frozenset)
@@ -325,6 +338,8 @@ class AdapterContract(DialogueContract, SessionContract, ValuesContract):
             assert isinstance(channel, ProcessChannel) == (Capability.PROCESSES in able)
             assert isinstance(channel, FdChannel) == (Capability.FDS in able)
             assert isinstance(channel.info, WorkerInfo)
+            assert isinstance(channel, SharingChannel) or Capability.SHARED_MEMORY not in able
+            assert Capability.SHARED_MEMORY in able or getattr(channel, "arena", -1) < 0
             assert (channel.sentinel() is None) == (Capability.PROCESSES not in able)
             fds = channel.fileno()
             assert (fds is None) == (Capability.FDS not in able)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from bridge.adapters.mock import MockAdapter
 from bridge.adapters.port import PythonPort
 from bridge.adapters.python_port import PythonPortAdapter
 from bridge.adapters.zygote import ForkedPort
-from bridge.contract import Adapter, WorkerSpec
+from bridge.contract import Adapter, Capability, WorkerSpec
 from bridge.testing import AdapterContract
 from tests.contract.engines import processes
 
@@ -88,6 +89,11 @@ class TestLaunched(AdapterContract):
 
 class Launching(PythonPortAdapter):
     """Launches, whatever is said."""
+
+    @staticmethod
+    def lacks(spec: WorkerSpec) -> Mapping[Capability, str]:
+        """As if the setting were `nice`."""
+        return PythonPortAdapter.lacks(replace(spec, launcher=("nice",)))
 
     def open(self, spec: WorkerSpec, *, deadline: float) -> PythonPort | ForkedPort:
         """As if the setting were `nice`."""

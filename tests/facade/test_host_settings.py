@@ -64,10 +64,10 @@ def test_a_mistake_is_told(pool: dict[str, Any], message: str) -> None:
 
 def test_hosts_with_launchers_have_no_zygote() -> None:
     """It forks right here. Fails when a launcher is silently left out."""
-    with pytest.raises(ConfigurationError, match=r"has launchers, and worker\.start_method is zygote"):
-        BridgeSettings(pool={"hosts": [A]}, worker={"start_method": "zygote"})
+    with pytest.raises(ConfigurationError, match="behind a launcher, start_method='zygote' forks"):
+        bridge.connect("m:H", adapter="mock", hosts=[A, {"size": 1}], start_method="zygote")
 
-    assert BridgeSettings(pool={"hosts": [{"size": 1}]}, worker={"start_method": "zygote"}).pool.workers == 1
+    bridge.connect("m:H", adapter="mock", hosts=[{"size": 1}], start_method="zygote").close()
 
 
 def test_a_launcher_is_said_for_all_or_for_each_host() -> None:

@@ -245,7 +245,8 @@ def test_fails_unseen(bridge_scope):
 
 
 def test_a_test_is_skipped_where_the_adapter_lacks_what_it_requires(pytester: pytest.Pytester) -> None:
-    """The reason names adapter and capability; a name that is none is an error that lists them."""
+    """The reason names adapter and capability; a name that is none is an error that lists them. Fails when what a
+    launcher takes from an adapter isn't asked."""
     text = output(
         pytester,
         """
@@ -259,13 +260,18 @@ def test_runs(bridge_client): assert bridge_client.call("sqrt", [4]) == 2
 
 @pytest.mark.bridge_requires("wings")
 def test_misspelt(): pass
+
+@pytest.mark.bridge_requires("kill")
+@pytest.mark.bridge_adapter("python_port", handler="math", launcher="nice", prewarm=0)
+def test_far(bridge_client): assert 0
 """,
         "-rs",
     )
 
     assert "the adapter 'mock' has no processes" in text
     assert "'wings' is no capability; there are processes, kill" in text
-    assert "1 passed, 1 skipped, 1 error" in text
+    assert "the adapter 'python_port' has no kill" in text
+    assert "1 passed, 2 skipped, 1 error" in text
 
 
 def test_workers_can_be_shared_and_are_reset_between_tests(pytester: pytest.Pytester) -> None:

@@ -53,7 +53,7 @@ FLOORS: Final = (
         ("bridge.core.stats",),
         ("bridge.core",),
     ),
-    (("bridge.contract",),),
+    (("bridge.contract", "bridge.lacking"),),
     (
         (
             "bridge.arena",
