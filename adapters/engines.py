@@ -118,7 +118,9 @@ def _found(text: str) -> Any:
         for part in attribute.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"executor={text!r:.99} can't be imported: {error}") from error
+        raise ConfigurationError(
+            f"executor={text!r:.99} can't be imported: {error}; is it 'package.module:name'?"
+        ) from error
     return found
 
 

@@ -138,7 +138,8 @@ class ExecutorAdapter:
                 try:
                     self._engine = outcome_of(self._making, 0.0 if late else deadline - monotonic())
                 except Late:
-                    raise WorkerStartError("timeout", "no executor was made in time", handler=handler) from None
+                    detail = "no executor was made in time. Raise `startup_timeout`, or see what its maker waits for"
+                    raise WorkerStartError("timeout", detail, handler=handler) from None
                 except Exception as error:
                     self._making = None
                     detail = f"making the executor raised {type(error).__name__}: {error}"

@@ -246,7 +246,9 @@ class AsyncLease:
         seconds = self._runtime.call_timeout if timeout is DEFAULT else checked(timeout)
         refuse_forked(self._pid)
         if self._calling:
-            raise WorkerError("another task is calling on this lease; a lease has one user at a time")
+            raise WorkerError(
+                "another task is calling on this lease; a lease has one user at a time: take one for each"
+            )
         worker = lent(self._runtime, self._claim, self.info, command, returned=self._returned)
         self._calling = True
         try:

@@ -146,7 +146,10 @@ def assemble(values: BridgeSettings, choice: Choice, on_event: Listener | None =
     own = getattr(adapter, "spec", None)
     if isinstance(own, WorkerSpec):
         if values.worker.handler and own.handler != spec.handler:
-            raise ConfigurationError(f"the adapter was made for {own.handler!r}, not for {spec.handler!r}")
+            raise ConfigurationError(
+                f"the adapter was made for {own.handler!r}, not for {spec.handler!r}: name that handler, or give the "
+                "adapter's class or name instead of this instance"
+            )
         spec = replace(own, name=values.name or own.handler, busy_poll_us=values.call.busy_poll_us)
     check_launched(spec, values.recycle.max_rss)
     if spec.pickle is not None and Capability.PICKLE not in adapter.capabilities:
@@ -207,11 +210,17 @@ def _adapter(values: BridgeSettings, choice: Choice) -> Adapter:
         parameters = _parameters(choice)
         for option in values.adapter_options:
             if parameters is not None and option not in parameters:
-                raise ConfigurationError(f"adapter_options: the adapter {choice.label} has no option {option!r}")
+                known = ", ".join(sorted(parameters)) or "none"
+                raise ConfigurationError(
+                    f"adapter_options: the adapter {choice.label} has no option {option!r}; it has: {known}"
+                )
         options = {**values.adapter_options, **options}
     made: Adapter = _factory(choice)(**options)
     if not hasattr(made, "capabilities"):
-        raise ConfigurationError(f"{choice.label} made {made!r:.60}, which is no adapter: it has no capabilities")
+        raise ConfigurationError(
+            f"{choice.label} made {made!r:.60}, which is no adapter: it has no capabilities. It has to return one "
+            "(bridge.Adapter)"
+        )
     return made
 
 

@@ -133,7 +133,7 @@ class PoolClosed(PoolError):
     __module__ = "bridge"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"the pool of {name} is closed; open another one with bridge.connect(...)")
+        super().__init__(f"the pool of {name} is closed; connect(...) makes another, init_resources() a container's")
         self.name = name
 
 
@@ -187,8 +187,8 @@ class CircuitOpen(PoolError):
 
     def __init__(self, name: str, *, last_error: str, retry_in: float) -> None:
         super().__init__(
-            f"workers of {name} failed to start too often; the next attempt is in {retry_in:.1f} s. "
-            f"The last one failed so: {last_error}"
+            f"workers of {name} failed to start too often; the next one is tried by itself in {retry_in:.1f} s. "
+            f"Mend what made the last one fail: {last_error}"
         )
         self.name, self.last_error, self.retry_in = name, last_error, retry_in
 
@@ -291,7 +291,8 @@ class CallCancelled(WorkerError):
         started = started or pid is not None
         who = "its worker" if pid is None else f"its worker (pid {pid})"
         when = f"while {who} ran it" if started else "before it was sent"
-        super().__init__(f"{command!r} was cancelled {when}{why and f': {why}'}")
+        then = "It may have run in part" if started else "Nothing ran; repeat it if it is still wanted"
+        super().__init__(f"{command!r} was cancelled {when}{why and f': {why}'}. {then}.")
         self.command, self.pid, self.retryable = command, pid, not started
 
 

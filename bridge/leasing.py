@@ -121,7 +121,9 @@ class Lease:
         seconds = self._runtime.call_timeout if timeout is DEFAULT else checked(timeout)
         refuse_forked(self._pid)
         if not self._calling.acquire(blocking=False):
-            raise WorkerError("another thread is calling on this lease; a lease has one user at a time")
+            raise WorkerError(
+                "another thread is calling on this lease; a lease has one user at a time: take one for each"
+            )
         try:
             worker = lent(self._runtime, self._claim, self._info, command, returned=self._returned)
             try:

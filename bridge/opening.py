@@ -55,7 +55,7 @@ def connect(
     if not isinstance(handler, str) or not handler:
         raise ConfigurationError(f"a handler is named by a text such as 'pkg.mod:Class', not {handler!r:.60}")
     if "handler" in settings:
-        raise ConfigurationError("worker.handler is given twice: as the first argument, and by name")
+        raise ConfigurationError("worker.handler is given twice: as the first argument, and by name; leave one out")
     named = {"size": size, "python": python, "launcher": launcher}
     given = {"handler": handler} | {name: value for name, value in named.items() if value is not None} | settings
     tree, rest = sort_keywords(given)
@@ -71,7 +71,11 @@ def connect(
         choice = choice_of(adapter, rest)
         beyond = sorted(tree.keys() - FOR_AN_INSTANCE - {"name", "worker"}) if choice.is_instance else []
         if beyond:
-            raise ConfigurationError(f"{', '.join(beyond)} can't change for an adapter that exists already")
+            known = ", ".join(sorted(FOR_AN_INSTANCE))
+            raise ConfigurationError(
+                f"{', '.join(beyond)} can't change for an adapter that exists already; only {known} can. Give the "
+                "adapter's class or name instead of an instance"
+            )
         binding = Binding(lambda: values, lambda: choice, scoped=False, listener=lambda: listener)
     binding.runtime()  # what can't be built is told now, not at the first call
     return Bridge(binding)

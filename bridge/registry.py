@@ -44,4 +44,7 @@ def find(name: str) -> Any:
     try:
         return others[name].load()
     except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"the adapter {name!r} ({others[name].value}) can't be imported: {error}") from error
+        raise ConfigurationError(
+            f"the adapter {name!r} ({others[name].value}) can't be imported: {error}. Install in this "
+            "interpreter what it needs, or name another one"
+        ) from error

@@ -109,7 +109,9 @@ class BridgeSettings(Frozen):
             ConfigurationError: A value is out of its range, or a name is close to one of ours; says which.
         """
         if env_file is not None and not os.path.isfile(env_file):
-            raise ConfigurationError(f"there is no file {env_file!r}, which was named as env_file")
+            raise ConfigurationError(
+                f"there is no file {env_file!r}, which was named as env_file; name one that is there, or none"
+            )
         refuse_misspelt(prefix, VARIABLES, MAPPINGS)
         if not (defaults is None or isinstance(defaults, (BridgeSettings, Mapping))):
             raise ConfigurationError(f"defaults are a mapping or a BridgeSettings, not {defaults!r:.60}")
@@ -243,7 +245,8 @@ def sort_keywords(keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
         for *group, leaf, item in given:
             place = tree.setdefault(group[0], {}) if group else tree
             if leaf in place:
-                raise ConfigurationError(f"{'.'.join([*group, leaf])} is given twice, by name and in its group")
+                twice = ".".join([*group, leaf])
+                raise ConfigurationError(f"{twice} is given twice, by name and in its group; leave one out")
             place[leaf] = item
     return tree, rest
 

@@ -38,7 +38,9 @@ class Stub:
         self._handler, self._call, self._stream, self._returns = handler, call, stream, returns
         self._functions = _functions(handler)
         if not self._functions:
-            raise ConfigurationError(f"{handler!r:.80} has no public methods, so there is nothing to call")
+            raise ConfigurationError(
+                f"{handler!r:.80} has no public methods, so there is nothing to call; give one that has"
+            )
         self._methods: dict[str, Method] = {}
 
     def __getattr__(self, name: str) -> Method:

@@ -94,11 +94,11 @@ def _try(name: str) -> None:
         with open(name, "a"):
             return
     except OSError as error:
-        raise ConfigurationError(f"{name} can't be written: {error.strerror or error}") from error
+        raise ConfigurationError(f"{name} can't be written: {error.strerror or error}; name another file") from error
 
 
 def _write(name: str, text: str) -> None:
     try:
         Path(name).write_text(text)
     except OSError as error:
-        raise UnwritableError(f"{name} can't be written: {error.strerror or error}") from error
+        raise UnwritableError(f"{name} can't be written: {error.strerror or error}; name another file") from error

@@ -32,7 +32,9 @@ class AsyncStream(BaseStream):
     async def __anext__(self) -> Any:
         """The next item. Raises as Stream.__next__."""
         if self._running:
-            raise RuntimeError("another task is taking the next item; a stream has one user at a time")
+            raise RuntimeError(
+                "another task is taking the next item; a stream has one user at a time: have one for each"
+            )
         if self._over:
             raise StopAsyncIteration
         going_on, self._running = False, True

@@ -46,7 +46,9 @@ def _variable(name: str) -> ContextVar[Any]:
     try:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigurationError(f"worker.propagate names {name!r}, which can't be found ({error})") from error
+        raise ConfigurationError(
+            f"worker.propagate names {name!r}, which can't be found ({error}); name it as 'package.module.VARIABLE'"
+        ) from error
     if not isinstance(found, ContextVar):
-        raise ConfigurationError(f"worker.propagate names {name!r}, which is no ContextVar but {found!r:.60}")
+        raise ConfigurationError(f"worker.propagate names {name!r}, which is no ContextVar but {found!r:.60}; name one")
     return found

@@ -135,7 +135,9 @@ class Stream(BaseStream):
             CallTimeout, WorkerCrashed, CallCancelled, PoolTimeout, ...: As for a call. The stream is over.
         """
         if not self._using.acquire(blocking=False):
-            raise RuntimeError("another thread is taking the next item; a stream has one user at a time")
+            raise RuntimeError(
+                "another thread is taking the next item; a stream has one user at a time: have one for each"
+            )
         try:
             if self._over:
                 raise StopIteration
