@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-from typing import Final
-
 import pytest
 
-EXAMPLES: Final = Path(__file__).parents[2] / "docs" / "examples"
-
-
-def run(example: str, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run a module of Python's in an example's folder."""
-    return subprocess.run(
-        [sys.executable, "-m", *command], cwd=EXAMPLES / example, capture_output=True, text=True, timeout=60
-    )
+from tests.examples import MODES, check, run
 
 
 @pytest.mark.deep
-@pytest.mark.parametrize("mode", ["mock_adapter", "bridge_mock", "full_integration"])
+@pytest.mark.parametrize("mode", MODES)
 def test_the_wiring_example_passes_its_tests_in_every_mode(mode: str) -> None:
     """On the fake, on the protocol alone, and for real; tests that say themselves what they run on get it in each."""
-    done = run("wiring", "pytest", "-q", "-p", "no:cacheprovider", f"--bridge-test-mode={mode}")
-
-    assert "5 passed" in done.stdout, done.stdout + done.stderr
+    check("wiring", mode, passed=5)
 
 
 def test_the_wiring_example_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,3 +44,24 @@ def test_the_placement_example_runs_wherever_settings_say(
     done = run("placement", "main")
 
     assert (done.stdout, done.stderr) == ("8 EUR\n", "")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_program_server_passes_its_tests_in_every_mode(mode: str) -> None:
+    """On a fake, on the protocol alone, and for real; what dies in it are real workers in each. Fails when its sessions
+    aren't durable, or its calls not idempotent."""
+    check("programs", mode, passed=9)
+
+
+def test_the_program_server_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its programs and their counts are there after the death of all workers."""
+    monkeypatch.delenv("TEST_MODE", raising=False)
+    done = run("programs", "main")
+
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "Rome is the capital of Italy.",
+        "Paris is the capital of France.",
+        "['facts: 2 runs']",
+        "[] []",
+    ]

@@ -13,7 +13,7 @@ class Inbox:
 
     def label(self, text: str) -> str:
         """The label of one text."""
-        return self._bridge.call("label", {"text": text}, timeout=10)["label"]
+        return str(self._bridge.call("label", {"text": text}, timeout=10)["label"])
 
     def count_complaints(self, texts: list[str]) -> int:
         """How many of these are complaints; they are labelled by all workers at once."""
