@@ -119,7 +119,7 @@ class LaunchedPort(PythonPort):
         marker: bytes,
     ) -> None:
         super().__init__(process, pidfd, fds, spec, sweep, bool, -1)
-        self.info = WorkerInfo(spec.generation, launcher=shlex.join(spec.launcher))
+        self.info = WorkerInfo(spec.generation, launcher=shlex.join(spec.launcher), launcher_pid=process.pid)
         self.preface, self._marker = preface, marker[::-1]
         self._noise = b""
         self._spoke = False

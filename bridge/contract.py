@@ -116,6 +116,8 @@ class WorkerInfo:
     path: str | None = None
     launcher: str | None = None
     """What it is behind (`worker.launcher`), as one text. Then `pid` is its number there, and isn't to be used here."""
+    launcher_pid: int | None = None
+    """Of the launcher, which is a process here, and leads a group of its own."""
 
 
 @dataclass(frozen=True)

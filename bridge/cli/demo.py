@@ -28,12 +28,13 @@ INSTALLED: Final = frozenset(("site-packages", "dist-packages"))
 """Folders inside the standard library's that are not part of it."""
 
 
-def run(directory: str | None, *, size: int | None, as_json: bool) -> int:
+def run(directory: str | None, *, size: int | None, as_json: bool, launcher: str | None = None) -> int:
     """Measure every file, print the report, and answer the exit code.
 
     Args:
         directory: Where the files are; None is the standard library.
         size: Workers; None is one per CPU, from 2 to 4.
+        launcher: What starts the workers somewhere else, where the same interpreter and the same files are.
 
     Raises:
         ConfigurationError: There is nothing to parse.
@@ -45,10 +46,12 @@ def run(directory: str | None, *, size: int | None, as_json: bool) -> int:
     size = max(2, min(4, os.cpu_count() or 2)) if size is None else size
     # Said here, not by BRIDGE_*: each version has a grammar of its own, and the sample is parsed by this interpreter.
     fixed: dict[str, Any] = {"adapter": "python_port", "adapter_options": {}, "options": {}, "python": sys.executable}
-    fixed |= {"launcher": [], "hosts": []}  # what is killed halfway is a process here, by its number
-    bridge = connect("bridge.cli.census", size=size, **fixed)
+    fixed |= {"launcher": launcher or [], "hosts": [], "ship": [census.__file__]}
+    handler = census.__file__ if launcher else census.__name__  # where there is no package of ours, it is sent
+    bridge = connect(handler, size=size, **fixed)
     with Progress(len(paths), "files", sys.stderr) as progress:
-        progress.say(f"Parsing {len(paths):,} files below {root} in {size} worker processes.")
+        behind = f" behind `{launcher}`" if launcher else ""
+        progress.say(f"Parsing {len(paths):,} files below {root} in {size} worker processes{behind}.")
         with bridge as b:
             job = Job(b, Accident(b, at=len(paths) // 2, window=2 * size), progress)
             job.run(paths)
@@ -104,7 +107,7 @@ class Job:
             if isinstance(result, WorkerCrashed):
                 crashed.append(path)
                 self.accident.saw(result)
-                self._progress.say(f"Worker {result.pid} died over {os.path.basename(path)}, which is sent again.")
+                self._progress.say(f"Worker {result.pid} was lost over {os.path.basename(path)}, which is sent again.")
             elif isinstance(result, Exception):
                 self.errors.append(f"{path}: {result}")
             else:

@@ -46,6 +46,9 @@ def build() -> argparse.ArgumentParser:
     demo.add_argument("--size", metavar="N", type=int, help="workers (default: one per CPU, from 2 to 4)")
     demo.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
     demo.add_argument("--path", metavar="DIR", help="parse the .py files below DIR in place of the standard library")
+    demo.add_argument(
+        "--launcher", metavar="CMD", help="start the workers behind it, as in 'ssh host'; what is killed is its process"
+    )
     demo.set_defaults(run=_demo)
 
     bench = commands.add_parser("bench", help="measure it beside the floor and the standard library")
@@ -101,7 +104,7 @@ def _call(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from bridge.cli import demo
 
-    return demo.run(options.path, size=options.size, as_json=options.json)
+    return demo.run(options.path, size=options.size, as_json=options.json, launcher=options.launcher)
 
 
 def _bench(options: argparse.Namespace) -> int:

@@ -97,6 +97,8 @@ class WorkerStats:
     long ago an idle one last answered, became ready or said how it is. None while it starts."""
     host: str | None = None
     """Where it is, by the names of `pool.hosts`; None without these."""
+    launcher_pid: int | None = None
+    """Of the launcher that it is behind, a process here: `pid` is a number there then."""
 
 
 @dataclass(frozen=True)

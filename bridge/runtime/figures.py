@@ -35,6 +35,7 @@ def stats_of(
             age=now - worker.started_at,
             heartbeat_age=max(0.0, now - worker.active_at) if worker.ready else None,
             host=worker.host or None,
+            launcher_pid=worker.info.launcher_pid,
         )
         for worker in [*supervisor.workers.values()]
     )

@@ -21,8 +21,14 @@ from bridge.cli.progress import Progress
 class Pool:
     """Stands in for a Bridge: answers each file with the next of its scripted outcomes, then with the census."""
 
-    def __init__(self, script: dict[str, list[Any]] | None = None, *, busy: tuple[int, ...] = (7,)) -> None:
-        self.script, self.busy, self.restarts = script or {}, busy, 0
+    def __init__(
+        self,
+        script: dict[str, list[Any]] | None = None,
+        *,
+        busy: tuple[int, ...] = (7,),
+        launcher_pid: int | None = None,
+    ) -> None:
+        self.script, self.busy, self.restarts, self.launcher_pid = script or {}, busy, 0, launcher_pid
         self.calls_of: dict[int, int] = {}
 
     def map(self, _command: str, paths: Iterable[str], **_: object) -> Iterator[Any]:
@@ -32,7 +38,10 @@ class Pool:
 
     def stats(self) -> Any:
         workers = [SimpleNamespace(pid=None, state="busy"), SimpleNamespace(pid=5, state="idle")]
-        workers += [SimpleNamespace(pid=pid, state="busy", calls=self.calls_of.get(pid, 1)) for pid in self.busy]
+        workers += [
+            SimpleNamespace(pid=pid, state="busy", calls=self.calls_of.get(pid, 1), launcher_pid=self.launcher_pid)
+            for pid in self.busy
+        ]
         return SimpleNamespace(
             workers=workers, restarts=self.restarts, calls=1, crashes=0, size=2, p50=None, p99=None, waiting=0
         )
@@ -152,6 +161,19 @@ def test_the_victim_is_one_that_computes(killed: list[tuple[int, int]], monkeypa
     victim.look()
 
     assert killed == [(8, signal.SIGKILL)]
+
+
+def test_of_a_worker_behind_a_launcher_the_connection_is_cut(
+    killed: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number is another process's here, perhaps: the launcher's group is what dies, and the worker's number is what
+    the error names. Fails when either of the two is taken for the other."""
+    monkeypatch.delattr(accident, "cpu_used_by")  # of that number, nothing is known here
+    victim = accident.Accident(cast(Bridge, Pool(busy=(7,), launcher_pid=500)), at=1, window=1)
+    victim.look()
+    victim.saw(crash(7))
+
+    assert (killed, victim.hit) == ([(-500, signal.SIGKILL)], 7)
 
 
 def test_one_that_answers_while_it_is_being_frozen_is_let_go(

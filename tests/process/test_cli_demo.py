@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -90,6 +91,7 @@ def test_the_demo_loses_nothing_though_a_busy_worker_is_killed(tmp_path: Path) -
     assert (found["functions"], found["branches"]) == (20 * 400, 20 * 800)
     assert found["crashes"] == found["repeated"] == 1
     assert found["restarts"] == found["kills"]
+    assert "was lost over" in drawn
     assert "which is sent again" in drawn
     assert "[" + "#" * 30 + "] 100%  21 of 21 files\r\n" in drawn
 
@@ -130,6 +132,40 @@ def test_ctrl_c_ends_a_call_in_one_line_and_leaves_no_worker(tmp_path: Path) -> 
     wait_until_gone([worker])
 
 
+def far(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The demo on two workers, as a user types it."""
+    return subprocess.run(
+        [sys.executable, "-m", "bridge", "demo", "--size", "2", "--json", *words],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize(
+    "launcher", ["nice", f"{shlex.quote(sys.executable)} {shlex.quote(str(Path(__file__).with_name('far.py')))}"]
+)
+def test_the_demo_loses_nothing_though_a_connection_is_cut(tmp_path: Path, launcher: str) -> None:
+    """Behind a launcher its process is what is killed, and the handler is sent. Fails when the accident takes a
+    worker's number there for one here: then nothing is hit."""
+    done = far("--path", plant(tmp_path, 20), "--launcher", launcher)
+    found = json.loads(done.stdout)
+
+    assert (done.returncode, found["faults"], found["lost"], found["sample_agrees"]) == (0, [], 0, True), done.stderr
+    assert found["crashes"] == found["repeated"] >= 1
+    assert f"in 2 worker processes behind `{launcher}`" in done.stderr
+
+
+def test_a_launcher_that_leads_nowhere_is_told_in_words(tmp_path: Path) -> None:
+    """And by the exit code of a start. Fails when the demo doesn't hand the launcher on."""
+    done = far("--path", plant(tmp_path, 1), "--launcher", "no-such-launcher")
+
+    assert done.returncode not in (0, 1)
+    assert "the launcher 'no-such-launcher': No such file" in done.stderr
+
+
 @pytest.mark.deep
 def test_the_demo_parses_the_whole_standard_library() -> None:
     """The command as the documentation names it, on its real input."""
@@ -143,15 +179,8 @@ def test_the_demo_parses_the_whole_standard_library() -> None:
 
 
 def test_a_launcher_of_the_environment_is_not_the_demos(tmp_path: Path) -> None:
-    """What it kills is a process here, by its number, which may be a stranger's where workers are elsewhere. Fails when
-    the demo's own settings don't say so."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bridge", "demo", "--size", "2", "--json", "--path", plant(tmp_path, 20)],
-        cwd=ROOT,
-        env={**os.environ, "BRIDGE_WORKER__LAUNCHER": "no-such-launcher"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    """The application's workers may be where these files aren't: the demo's are where `--launcher` says. Fails when its
+    own settings don't say so."""
+    done = far("--path", plant(tmp_path, 20), BRIDGE_WORKER__LAUNCHER="no-such-launcher")
 
     assert done.returncode == 0, done.stderr

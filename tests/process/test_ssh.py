@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import shlex
 import shutil
@@ -95,6 +96,23 @@ def test_a_connection_that_is_cut_in_mid_run_loses_no_call(connect: Connect, ssh
     assert there is not None
     wait_until_gone({there}, 20)
     wait_until(lambda: b.stats().idle == 2, 20, "a worker in the place of the one that was lost")
+
+
+def test_the_demo_runs_over_there_and_loses_no_call(ssh: list[str]) -> None:
+    """As a user types it: two workers parse the standard library, and the client of one is killed halfway. Fails when
+    the demo's accident isn't one of the connection."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bridge", "demo", "--json", "--size", "2", "--launcher", shlex.join(ssh)],
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+
+    assert (found["ok"], found["size"], found["lost"], found["sample_agrees"]) == (True, 2, 0, True)
+    assert (found["crashes"], found["restarts"]) == (found["repeated"], found["kills"])
+    assert found["files"] > 500
 
 
 def test_a_late_call_is_cancelled_over_there(connect: Connect, ssh: list[str], handlers: str) -> None:
