@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bridge import metrics
     from bridge.adapters.bridge_mock import BridgeMockAdapter
     from bridge.adapters.executor import ExecutorAdapter
     from bridge.adapters.mock import MockAdapter
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     )
     from bridge.core.events import Event
     from bridge.core.sessions import Affinity
-    from bridge.core.stats import Health, HostStats, Stats, WorkerStats
+    from bridge.core.stats import Health, HostStats, Latencies, Stats, WorkerStats
     from bridge.door import DEFAULT
     from bridge.errors import (
         BridgeError,
@@ -104,7 +105,7 @@ _HOMES = (
     ),
     ("bridge.core.events", ("Event",)),
     ("bridge.core.sessions", ("Affinity",)),
-    ("bridge.core.stats", ("Health", "HostStats", "Stats", "WorkerStats")),
+    ("bridge.core.stats", ("Health", "HostStats", "Latencies", "Stats", "WorkerStats")),
     ("bridge.executor", ("BridgeExecutor", "BridgeFuture")),
     ("bridge.opening", ("connect",)),
     ("bridge.overrides", ("with_adapter", "with_settings", "with_test_mode")),
@@ -143,6 +144,7 @@ __all__ = [
     "ExitStatus",
     "Health",
     "HostStats",
+    "Latencies",
     "Lease",
     "MockAdapter",
     "PoisonCall",
@@ -179,6 +181,7 @@ __all__ = [
     "check",
     "connect",
     "current_scope",
+    "metrics",
     "with_adapter",
     "with_settings",
     "with_test_mode",
@@ -186,6 +189,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "metrics":
+        return import_module("bridge.metrics")
     if name in __all__:
         home = next((module for module, names in _HOMES if name in names), "bridge.errors")
         try:

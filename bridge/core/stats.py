@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 from math import frexp
+from typing import Final
 
 SUB_BUCKETS = 16
 """Per power of two: a quantile is off by 3 % at the most."""
@@ -18,6 +19,8 @@ OFFSET = 24
 BUCKETS = (OFFSET + 16) * SUB_BUCKETS
 AT_ONCE = 64
 """Latencies that are sorted in together: 20 us under the pool's lock, now and then."""
+SHOWN: Final = range(-16, 9)
+"""Powers of two, in seconds, that `Latencies.buckets` has: 15 us to 256 s. Edges of ours, so they are exact."""
 
 
 def _bucket(seconds: float) -> int:
@@ -29,14 +32,25 @@ def _bucket(seconds: float) -> int:
     return 0 if index < 0 else index if index < BUCKETS else BUCKETS - 1
 
 
+@dataclass(frozen=True)
+class Latencies:
+    """How long calls took that were answered, since the bridge was opened."""
+
+    count: int = 0
+    sum: float = 0.0
+    """Seconds of all of them."""
+    buckets: tuple[tuple[float, int], ...] = tuple((2.0**power, 0) for power in SHOWN)
+    """Seconds, and how many took less: 15 us to 256 s, each twice the one before. The rest is only in `count`."""
+
+
 class Histogram:
     """Latencies in seconds, in buckets that grow by a constant factor (as in HdrHistogram)."""
 
-    __slots__ = ("_counts", "_fresh", "_sorted")
+    __slots__ = ("_counts", "_fresh", "_sorted", "_total")
 
     def __init__(self) -> None:
         self._counts = [0] * BUCKETS
-        self._sorted = 0  # in these
+        self._sorted, self._total = 0, 0.0  # in these: how many, and their seconds
         self._fresh: list[float] = []  # not yet sorted in
 
     def note(self, seconds: float) -> None:
@@ -48,6 +62,7 @@ class Histogram:
     def _sort_in(self) -> None:
         fresh, self._fresh = self._fresh, []
         counts, self._sorted = self._counts, self._sorted + len(fresh)
+        self._total += max(0.0, sum(fresh))  # it never falls, whatever a clock does
         for seconds in fresh:
             counts[_bucket(seconds)] += 1
 
@@ -65,7 +80,22 @@ class Histogram:
     def add(self, seconds: float, times: int = 1) -> None:
         """Count as many latencies as were the same."""
         self._sorted += times
+        self._total += max(0.0, seconds) * times
         self._counts[_bucket(seconds)] += times
+
+    def copy(self) -> Histogram:
+        """One that stays as this one is now."""
+        other = Histogram()
+        other._counts, other._sorted, other._total = [*self.counts], self._sorted, self._total
+        return other
+
+    @property
+    def latencies(self) -> Latencies:
+        """For users: fewer buckets, each with all that are below it."""
+        counts = self.counts
+        below = [0, *accumulate(counts)]
+        buckets = tuple((2.0**power, below[(power + OFFSET + 1) * SUB_BUCKETS]) for power in SHOWN)
+        return Latencies(self._sorted, self._total, buckets)
 
     def quantile(self, q: float) -> float | None:
         """The latency in seconds below which the share `q` of all lies; None when there was none."""
@@ -157,6 +187,12 @@ class Stats:
     """Events that `on_event` was not told, since too many waited for it."""
     hosts: tuple[HostStats, ...] = ()
     """By `pool.hosts`, in its order."""
+    refused: int = 0
+    """Callers that were refused because the queue was full (`max_waiting`)."""
+    breaker: str = "closed"
+    """closed (starts are allowed), open (they failed too often) or half-open (one is being tried)."""
+    latencies: Latencies = Latencies()
+    """How long `calls` took, for a histogram."""
 
     @property
     def idle(self) -> int:

@@ -39,6 +39,9 @@ def stats_of(
         )
         for worker in [*supervisor.workers.values()]
     )
+    with pool.lock:  # at one moment: else a count could be less than it was, while others are sorted in
+        taken = tally.latencies.copy()
+    latencies = taken.latencies
     return Stats(
         name=name,
         adapter=adapter,
@@ -48,7 +51,7 @@ def stats_of(
         workers=workers,
         waiting=pool.waiting,
         sessions=len(pool.sessions.records),
-        calls=tally.latencies.count,
+        calls=latencies.count,
         timeouts=tally.timeouts,
         crashes=tally.crashes,
         restarts=fleet.restarts,
@@ -58,10 +61,13 @@ def stats_of(
         sent_again=dict(tally.sent_again),
         shed=tally.shed,
         recycled=fleet.recycled,
-        p50=tally.latencies.quantile(0.5),
-        p99=tally.latencies.quantile(0.99),
+        p50=taken.quantile(0.5),
+        p99=taken.quantile(0.99),
         test_mode=test_mode,
         events_dropped=supervisor.announcer.dropped,
+        refused=tally.refused,
+        breaker=fleet.breaker.value,
+        latencies=latencies,
         hosts=tuple(_host(host, workers) for host in fleet.hosts),
     )
 

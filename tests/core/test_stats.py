@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from bridge.core.stats import Histogram, Stats, WorkerStats
+from bridge.core.stats import AT_ONCE, Histogram, Latencies, Stats, WorkerStats
 
 
 @pytest.mark.parametrize("q", [0.01, 0.5, 0.9, 0.99, 0.999, 1.0])
@@ -65,6 +65,58 @@ def test_the_lowest_quantile_is_the_shortest_latency() -> None:
     histogram.add(2.0)
 
     assert histogram.quantile(0) == pytest.approx(1.0, rel=0.04)
+
+
+def test_what_users_get_counts_exactly_below_each_edge() -> None:
+    """Against the same data, compared with each edge; and its sum. Fails when an edge is one bucket off."""
+    random = Random(11)
+    data = [2.0 ** random.uniform(-20, 12) for _ in range(3000)] + [2.0**power for power in range(-16, 9)]
+    histogram = Histogram()
+    for seconds in data:
+        histogram.note(seconds)
+
+    taken = histogram.latencies
+
+    assert [bound for bound, _ in taken.buckets] == [2.0**power for power in range(-16, 9)]
+    assert [count for _, count in taken.buckets] == [sum(s < bound for s in data) for bound, _ in taken.buckets]
+    assert taken.count == len(data)
+    assert taken.sum == pytest.approx(sum(data))
+
+
+def test_many_that_were_the_same_are_summed() -> None:
+    """The items of a chunk. Fails when their time counts once."""
+    histogram = Histogram()
+    histogram.add(0.5, 4)
+
+    assert (histogram.latencies.count, histogram.latencies.sum) == (4, 2.0)
+
+
+def test_a_sum_never_falls() -> None:
+    """Whatever a clock does: who reads a counter takes a fall for a new beginning. Fails without the clamps."""
+    histogram = Histogram()
+    histogram.add(3.0)
+    histogram.add(-1.0)
+    for _ in range(AT_ONCE):
+        histogram.note(-1.0)
+
+    assert histogram.latencies.sum == 3.0
+
+
+def test_a_copy_stays_as_it_is() -> None:
+    """What is noted afterwards isn't in it. Fails when it shares the counts."""
+    histogram = Histogram()
+    histogram.note(1.0)
+    copy = histogram.copy()
+    histogram.note(2.0)
+
+    assert histogram.latencies.count == 2
+    assert (copy.latencies.count, copy.latencies.sum) == (1, 1.0)
+    assert copy.quantile(1.0) == pytest.approx(1.0, rel=0.04)
+
+
+def test_without_calls_the_buckets_are_the_same() -> None:
+    """A scraper sees every series from the beginning."""
+    assert Histogram().latencies == Latencies()
 
 
 def test_stats_count_idle_and_busy_workers() -> None:

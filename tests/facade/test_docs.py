@@ -20,6 +20,7 @@ from bridge.core.events import NAMES, fields_of
 from bridge.core.lifecycle import diagram
 from bridge.core.protocol import KINDS, RECEIVE, SEND, State
 from bridge.handler import HOOKS
+from bridge.metrics.exposition import FAMILIES
 from bridge.wire import HEADER
 
 ROOT: Final = Path(__file__).parents[2]
@@ -200,6 +201,13 @@ def test_the_events_are_those_of_the_code() -> None:
 
     assert [row[0] for row in rows("docs/guides/observing.md", "What is told") if "." in row[0]] == [*NAMES]
     assert {field.name for field in fields(bridge.Event)} | set(extra) <= set(re.findall(r"`(\w+)`", page))
+
+
+def test_the_metrics_are_those_of_the_code() -> None:
+    """The guide has a row for each name, in the order in which they are exposed, with its type and its help."""
+    table = [tuple(row) for row in rows("docs/guides/operations.md", "The names")]
+
+    assert [(row[0], row[1], row[3]) for row in table] == [(f.name, f.kind, f.help) for f in FAMILIES]
 
 
 def test_the_hooks_are_those_of_the_code() -> None:

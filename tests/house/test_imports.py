@@ -146,6 +146,7 @@ FLOORS: Final = (
             "bridge.container.graph",
             "bridge.container",
         ),
+        ("bridge.metrics.exposition", "bridge.metrics"),
     ),
     (
         (

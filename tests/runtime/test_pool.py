@@ -10,6 +10,7 @@ from collections import OrderedDict
 import pytest
 
 from bridge.core.recycling import RecyclePolicy
+from bridge.core.stats import Histogram
 from bridge.errors import PoolClosed, PoolError, PoolTimeout
 from bridge.runtime import Runtime, calls
 from bridge.runtime.claims import Claim
@@ -276,3 +277,20 @@ def test_spare_workers_are_kept_by_adapters_without_processes_too(make_runtime: 
     assert calls.call(runtime, "go", None, 5) == 1
     assert [worker.state for worker in runtime.stats().workers] == ["ready", "spare"]
     assert adapter.opened == 3
+
+
+def test_what_is_counted_is_read_at_one_moment(make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under the pool's lock: who looks while latencies are sorted in would see fewer calls than there had been, which a
+    scraper takes for a new beginning. Fails when `stats()` reads them without it."""
+    runtime = make_runtime(ScriptedAdapter([]))
+    owned: list[bool] = []
+    copy = Histogram.copy
+
+    def watched(histogram: Histogram) -> Histogram:
+        owned.append(runtime.pool.interrupted_here)
+        return copy(histogram)
+
+    monkeypatch.setattr(Histogram, "copy", watched)
+    runtime.stats()
+
+    assert owned == [True]
