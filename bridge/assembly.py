@@ -156,8 +156,7 @@ def assemble(values: BridgeSettings, choice: Choice, on_event: Listener | None =
         raise CapabilityError(f"the adapter {adapter.name} can't carry pickles (worker.codec); python_port can")
     pool, supervisor = values.pool, values.supervisor
     if Capability.PROCESSES in adapter.capabilities:
-        each = FDS_PER_WORKER + (values.worker.start_method is StartMethod.ZYGOTE)  # to hear when it comes
-        _check_descriptors(pool.workers + pool.max_overflow + pool.spare, each)
+        _check_descriptors(values)
         # What is there to be had behind a launcher is known there alone.
         fault = fault_of(
             spec.limits,
@@ -331,11 +330,17 @@ def absolute(handler: str, *, elsewhere: bool = False) -> str:
     return file + colon + attribute
 
 
-def _check_descriptors(workers: int, each: int) -> None:
+def descriptors_for(values: BridgeSettings) -> int:
+    """File descriptors that this process needs for all workers, and besides."""
+    each = FDS_PER_WORKER + (values.worker.start_method is StartMethod.ZYGOTE)  # to hear when it comes
+    return values.pool.most * each + FDS_BESIDES
+
+
+def _check_descriptors(values: BridgeSettings) -> None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = workers * each + FDS_BESIDES
+    needed = descriptors_for(values)
     if soft != resource.RLIM_INFINITY and needed > soft:
         raise ConfigurationError(
-            f"{workers} workers (size + max_overflow + spare) need {needed} file descriptors, but RLIMIT_NOFILE is "
-            f"{soft}: lower `size`, or raise the limit (ulimit -n)"
+            f"{values.pool.most} workers (size + max_overflow + spare) need {needed} file descriptors, but "
+            f"RLIMIT_NOFILE is {soft}: lower `size`, or raise the limit (ulimit -n)"
         )

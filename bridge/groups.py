@@ -166,6 +166,11 @@ class PoolSettings(Frozen):
         """Those that are always kept."""
         return sum(host.size for host in self.hosts) or self.size
 
+    @property
+    def most(self) -> int:
+        """Those that there can be."""
+        return self.workers + self.max_overflow + self.spare
+
     @model_validator(mode="after")
     def _check_hosts(self) -> PoolSettings:
         if not self.hosts:

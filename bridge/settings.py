@@ -81,8 +81,19 @@ def mode_in_force(prefix: str = "BRIDGE_") -> TestMode | None:
     Raises:
         ConfigurationError: Empty, misspelt, in capitals; lists the three values.
     """
-    text = os.environ.get(prefix + TEST_MODE, os.environ.get(TEST_MODE))
+    variable = mode_variable(prefix)
+    text = None if variable is None else os.environ.get(variable)
     return None if text is None else TestMode.of(text)
+
+
+def mode_variable(prefix: str = "BRIDGE_") -> str | None:
+    """Which variable asks for a test mode; None when none does."""
+    return next((name for name in (prefix + TEST_MODE, TEST_MODE) if name in os.environ), None)
+
+
+def variables_of(prefix: str = "BRIDGE_") -> dict[str, str]:
+    """The variables that begin with a prefix: without it and in capitals, as settings are named, and as they are."""
+    return {name[len(prefix) :].upper(): name for name in os.environ if name.upper().startswith(prefix.upper())}
 
 
 def forbidding(prefix: str = "BRIDGE_") -> str | None:

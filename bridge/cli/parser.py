@@ -10,7 +10,7 @@ import argparse
 import json
 from typing import Any, Final
 
-from bridge.cli import exits
+from bridge.cli import exits, typed
 
 PROGRAM: Final = "scoped-bridge"
 SECTIONS: Final = (
@@ -62,6 +62,8 @@ def build() -> argparse.ArgumentParser:
     )
     effort.add_argument("--quick", action="store_true", help="only see whether it works: the figures are worth nothing")
     bench.set_defaults(run=_bench)
+
+    typed.add(commands)
     return parser
 
 

@@ -1,0 +1,23 @@
+"""What can be typed of the commands that look at a machine and begin a project.
+
+Rules: those of parser.py. Apart from it for its length.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add(commands: Any) -> None:
+    """Add them to argparse's subcommands."""
+    doctor = commands.add_parser("doctor", help="see whether workers run here, with this configuration")
+    doctor.add_argument("handler", metavar="HANDLER", nargs="?", help="whose workers are tried, too")
+    doctor.add_argument("--json", action="store_true", help="print one JSON object in place of the lines")
+    doctor.set_defaults(run=_doctor)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from bridge.cli import doctor
+
+    return doctor.run(options.handler, as_json=options.json)
