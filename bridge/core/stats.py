@@ -221,3 +221,6 @@ class Health:
     """Why the last start failed; None once one succeeded."""
     test_mode: str | None = None
     """The TEST_MODE that chose the adapter: no real work is done, unless it says full_integration."""
+    stuck_for: float = 0.0
+    """Seconds for which the supervisor has been in one step; 0 while it sleeps. More than some: what it calls blocks, a
+    log handler above all, and no worker is started or ended meanwhile. Infinity: its thread has died."""

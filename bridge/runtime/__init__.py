@@ -318,6 +318,7 @@ class Runtime:
             breaker=fleet.breaker.value,
             last_error=None if error is None else f"{error.reason}: {error.detail}",
             test_mode=self.test_mode,
+            stuck_for=self.supervisor.stuck_for,
         )
 
 

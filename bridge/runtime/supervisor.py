@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 from random import random
 from typing import Final
 
@@ -81,6 +82,8 @@ class Supervisor:
         self._steady = threading.RLock()  # held by our thread, but while it sleeps and all descriptors are in order
         self.at_fork = ForkHold(self._steady, self.roster.keep_results)
         self._running = False
+        self._step_began: float | None = None  # while one is made
+        self._thread: threading.Thread | None = None
         self._threads: list[int] = []  # by their idents; the first one is ours, others were started in vain
         pool.keeper = self
 
@@ -177,6 +180,14 @@ class Supervisor:
         """Whether the caller interrupted a step, which can't go on before it returns: it must not wait for one."""
         return self._inbox.interrupted_here or self._steady._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001
 
+    @property
+    def stuck_for(self) -> float:
+        """For how many seconds the step has lasted that it is in; infinity if its thread has died."""
+        began, thread = self._step_began, self._thread
+        if began is not None:
+            return max(0.0, self._clock() - began)
+        return inf if thread is not None and not self.finished and not thread.is_alive() else 0.0
+
     def _post(self, event: Callable[[], object]) -> None:
         self._inbox.add(event)
         if not self.roster.threaded:
@@ -193,6 +204,7 @@ class Supervisor:
         self._running, poller = True, self.poller
         if poller is None:
             return  # it was closed before it began
+        self._thread = threading.current_thread()
         while not self.finished or self.roster.undead:
             try:
                 poller.poll(self._next_timer() - self._clock(), self._steady)
@@ -208,9 +220,11 @@ class Supervisor:
             del poller
 
     def _step(self) -> None:
+        self._step_began = self._clock()
         try:
             self._work()
         finally:  # also when a log handler exits: whoever waits looks again
+            self._step_began = None
             while self._watchers:
                 self._watchers.popleft().set()
 

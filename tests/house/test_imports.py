@@ -146,7 +146,7 @@ FLOORS: Final = (
             "bridge.container.graph",
             "bridge.container",
         ),
-        ("bridge.metrics.exposition", "bridge.metrics"),
+        ("bridge.metrics.exposition", "bridge.metrics.endpoints", "bridge.metrics"),
     ),
     (
         (

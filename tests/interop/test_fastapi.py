@@ -55,11 +55,11 @@ def background(app: FastAPI) -> str:
 
 
 @contextmanager
-def served(app: FastAPI) -> Iterator[str]:
+def served(app: Any, **options: Any) -> Iterator[str]:
     """The application behind uvicorn, in a thread that is started plainly."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         # Not uvloop, which keeps a pipe for the whole process.
-        server = uvicorn.Server(uvicorn.Config(app, loop="asyncio", log_level="error"))
+        server = uvicorn.Server(uvicorn.Config(app, loop="asyncio", log_level="error", **options))
         thread = threading.Thread(target=server.run, args=([listener],), name="uvicorn")
         thread.start()
         try:
