@@ -151,32 +151,33 @@ class FdSteps:
         claim = None if self._claim is None else self._claim()
         if claim is not None and claim.cancelled:
             raise Left
+        connection = self.connection
         try:
-            frame = self._frame_now()
-            return None if frame is None else self._said(frame, command)
+            frame = connection.receive(b"") if connection.state is FOLLOWED else None  # of others there is but one
+            while frame is None:
+                space = connection.space()
+                if (come := self._read_now(space)) is None:
+                    return None
+                if space is not None:
+                    frame = connection.filled(come)
+                elif (reply := connection.result(come)) is not None:
+                    self.snapshot = None
+                    return RESULT, decode_reply(RESULT, reply, command, self.pid)
+                else:
+                    frame = connection.receive(come)
+            return self._said(frame, command)
         except ProtocolError as error:
             raise self._broken(error) from None
 
-    def _frame_now(self) -> Frame | None:
-        """The next frame, as far as it has come."""
-        connection = self.connection
-        frame = connection.receive(b"") if connection.state is FOLLOWED else None  # of others there is but one
-        while frame is None:
-            space = connection.space()
-            data, count = b"", 0
-            try:
-                if space is None:
-                    data = read(self._read_fd, READ_SIZE)
-                else:
-                    count = readv(self._read_fd, [space])
-            except BlockingIOError:
-                if self._dead:
-                    raise WorkerGone(started=self._was_read()) from None
-                return None
-            if not (data or count):
-                raise WorkerGone(started=self._was_read())
-            frame = connection.receive(data) if space is None else connection.filled(count)
-        return frame
+    def _read_now(self, space: memoryview | None) -> Any:
+        """What has come, or how much of it was read into `space`; None while there is nothing."""
+        try:
+            come: Any = read(self._read_fd, READ_SIZE) if space is None else readv(self._read_fd, [space])
+        except BlockingIOError:
+            come = None
+        if come or (come is None and not self._dead):
+            return come
+        raise WorkerGone(started=self._was_read())
 
     def _said(self, frame: Frame, command: str) -> tuple[int, Any]:
         """A frame of a call as its kind and value. Raises as `call`."""

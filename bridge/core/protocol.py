@@ -213,10 +213,10 @@ class Connection:
         return self._finish(kind, data[HEADER_SIZE:end])
 
     def result(self, data: bytes) -> bytes | None:
-        """The body of the result of a plain call that was just sent, if that is what was read, whole and alone. Else
-        None, and nothing was taken: it is for `receive`."""
+        """The body of the result of a plain call, if that is what was read, whole and alone. Else None, and nothing was
+        taken: it is for `receive`."""
         length = len(data) - HEADER_SIZE
-        if self.state is not BUSY or not 0 <= length <= self.limit:
+        if self.state is not BUSY or self._pending or not 0 <= length <= self.limit:
             return None
         if not data.startswith(HEADER.pack(RESULT, CODEC_JSON, 0, length, self.call_id)):
             return None

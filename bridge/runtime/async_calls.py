@@ -72,7 +72,7 @@ def _rounds_of(runtime: Runtime) -> Rounds:
     keeper = runtime.supervisor
     if runtime.rounds is None:
         runtime.pool.last_look = OFFER
-        runtime.rounds = Rounds(lambda: keeper.attend(0.0), keeper.notice)
+        runtime.rounds = Rounds(lambda: keeper.attend(0.0), keeper.notice, runtime.clock)
     return runtime.rounds
 
 
@@ -158,7 +158,7 @@ async def _call(
     """Call a command that says nothing before its result."""
     if runtime.pool.policy.poison_threshold is not None:
         runtime.pool.refuse_poison(command, body)
-    claim = LoopCall(runtime, _rounds_of, command, body, deadline)
+    claim = LoopCall(runtime, _rounds_of(runtime), command, body, deadline)
     retries = 0
     while True:
         try:

@@ -9,7 +9,6 @@ return. Apart from async_calls.py, whose calls may have more to say than their r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -55,25 +54,25 @@ class LoopCall(LoopClaim):
     """One call of one task.
 
     Args:
-        rounds: Of the runtime, found when the call has to wait.
+        rounds: Of the runtime.
         deadline: Monotonic seconds.
     """
 
     __slots__ = (
         *("_body", "_command", "_deadline", "_future", "_rest", "_round", "_rounds", "_runtime", "_sent", "_started"),
-        *("_due", "_watch"),
+        *("_alarms", "_watch", "due"),
     )
 
-    def __init__(
-        self, runtime: Runtime, rounds: Callable[[Runtime], Rounds], command: str, body: bytes, deadline: float
-    ) -> None:
+    def __init__(self, runtime: Runtime, rounds: Rounds, command: str, body: bytes, deadline: float) -> None:
         super().__init__(runtime.clock, runtime.pool.refuse_grant)
         self._runtime, self._rounds, self._command, self._body = runtime, rounds, command, body
         self._deadline, self._rest = deadline, b""
         self._future: asyncio.Future[Any] | None = None
         self._round: Round | None = None
         self._watch: Watch | None = None
-        self._sent, self._started, self._due = False, 0.0, inf
+        self._sent, self._started = False, 0.0
+        self._alarms = rounds.alarms_of(self._loop)
+        self.due = inf  # when it is to look, whatever comes before
 
     def begin(self) -> asyncio.Future[Any]:
         """Check out a worker, and call; to be awaited. `end` follows, whatever happens.
@@ -88,7 +87,7 @@ class LoopCall(LoopClaim):
         if self._runtime.pool.ask(self, now):
             self._send()
         else:
-            self._round = self._rounds(self._runtime).enter()
+            self._round = self._rounds.enter()
             self._wait()
         return future
 
@@ -105,12 +104,10 @@ class LoopCall(LoopClaim):
             self._runtime.pool.leave(self)
 
     def _let_go(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self.due = inf
         if self._round is not None:
             found, self._round = self._round, None
-            self._rounds(self._runtime).leave(found)
+            self._rounds.leave(found)
         worker = self.worker
         if worker is not None and (listener := worker.link.listener) is not None and listener() is self:
             worker.link.listener = None
@@ -156,7 +153,7 @@ class LoopCall(LoopClaim):
         assert worker is not None
         if self._round is not None:
             found, self._round = self._round, None
-            self._rounds(self._runtime).leave(found)
+            self._rounds.leave(found)
         self._sent = True
         worker.calls += 1
         self.sent_at = worker.active_at = now = self._clock()
@@ -218,16 +215,11 @@ class LoopCall(LoopClaim):
         return True
 
     def _wake_at(self, due: float) -> None:
-        """Have it look at that time, or before it. A timer that is there is kept: most calls end before any is due."""
-        if self._timer is not None:
-            if self._due <= due:
-                return
-            self._timer.cancel()
-            self._timer = None
-        if due != inf:
-            self._due = due
-            self._timer = self._loop.call_later(max(0.0, due - self._clock()), self._alarm)
+        """Have it look at that time, or before it: most calls end before any is due."""
+        if due < self.due:
+            self.due = due
+            self._alarms.set(self)
 
-    def _alarm(self) -> None:
-        self._timer = None
+    def alarm(self) -> None:
+        """It is time."""
         self.step()

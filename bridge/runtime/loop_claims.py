@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from bridge.runtime.alarms import Alarms
 from bridge.runtime.claims import Claim
 
 HEAR: Final = 0.02
@@ -85,16 +86,27 @@ class Round:
 
 
 class Rounds:
-    """Has an audit made now and then while tasks of a loop wait: one timer for all of them.
+    """Has an audit made now and then while tasks of a loop wait: one timer for all of them. And one for what is due.
 
     Args:
         attend: Hears workers that are starting, where nobody else does; whether there are any.
         notice: Has the audit made.
+        clock: Monotonic seconds.
     """
 
-    def __init__(self, attend: Callable[[], bool], notice: Callable[[], object]) -> None:
-        self._attend, self._notice = attend, notice
+    def __init__(self, attend: Callable[[], bool], notice: Callable[[], object], clock: Callable[[], float]) -> None:
+        self._attend, self._notice, self._clock = attend, notice, clock
         self._of: dict[asyncio.AbstractEventLoop, Round] = {}
+        self._alarms: dict[asyncio.AbstractEventLoop, Alarms] = {}
+
+    def alarms_of(self, loop: asyncio.AbstractEventLoop) -> Alarms:
+        """Those of the running loop."""
+        found = self._alarms.get(loop)
+        if found is None:
+            for gone in [other for other in list(self._alarms) if other.is_closed()]:
+                self._alarms.pop(gone, None)
+            found = self._alarms[loop] = Alarms(loop, self._clock)
+        return found
 
     def enter(self) -> Round:
         """A task of the running loop begins to wait; it ends by `leave`. No context manager: ten thousand may wait."""

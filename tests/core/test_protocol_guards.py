@@ -213,6 +213,14 @@ def test_whatever_else_was_read_is_not_taken(data: bytes) -> None:
     assert connection.state is State.BUSY
 
 
+def test_a_result_behind_half_a_header_is_not_taken() -> None:
+    """What looks like one is the rest of what came before. Fails when what is pending isn't looked at."""
+    connection = waiting()
+    assert connection.receive(pack(RESULT, 1, b"[1,2]", CODEC_JSON)[:9]) is None
+    assert connection.result(pack(RESULT, 1, b"[1,2]", CODEC_JSON)) is None
+    assert connection.state is State.BUSY
+
+
 def test_a_result_that_nobody_waits_for_is_not_taken() -> None:
     """Fails when the state isn't looked at: one call would have had two results."""
     connection = waiting()

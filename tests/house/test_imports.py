@@ -84,6 +84,7 @@ FLOORS: Final = (
             "bridge.runtime.drains",
             "bridge.runtime.keeper",
             "bridge.runtime.pool_policy",
+            "bridge.runtime.alarms",
             "bridge.runtime.loop_claims",
             "bridge.runtime.pool",
             "bridge.runtime.loop_calls",
