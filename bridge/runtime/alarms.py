@@ -3,7 +3,7 @@
 Rules: a heap as the loop has one, but of tuples, which are compared in C, and of weak references, since what was cut
 short must not seem to be held. What is over leaves its entry behind, which costs nothing until it is found: when it is
 due, or when there are more than twice the entries that were wanted the last time. Apart from loop_calls.py, whose calls
-are what rings. (A TimerHandle for each call: 300 of its 2,760 steps; docs/design/benchmarks.md.)
+are what rings. (A TimerHandle for each call: 200 of its 2,760 steps; docs/design/benchmarks.md.)
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """How many steps of the interpreter a call takes, at both ends: `python -m tests.benchmarks.opcodes`.
 
-The same on every machine and under any load; what a step costs is another matter (docs/design/benchmarks.md).
+The same on every machine and under any load (a task's nearly: some wake-ups serve two); what a step costs is another
+matter (docs/design/benchmarks.md).
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import sys
@@ -28,6 +30,16 @@ LIMIT = 2**20
 def counted(act: Callable[[], object]) -> dict[str, int]:
     """Steps by function."""
     found: dict[CodeType, int] = {}
+    sys.settrace(_into(found))
+    try:
+        act()
+    finally:
+        sys.settrace(None)
+    return _named(found)
+
+
+def _into(found: dict[CodeType, int]) -> Callable[..., Any]:
+    """What counts there."""
 
     def enter(frame: FrameType, _event: str, _value: Any) -> Callable[..., Any]:
         code = frame.f_code
@@ -40,11 +52,10 @@ def counted(act: Callable[[], object]) -> dict[str, int]:
 
         return step
 
-    sys.settrace(enter)
-    try:
-        act()
-    finally:
-        sys.settrace(None)
+    return enter
+
+
+def _named(found: dict[CodeType, int]) -> dict[str, int]:
     return {getattr(code, "co_qualname", code.co_name): steps for code, steps in found.items()}
 
 
@@ -89,10 +100,31 @@ def _serving(calls: int) -> dict[str, int]:
             os.close(fd)
 
 
+async def task(b: bridge.Bridge) -> dict[str, int]:
+    """Of one call, where a hundred tasks make ten each; with what the loop does for it."""
+    args: Any = {"value": dict(PAYLOAD)}
+
+    async def calls() -> None:
+        for _ in range(10):
+            await b.aio.call("echo", args)
+
+    await asyncio.gather(*(calls() for _ in range(100)))
+    found: dict[CodeType, int] = {}
+    sys.settrace(_into(found))
+    try:
+        await asyncio.gather(*(calls() for _ in range(100)))
+    finally:
+        sys.settrace(None)
+    return {name: round(steps / 1000) for name, steps in _named(found).items() if steps >= 1000}
+
+
 def main() -> None:
     """Print them."""
+    with opened(2) as b:
+        tasks = asyncio.run(task(b))
     with opened(1) as b, bridge.connect(HANDLER, adapter=MockAdapter({"echo": "answer"}), size=1) as mock:
         ends = {"a caller": caller(b), "a worker": worker(), "a caller of the mock": caller(mock)}
+    ends["a task among a hundred"] = tasks
     for name, found in ends.items():
         print(f"{name}: {sum(found.values())} steps in {len(found)} functions")
         for function, steps in found.items():
