@@ -34,23 +34,22 @@ Entry = tuple[float, int, ReferenceType[Alarmed]]
 
 
 class Alarms:
-    """Those of one loop. Only for its thread.
+    """Those of one loop. Only for its thread. They don't hold it: it may be dropped unclosed, and its calls with it.
 
     Args:
         clock: Monotonic seconds.
     """
 
-    __slots__ = ("_clock", "_heap", "_loop", "_most", "_number", "_rings_at", "_timer")
+    __slots__ = ("_clock", "_heap", "_most", "_number", "_rings_at")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]) -> None:
-        self._loop, self._clock = loop, clock
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._heap: list[Entry] = []
         self._most = FEW
         self._number = count()  # so that equal times never compare references
-        self._timer: asyncio.TimerHandle | None = None
         self._rings_at = inf
 
-    def set(self, who: Alarmed) -> None:
+    def set(self, who: Alarmed, loop: asyncio.AbstractEventLoop) -> None:
         """Have it ring when `who.due` has come; before that was changed it may have been another time."""
         due, heap = who.due, self._heap
         heappush(heap, (due, next(self._number), ref(who)))
@@ -59,15 +58,14 @@ class Alarms:
             heapify(heap)
             self._most = 2 * len(heap) + FEW
         if due < self._rings_at:
-            self._ring_at(due)
+            self._ring_at(due, loop)
 
-    def _ring_at(self, due: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+    def _ring_at(self, due: float, loop: asyncio.AbstractEventLoop) -> None:
+        """A timer that was set for a later time is left, and finds nothing."""
         self._rings_at = due
-        self._timer = self._loop.call_later(max(0.0, due - self._clock()), self._ring)
+        loop.call_later(max(0.0, due - self._clock()), self._ring, due, loop)
 
-    def _ring(self) -> None:
+    def _ring(self, set_for: float, loop: asyncio.AbstractEventLoop) -> None:
         heap, now = self._heap, self._clock()
         try:
             while heap and (heap[0][0] <= now or _wanted(heap[0]) is None):
@@ -76,9 +74,10 @@ class Alarms:
                     who.due = inf
                     who.alarm()
         finally:  # whatever one of them raises, the others' time comes
-            self._timer, self._rings_at = None, inf
-            if heap:
-                self._ring_at(heap[0][0])
+            if set_for == self._rings_at:
+                self._rings_at = inf
+                if heap:
+                    self._ring_at(heap[0][0], loop)
 
 
 def _wanted(entry: Entry) -> Alarmed | None:

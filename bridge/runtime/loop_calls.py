@@ -218,7 +218,7 @@ class LoopCall(LoopClaim):
         """Have it look at that time, or before it: most calls end before any is due."""
         if due < self.due:
             self.due = due
-            self._alarms.set(self)
+            self._alarms.set(self, self._loop)
 
     def alarm(self) -> None:
         """It is time."""

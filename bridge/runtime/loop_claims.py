@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Final
+from weakref import ReferenceType, ref
 
 from bridge.runtime.alarms import Alarms
 from bridge.runtime.claims import Claim
@@ -97,15 +98,16 @@ class Rounds:
     def __init__(self, attend: Callable[[], bool], notice: Callable[[], object], clock: Callable[[], float]) -> None:
         self._attend, self._notice, self._clock = attend, notice, clock
         self._of: dict[asyncio.AbstractEventLoop, Round] = {}
-        self._alarms: dict[asyncio.AbstractEventLoop, Alarms] = {}
+        self._alarms: dict[ReferenceType[asyncio.AbstractEventLoop], Alarms] = {}  # a loop may be dropped unclosed
 
     def alarms_of(self, loop: asyncio.AbstractEventLoop) -> Alarms:
         """Those of the running loop."""
-        found = self._alarms.get(loop)
+        found = self._alarms.get(ref(loop))
         if found is None:
-            for gone in [other for other in list(self._alarms) if other.is_closed()]:
-                self._alarms.pop(gone, None)
-            found = self._alarms[loop] = Alarms(loop, self._clock)
+            for other in list(self._alarms):
+                if (there := other()) is None or there.is_closed():
+                    self._alarms.pop(other, None)
+            found = self._alarms[ref(loop)] = Alarms(self._clock)
         return found
 
     def enter(self) -> Round:
