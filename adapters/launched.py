@@ -34,6 +34,8 @@ BOOT: Final = "import\fsys\rfor\fl\fin\fsys.stdin.buffer.raw:break\rg=lambda\f_:
 Without a character that any shell would touch, blanks and parentheses among them: ssh joins its arguments and gives
 them to a shell there, perhaps to a second one behind that, and docker doesn't. A form feed is a blank to Python alone,
 a carriage return the end of a line; a decorator calls without parentheses."""
+MISREAD: Final = 'Traceback (most recent call last):\n  File "<string>", line '
+"""How Python begins to say that BOOT, or the line that it read, failed."""
 LINE: Final = """\
 import os, sys
 if sys.version_info < (3, 8):
@@ -45,7 +47,7 @@ block = bytearray()
 while len(block) < {length}:
     data = os.read(0, {length} - len(block))
     if not data:
-        sys.exit("the caller hung up before the worker was there")
+        sys.exit("stdin ended before the worker was there: does the launcher pass all of it on?")
     block += data
 block = marshal.loads(block)
 remote = type(sys)('_scoped_bridge_remote')
@@ -65,6 +67,7 @@ MOST_NOISE: Final = 65536
 """Bytes that others may write to stdout before the worker speaks: a login shell's greeting, a warning."""
 HINTS: Final = MappingProxyType(
     {
+        0: "it has to stay, and to pass stdin and stdout on, until the worker ends: no `setsid -f`, no `ssh -f`",
         125: "docker and its kin end so when they can't start the container",
         126: "the interpreter there can't be run: name another one by worker.python",
         127: "a program wasn't found there: name the interpreter by worker.python, or see the launcher's arguments",
@@ -163,7 +166,11 @@ class LaunchedPort(PythonPort):
     def stderr_tail(self) -> str:
         """The last of what came from there as text; what went to stdout only as long as no worker spoke."""
         tail = super().stderr_tail()
-        if self._spoke or not self._noise:
+        if self._spoke:
+            return tail
+        if self._has_misread():
+            tail = tail.partition(MISREAD)[0]  # a NameError in what nobody wrote so; `_how` says what it means
+        if not self._noise:
             return tail
         return (self._noise.decode(errors="replace").rstrip() + "\n" + tail)[-self._tail_bytes :]
 
@@ -171,15 +178,19 @@ class LaunchedPort(PythonPort):
         if code != os.CLD_EXITED:
             return ExitStatus(signal=number)
         why = "" if self._spoke else HINTS.get(number, "")
-        if number == 255:
-            ended = (
-                "or a signal ended the worker there" if self._spoke else f"or isn't let in: try it by hand, {self._try}"
+        if number == 1 and self._has_misread():
+            why = (
+                "it didn't pass on to its program what it was given through stdin, all of it and as it was: "
+                f"`echo hello | {self.info.launcher} cat` has to print hello"
             )
+        elif number == 255:
+            ended = "or a signal ended the worker there" if self._spoke else "or isn't let in"
             why = f"ssh ends so when it has no connection, {ended}"
         elif number > 128 and (name := signal_name(number - 128)) and name.startswith("SIG"):
             why = f"many launchers say so that {name} ended what they had started"
         return ExitStatus(code=number, why=why)
 
-    @property
-    def _try(self) -> str:
-        return f"`{self.info.launcher} true`"
+    def _has_misread(self) -> bool:
+        """Whether an interpreter ran, and was given other lines than ours."""
+        _before, found, behind = super().stderr_tail().partition(MISREAD)
+        return not self._spoke and bool(found) and "<scoped-bridge>" not in behind

@@ -130,6 +130,8 @@ class ExitStatus:
     """The kernel killed it for want of memory: only when that is certain."""
     why: str = ""
     """What else is known of the reason, for an error's text; without a capital or a full stop."""
+    launcher: str = ""
+    """The launcher's, if a signal ended that: the worker behind it is another process."""
 
 
 @dataclass(frozen=True)

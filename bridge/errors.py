@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bridge.endings import ending, is_sigkill, signal_name
+from bridge.endings import at, ending, is_sigkill, late, lost, signal_name, tail
 
 __all__ = [
     "BridgeError",
@@ -199,7 +199,7 @@ class CircuitOpen(PoolError):
 class WorkerStartError(WorkerError):
     """A worker never became ready. No call was sent to it.
 
-    `reason` is one of: handler, interpreter, spawn, crashed, timeout, protocol.
+    `reason` is one of: handler, interpreter, spawn, crashed, timeout, protocol; `host` is one of `pool.hosts`, or None.
     """
 
     __module__ = "bridge"
@@ -207,15 +207,20 @@ class WorkerStartError(WorkerError):
     retryable = True
 
     def __init__(
-        self, reason: str, detail: str, *, handler: str, remote_traceback: str = "", stderr_tail: str = ""
+        self,
+        reason: str,
+        detail: str,
+        *,
+        handler: str,
+        remote_traceback: str = "",
+        stderr_tail: str = "",
+        host: str | None = None,
     ) -> None:
-        text = f"no worker for {handler!r} could start ({reason}): {detail}"
+        text = f"no worker for {handler!r} could start{at(host)} ({reason}): {detail}"
         if remote_traceback:
             text += f"\n\nIn the worker:\n{remote_traceback.rstrip()}"
-        elif stderr_tail:
-            text += f"\n\nThe last it wrote to stderr:\n{stderr_tail.rstrip()}"
-        super().__init__(text)
-        self.reason, self.detail, self.handler = reason, detail, handler
+        super().__init__(text if remote_traceback else text + tail(stderr_tail))
+        self.reason, self.detail, self.handler, self.host = reason, detail, handler, host
         self.remote_traceback, self.stderr_tail = remote_traceback, stderr_tail
 
     @property
@@ -223,14 +228,20 @@ class WorkerStartError(WorkerError):
         """Whether another start would end the same way."""
         return self.reason in ("handler", "interpreter")
 
+    @property
+    def brief(self) -> str:
+        """Why, in one line."""
+        return f"{self.reason}{at(self.host)}: {self.detail}"
+
 
 class WorkerCrashed(WorkerError):
     """The worker died during this call. It fails this call alone; the worker is being replaced.
 
     `exit_code` is None when a signal ended it, or when somebody else took its status. `started` is False when
-    the handler certainly never saw the call; `retryable` is the opposite. `hung_up` is True when it had only closed its
-    end of the conversation: then the signal is ours. `out_of_memory` is True when the kernel certainly killed it for
-    want of memory; `why` is what else is known of the reason, such as the limit that it met.
+    the handler certainly never saw the call; `retryable` is the opposite. `hung_up`: it had only closed its end of the
+    conversation, then the signal is ours. `out_of_memory`: the kernel certainly killed it for want of memory; `why` is
+    what else is known of the reason, such as the limit that it met. `launcher`: that is what the signal ended, and with
+    it the connection. `host` is one of `pool.hosts`, or None.
     """
 
     __module__ = "bridge"
@@ -247,21 +258,14 @@ class WorkerCrashed(WorkerError):
         hung_up: bool = False,
         out_of_memory: bool = False,
         why: str = "",
+        launcher: str = "",
+        host: str | None = None,
     ) -> None:
-        self.signal_name = signal_name(signal)
-        how = ending(exit_code, signal, out_of_memory=out_of_memory, why=why)
-        text = f"the worker (pid {pid}) died during {command!r}: {how}."
-        if hung_up:
-            text = (
-                f"the worker (pid {pid}) closed its end of the conversation during {command!r} and lived on, so it was "
-                "ended. Does its code close descriptors that it did not open, or exec another program?"
-            )
-        elif is_sigkill(signal) and not (out_of_memory or why):
-            text += " If nobody killed it, it was possibly out of memory."
-        text += " Its place is being filled; repeat the call if running it twice does no harm."
-        if stderr_tail:
-            text += f"\n\nThe last it wrote to stderr:\n{stderr_tail.rstrip()}"
-        super().__init__(text)
+        self.signal_name, self.launcher, self.host = signal_name(signal), launcher, host
+        how = ending(exit_code, signal, out_of_memory=out_of_memory, why=why, launcher=launcher)
+        guess = is_sigkill(signal) and not (out_of_memory or why or launcher)
+        text = lost(f"the worker (pid {pid}{at(host)})", command, how, hung_up=hung_up, guess=guess)
+        super().__init__(text + tail(stderr_tail))
         self.pid, self.exit_code, self.signal, self.command = pid, exit_code, signal, command
         self.stderr_tail, self.started, self.retryable, self.hung_up = stderr_tail, started, not started, hung_up
         self.out_of_memory, self.why = out_of_memory, why
@@ -272,12 +276,9 @@ class CallTimeout(WorkerError, TimeoutError):
 
     __module__ = "bridge"
 
-    def __init__(self, command: str, timeout: float, *, pid: int | None) -> None:
-        super().__init__(
-            f"{command!r} gave no answer within its {timeout:.3f} s. Its worker (pid {pid}) is told to stop, and is "
-            "replaced if it doesn't within `cancel_grace`. Give it a longer `timeout`, or make the handler faster."
-        )
-        self.command, self.timeout, self.pid = command, timeout, pid
+    def __init__(self, command: str, timeout: float, *, pid: int | None, host: str | None = None) -> None:
+        super().__init__(late(command, timeout, f"pid {pid}{at(host)}"))
+        self.command, self.timeout, self.pid, self.host = command, timeout, pid, host
 
 
 class CallCancelled(WorkerError):

@@ -183,8 +183,13 @@ def _serve(files: Files, block: "Dict[str, Any]", held: int) -> None:
     worker, shipped = files.worker, block["shipped"]
 
     def make(start: "Dict[str, Any]") -> "Any":
-        if block["cwd"] is not None:
-            os.chdir(block["cwd"])
+        try:
+            os.chdir(block["cwd"] or ".")
+        except OSError as error:
+            text = "worker.cwd %r: %s. Name one that exists there and may be used" % (block["cwd"], error.strerror)
+            fields = {**worker.describe(error), "message": text, "reason": "interpreter"}
+            pipes.write(worker.fault_frame(worker.FAILED, 0, worker.START_LIMIT, **fields))
+            os._exit(1)
         name, colon, attribute = start["handler"].partition(":")
         start["handler"] = shipped.get(name, name) + colon + attribute
         place = place_of(block["archive"])

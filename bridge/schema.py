@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from json import JSONDecodeError
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -35,7 +36,7 @@ from bridge.groups import (
     SupervisorSettings,
     WorkerSettings,
 )
-from bridge.settings import TestMode, mode_in_force, refuse_misspelt
+from bridge.settings import TestMode, mode_in_force, refuse_misspelt, variables_with
 
 READINGS: Final = 10
 """Times that the environment is read until no other thread has unset a variable meanwhile."""
@@ -127,7 +128,7 @@ class BridgeSettings(Frozen):
         except ValidationError as error:
             raise _explained(error, f"the environment ({prefix}*)") from error
         except SettingsError as error:
-            raise ConfigurationError(f"{error}: lists and mappings are written as JSON") from error
+            raise _not_json(error, prefix) from error
         tree = found.model_dump(exclude_unset=True)
         if mode is not None:
             tree["test_mode"] = mode  # TEST_MODE without a prefix, which pydantic-settings doesn't look for
@@ -273,7 +274,23 @@ def _explained(error: ValidationError, where: str) -> ConfigurationError:
             inside = models.get(".".join(place[:2]))
             names = [*LEAVES, *GROUPS] if inside is None else [*inside.model_fields]
             text = f"{'.'.join(place)} is no setting{closest(place[-1], names)}"
+        elif fault["type"] == "tuple_type":
+            text = f"{'.'.join(place)} is a list, as in {'.'.join(place[-1:])}=[...], not {fault['input']!r:.60}"
         elif "input" in fault:
             text += f", not {fault['input']!r:.60}"
         lines.append(text)
     return ConfigurationError(f"{where}: {'; '.join(lines)}")
+
+
+def _not_json(error: SettingsError, prefix: str) -> ConfigurationError:
+    """A text that isn't JSON where that is read, and whose it is: pydantic-settings only names the group."""
+    cause = error.__cause__
+    text = cause.doc if isinstance(cause, JSONDecodeError) else None
+    variables = [] if text is None else variables_with(prefix, text)
+    if not variables:  # it is in a file
+        return ConfigurationError(f"{error}: lists and mappings are written as JSON")
+    group = ".".join(variables[0][len(prefix) :].lower().split("__"))
+    example = '[{"launcher": "ssh host", "size": 4}]' if group == "pool.hosts" else '["..."] or {"...": "..."}'
+    return ConfigurationError(
+        f"the environment ({' or '.join(variables)}): {group} is written as JSON, such as {example}, not {text!r:.60}"
+    )

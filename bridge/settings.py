@@ -122,6 +122,11 @@ def wants_no_colour() -> bool:
     return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
+def variables_with(prefix: str, text: str) -> list[str]:
+    """The variables that have that value."""
+    return [name for name in os.environ if name.upper().startswith(prefix.upper()) and os.environ.get(name) == text]
+
+
 def refuse_misspelt(
     prefix: str, ours: AbstractSet[str], mappings: AbstractSet[str], variables: Iterable[str] | None = None
 ) -> None:

@@ -249,20 +249,26 @@ def decode_ready(body: Body, pid: int | None) -> frozenset[str]:
     return frozenset(hooks)
 
 
-def decode_failed(body: Body, handler: str, pid: int | None, memory_hint: str = "") -> WorkerStartError:
+def decode_failed(
+    body: Body, handler: str, pid: int | None, hints: Mapping[str, str] = MappingProxyType({})
+) -> WorkerStartError:
     """Why the handler couldn't be made, with its own traceback.
 
     Args:
-        memory_hint: Added when there was no memory for it.
+        hints: Texts that are added: `memory` when there was none for it, `module` when one wasn't found.
     """
     value = _decode(body, pid)
     fields = value if isinstance(value, dict) else {}
     name, message, trace = fields.get("type"), fields.get("message"), fields.get("traceback")
     if not (isinstance(name, str) and isinstance(message, str) and isinstance(trace, str)):
         raise ProtocolError("its failed frame lacks type, message or traceback", pid=pid)
+    if fields.get("reason") == "interpreter":
+        return WorkerStartError("interpreter", message, handler=handler)
     detail = f"{name}: {message}"
     if is_no_memory(detail):
-        detail += memory_hint
+        detail += hints.get("memory", "")
+    if name == "ModuleNotFoundError" or (name == "FileNotFoundError" and handler.partition(":")[0] in message):
+        detail += hints.get("module", "")
     return WorkerStartError("handler", detail, handler=handler, remote_traceback=trace)
 
 

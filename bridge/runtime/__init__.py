@@ -316,7 +316,7 @@ class Runtime:
             ready=fleet.ready,
             size=self._pool_policy.size,
             breaker=fleet.breaker.value,
-            last_error=None if error is None else f"{error.reason}: {error.detail}",
+            last_error=None if error is None else error.brief,
             test_mode=self.test_mode,
             stuck_for=self.supervisor.stuck_for,
         )

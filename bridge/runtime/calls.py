@@ -233,7 +233,7 @@ def outcome(
 
 def _late(runtime: Runtime, worker: Worker, command: str, timeout: float | None) -> CallTimeout:
     runtime.pool.count(timeouts=1)
-    return CallTimeout(command, timeout or 0.0, pid=worker.info.pid)
+    return CallTimeout(command, timeout or 0.0, pid=worker.info.pid, host=worker.host or None)
 
 
 def _lost(
@@ -262,4 +262,6 @@ def _lost(
         hung_up=worker.process is not None and worker.killed is Why.DIRTY,
         out_of_memory=status.out_of_memory,
         why=status.why,
+        launcher=status.launcher,
+        host=worker.host or None,
     )

@@ -174,7 +174,7 @@ class Pool(Counting):
             raise PoolClosed(self._name)
         error = self.fleet.last_error
         if self.fleet.unavailable and error is not None:
-            last = f"{error.reason}: {error.detail}"
+            last = error.brief
             raise CircuitOpen(self._name, last_error=last, retry_in=max(0.0, self.fleet.probe_at - now)) from error
         worker, queued = claim.wants, self._state.queue_of(claim)
         if worker in self._state.idle:

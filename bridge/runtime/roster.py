@@ -37,7 +37,7 @@ from bridge.runtime.journal import say, stderr_log
 from bridge.runtime.poller import Lookout
 from bridge.runtime.pool import Pool
 from bridge.runtime.session import owed, told
-from bridge.runtime.starting import Starting, discard, fault_of, start_error
+from bridge.runtime.starting import Starting, discard, fault_of, on_host, start_error
 from bridge.runtime.worker import Worker
 from bridge.wire import STOP
 
@@ -116,7 +116,7 @@ class Roster:
             worker = self._enlist(channel, generation, now)
             worker.host = host
         except Exception as error:  # an adapter may be anybody's; whatever it raises is a failed start
-            fault = fault_of(error, self._adapter.name, spec.handler)
+            fault = on_host(fault_of(error, self._adapter.name, spec.handler), host)
             self.perform(self._fleet.exited(generation, fault, served=False, now=now))
             return
         try:
@@ -245,7 +245,7 @@ class Roster:
             self.lookout.unwatch(worker.channel.sentinel())
             self.lookout.unwatch(process.stderr_fileno())
             try:
-                worker.status = process.reap()
+                worker.ended(process.reap())
                 if not self._fleet.closing:  # at its end the adapter sweeps for all of them
                     process.sweep()
             finally:
@@ -269,7 +269,8 @@ class Roster:
             else:
                 worker.release()
         finally:
-            error = None if served else start_error(worker, self._spec, self._policy.startup_timeout)
+            spec, host = self._spec_of(worker.generation, worker.host), worker.host
+            error = None if served else on_host(start_error(worker, spec, self._policy.startup_timeout), host)
             now = self._clock()
             self.perform(self._fleet.exited(worker.generation, error, served=served, now=now, lent=lent))
 

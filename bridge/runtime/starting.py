@@ -27,6 +27,12 @@ SCARCE: Final = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.E
 """What the system says when it has no more descriptors, processes, memory or watches to give."""
 
 
+UNSHIPPED: Final = (
+    ". Behind a launcher, a handler and what it imports is installed there, or found by worker.path, or sent along: "
+    "name it in worker.ship"
+)
+
+
 class Outcome(Protocol):
     """Whom a start reports to."""
 
@@ -101,7 +107,8 @@ class Starting:
                 pid = self._link.pid = hello.pid
             worker.info = replace(worker.info, pid=pid, python=hello.python, path=hello.executable)
         elif kind == FAILED:
-            fault = decode_failed(body, self._spec.handler, pid, _tight(self._spec))
+            hints = {"memory": _tight(self._spec), "module": UNSHIPPED if self._spec.launcher else ""}
+            fault = decode_failed(body, self._spec.handler, pid, hints)
             self._end(lambda: self._outcome.start_failed(worker, fault))
         else:
             worker.hooks = decode_ready(body, pid)
@@ -144,17 +151,42 @@ def fault_of(error: Exception, adapter: str, handler: str) -> WorkerStartError:
     return fault
 
 
+def on_host(error: WorkerStartError, host: str) -> WorkerStartError:
+    """The same of one of several hosts."""
+    if not host:
+        return error
+    placed = WorkerStartError(
+        error.reason,
+        error.detail,
+        handler=error.handler,
+        remote_traceback=error.remote_traceback,
+        stderr_tail=error.stderr_tail,
+        host=host,
+    )
+    placed.__cause__ = error.__cause__
+    return placed
+
+
 def start_error(worker: Worker, spec: WorkerSpec, startup_timeout: float) -> WorkerStartError:
     """Why a worker ended before it saw a call."""
     if worker.fault is not None:
         return worker.fault
     tail = worker.channel.stderr_tail()
+    launcher = worker.info.launcher if worker.info.python is None else None  # behind which no worker has spoken
     if worker.killed is Why.STARTUP_TIMEOUT:
         detail = f"it was not ready after {startup_timeout:g} s. Raise `startup_timeout`, or import and load less"
+        if launcher is not None:
+            said = "printed what is below" if tail else "printed nothing"
+            detail = (
+                f"its launcher `{launcher}` {said} within {startup_timeout:g} s, and started no worker. Does it wait "
+                "for a password, or for a host that doesn't answer? If it only is slow, raise `startup_timeout`"
+            )
         detail += _stranger(worker, spec)
         return WorkerStartError("timeout", detail, handler=spec.handler, stderr_tail=tail)
     who = "it" if worker.info.pid is None else f"its process (pid {worker.info.pid})"
     detail = f"{who} died before its first call: {worker.how_it_ended()}"
+    if launcher is not None:
+        detail = f"its launcher `{launcher}` ended before a worker spoke: {worker.how_it_ended()}"
     if worker.status is not None and worker.status.code:  # Python's own report of a MemoryError can fail too
         detail += _tight(spec)
     if worker.status is not None and worker.status.code is not None:  # else somebody killed it
@@ -164,10 +196,13 @@ def start_error(worker: Worker, spec: WorkerSpec, startup_timeout: float) -> Wor
 
 def _stranger(worker: Worker, spec: WorkerSpec) -> str:
     """What may be wrong with an interpreter that never said who it is, or nothing."""
-    if worker.process is None or worker.info.python is not None or not spec.python:
+    python = spec.python or ("python3" if spec.launcher else "")
+    if worker.process is None or worker.info.python is not None or not python:
         return ""
-    command = shlex.join([*spec.launcher, spec.python, "-V"])
-    return f". It didn't say HELLO: is worker.python {spec.python!r} a CPython from 3.8 on? Try: {command}"
+    command = shlex.join([*spec.launcher, python, "-V"])
+    if spec.launcher:
+        return f". Try it by hand: `{command}` has to print the version of a CPython from 3.8 on"
+    return f". It didn't say HELLO: is worker.python {python!r} a CPython from 3.8 on? Try: {command}"
 
 
 def _tight(spec: WorkerSpec) -> str:

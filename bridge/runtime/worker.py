@@ -7,6 +7,7 @@ because both hold it and neither may import the other's inside.
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from math import inf
 from typing import Any
 from weakref import ReferenceType
@@ -108,4 +109,12 @@ class Worker:
     def how_it_ended(self) -> str:
         """Its exit code or signal, in words, with the reason if one is known."""
         status = self.status or ExitStatus()
-        return ending(status.code, status.signal, out_of_memory=status.out_of_memory, why=status.why)
+        oom, launcher = status.out_of_memory, status.launcher
+        return ending(status.code, status.signal, out_of_memory=oom, why=status.why, launcher=launcher)
+
+    def ended(self, status: ExitStatus) -> None:
+        """Take note of how its process ended: its launcher, if that isn't itself the worker by now."""
+        own = self.info.launcher_pid in (None, self.info.pid)
+        if not (own or self.info.pid is None or status.signal is None):
+            status = replace(status, launcher=self.info.launcher or "")
+        self.status = status

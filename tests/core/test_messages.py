@@ -236,4 +236,4 @@ def test_a_start_without_memory_is_told_its_limit(kind: str, message: str, hinte
     """Under a limit it has many names. Fails when only MemoryError itself is known."""
     body = json.dumps({"type": kind, "message": message, "traceback": "T"}).encode()
 
-    assert decode_failed(body, "m:H", 7, " (HINT)").detail.endswith(" (HINT)") is hinted
+    assert decode_failed(body, "m:H", 7, {"memory": " (HINT)"}).detail.endswith(" (HINT)") is hinted

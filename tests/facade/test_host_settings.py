@@ -35,8 +35,12 @@ def test_hosts_come_from_the_environment_as_json(monkeypatch: pytest.MonkeyPatch
     assert [host.label for host in BridgeSettings.load().pool.hosts] == ["ssh a", "b"]
 
     monkeypatch.setenv("BRIDGE_POOL__HOSTS", "ssh a")
-    with pytest.raises(ConfigurationError, match="written as JSON"):
+    with pytest.raises(ConfigurationError) as caught:
         BridgeSettings.load()
+    assert str(caught.value) == (
+        "the environment (BRIDGE_POOL__HOSTS): pool.hosts is written as JSON, such as "
+        """[{"launcher": "ssh host", "size": 4}], not 'ssh a'"""
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,7 +57,7 @@ def test_hosts_come_from_the_environment_as_json(monkeypatch: pytest.MonkeyPatch
         ({"hosts": [{"name": ""}]}, r"pool\.hosts\.0\.name is empty"),
         ({"hosts": [{"launcher": "ssh 'a"}]}, r"pool\.hosts\.0\.launcher \"ssh 'a\" can't be split"),
         ({"hosts": ["ssh a"]}, r"pool\.hosts\.0: .*, not 'ssh a'"),
-        ({"hosts": A}, r"pool\.hosts: "),
+        ({"hosts": A}, r"pool\.hosts is a list, as in hosts=\[\.\.\.\], not \{'launcher'"),
     ],
 )
 def test_a_mistake_is_told(pool: dict[str, Any], message: str) -> None:
