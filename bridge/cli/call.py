@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 from bridge.cli import exits
-from bridge.cli.output import print_json
+from bridge.cli.output import print_result
 from bridge.door import DEFAULT
 from bridge.errors import ConfigurationError
 from bridge.opening import connect
@@ -24,15 +24,15 @@ def run(handler: str, command: str, args: Any, *, timeout: float | None, python:
         timeout: Seconds; None is what the settings say.
     """
     bridge = connect(
-        handler, size=1, adapter="python_port", adapter_options={}, prewarm=1, python=python, path=_search_path()
+        handler, size=1, adapter="python_port", adapter_options={}, prewarm=1, python=python, path=search_path()
     )
     with bridge as b:
         result = b.call(command, args, timeout=DEFAULT if timeout is None else timeout)
-    print_json(result)
+    print_result(result, command)
     return exits.OK
 
 
-def _search_path() -> tuple[str, ...]:
+def search_path() -> tuple[str, ...]:
     """The current directory first, as with `python -m`: an installed script doesn't have it on its sys.path."""
     try:
         return (os.getcwd(), *BridgeSettings.load().worker.path)

@@ -21,7 +21,7 @@ UNREAD: Final = 141
 MEANINGS: Final[Mapping[int, str]] = MappingProxyType(
     {
         OK: "it worked",
-        FAULT: "the demo or `doctor` found a fault, or `bench --check` a missed budget",
+        FAULT: "an item of `map` failed, the demo or `doctor` found a fault, or `bench --check` a missed budget",
         2: "the command line can't be used, or `ConfigurationError`",
         3: "`CallError`: unknown command, wrong arguments, or a value that can't travel",
         4: "`RemoteError`: the handler raised",

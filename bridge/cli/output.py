@@ -7,10 +7,12 @@ main tells apart from those of a handler or of ours. Apart from the subcommands 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from enum import Enum
 from typing import Any, TextIO
 
+from bridge.errors import CallError
 from bridge.settings import wants_no_colour
 
 
@@ -53,11 +55,51 @@ def painted(text: str, colour: Colour, stream: TextIO | None) -> str:
     return f"\x1b[{colour.value}m{text}\x1b[0m"
 
 
-def print_json(value: Any) -> None:
-    """One line of JSON: readable where the stream can carry it, else escaped."""
+def put_all(data: bytes, fd: int, name: str) -> None:
+    """Write all of it to a file, past any buffer.
+
+    Raises:
+        UnwritableError: Some of it may have been written.
+    """
+    try:
+        while data:
+            data = data[os.write(fd, data) :]
+    except OSError as error:
+        raise UnwritableError(f"{name} can't be written: {error.strerror or error}") from error
+
+
+def json_line(value: Any, encoding: str | None) -> str:
+    """One line of JSON: readable where the stream can carry it, else escaped.
+
+    Raises:
+        TypeError: It has something inside that JSON doesn't know.
+    """
     text = json.dumps(value, ensure_ascii=False)
     try:
-        text.encode(getattr(sys.stdout, "encoding", None) or "ascii")
+        text.encode(encoding or "ascii")
     except UnicodeEncodeError:
         text = json.dumps(value)
-    put(text + "\n", sys.stdout)
+    return text + "\n"
+
+
+def result_line(value: Any, command: str, encoding: str | None) -> str:
+    """A handler's result as one line of JSON.
+
+    Raises:
+        CallError: It can't be told so: bytes and buffers travel, but not in JSON.
+    """
+    try:
+        return json_line(value, encoding)
+    except (TypeError, ValueError) as error:  # or a circle, which only a pickle has
+        detail = f"the result can't be printed as JSON: {error}. Return text or numbers, for instance bytes.hex()"
+        raise CallError("result", detail, command=command, side="handler") from None
+
+
+def print_json(value: Any) -> None:
+    """One line of JSON on stdout."""
+    put(json_line(value, getattr(sys.stdout, "encoding", None)), sys.stdout)
+
+
+def print_result(value: Any, command: str) -> None:
+    """A handler's result, as one line of JSON on stdout. Raises CallError if it can't be told so."""
+    put(result_line(value, command, getattr(sys.stdout, "encoding", None)), sys.stdout)

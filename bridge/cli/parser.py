@@ -42,6 +42,18 @@ def build() -> argparse.ArgumentParser:
     call.add_argument("--python", metavar="EXE", help="the worker's interpreter: a path or venv:PATH")
     call.set_defaults(run=_call)
 
+    each = commands.add_parser("map", help="one command for each line of stdin; prints the results in their order")
+    each.add_argument("handler", metavar="HANDLER", help="pkg.mod:Class, pkg.mod or path/to/file.py:Class")
+    each.add_argument("command", metavar="COMMAND", help="which of its methods or functions")
+    each.add_argument("--arg", metavar="NAME", help="a line is the value of that one parameter, not all arguments")
+    each.add_argument("--resume", metavar="OUT", help="add the results to this file, but for lines that are done there")
+    each.add_argument("--errors", metavar="F.jsonl", help="write what each failed line said to a file")
+    each.add_argument("--size", metavar="N", type=int, help="workers (default: the setting pool.size)")
+    each.add_argument("--timeout", metavar="S", type=_seconds, help="seconds for each call")
+    each.add_argument("--python", metavar="EXE", help="the workers' interpreter: a path or venv:PATH")
+    each.add_argument("--idempotent", action="store_true", help="running one twice does no harm: repeat after a crash")
+    each.set_defaults(run=_map)
+
     demo = commands.add_parser("demo", help="parse the standard library in workers, one of which is killed halfway")
     demo.add_argument("--size", metavar="N", type=int, help="workers (default: one per CPU, from 2 to 4)")
     demo.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
@@ -101,6 +113,13 @@ def _call(options: argparse.Namespace) -> int:
     from bridge.cli import call
 
     return call.run(options.handler, options.command, options.args, timeout=options.timeout, python=options.python)
+
+
+def _map(options: argparse.Namespace) -> int:
+    from bridge.cli import map as bulk
+
+    names = bulk.Options._fields
+    return bulk.run(bulk.Options(**{name: getattr(options, name) for name in names}), PROGRAM)
 
 
 def _demo(options: argparse.Namespace) -> int:

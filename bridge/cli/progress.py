@@ -23,6 +23,55 @@ PLAIN_STEPS: Final = 4
 """Lines for a whole job where there is no terminal."""
 
 
+class Line:
+    """One line of a terminal, drawn over again and again.
+
+    Args:
+        stream: Where to; None is nowhere.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+        self._drawn = 0
+
+    def draw(self, text: str) -> None:
+        """Show this in place of what it shows."""
+        line = text[: self.columns() - 1]  # a line that wraps can't be drawn over
+        self._drawn = max(self._drawn, len(line))  # before it is drawn: Ctrl-C may come right after
+        put("\r" + line.ljust(self._drawn), self._stream)
+
+    def say(self, text: str) -> None:
+        """A line of its own, above it."""
+        self.wipe()
+        put(text + "\n", self._stream)
+
+    def wipe(self) -> None:
+        """Show nothing."""
+        # With spaces, not with an escape sequence: every terminal knows those.
+        if self._drawn:
+            put("\r" + " " * min(self._drawn + len(ECHO), self.columns() - 1) + "\r", self._stream)
+            self._drawn = 0
+
+    def end(self) -> None:
+        """Leave it as it is, and go to the next one."""
+        if self._drawn:
+            put("\n", self._stream)
+            self._drawn = 0
+
+    def columns(self) -> int:
+        """How wide the terminal is."""
+        try:
+            columns = os.get_terminal_size(self._stream.fileno()).columns if self._stream is not None else 0
+        except OSError:
+            columns = 0
+        return columns or 80  # a terminal that nobody told its size says 0
+
+
+def bar(share: float) -> str:
+    """So much of it, as a picture."""
+    return f"[{('#' * round(share * BAR_CELLS)).ljust(BAR_CELLS, '.')}] {share:4.0%}"
+
+
 class Progress:
     """Counts to `total`; `with` ends its line.
 
@@ -35,8 +84,9 @@ class Progress:
         self, total: int, what: str, stream: TextIO | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._total, self._what, self._stream, self._clock = total, what, stream, clock
+        self._line = Line(stream)
         self._live = stream is not None and stream.isatty()
-        self._done = self._drawn = self._said = 0
+        self._done = self._said = 0
         self._drawn_at = float("-inf")
 
     def step(self) -> None:
@@ -46,39 +96,14 @@ class Progress:
             now = self._clock()
             if now - self._drawn_at >= REDRAW or self._done == self._total:
                 self._drawn_at = now
-                self._draw()
+                self._line.draw(f"{bar(self._done / self._total)}  {self._done:,} of {self._total:,} {self._what}")
         elif (reached := self._done * PLAIN_STEPS // self._total) > self._said:
             self._said = reached
-            self._write(f"{self._done:,} of {self._total:,} {self._what}\n")
+            put(f"{self._done:,} of {self._total:,} {self._what}\n", self._stream)
 
     def say(self, text: str) -> None:
         """A line of its own, above the bar."""
-        self._wipe()
-        self._write(text + "\n")
-
-    def _draw(self) -> None:
-        share = self._done / self._total
-        bar = ("#" * round(share * BAR_CELLS)).ljust(BAR_CELLS, ".")
-        line = f"[{bar}] {share:4.0%}  {self._done:,} of {self._total:,} {self._what}"
-        line = line[: self._columns() - 1]  # a line that wraps can't be drawn over
-        self._drawn = max(self._drawn, len(line))  # before it is drawn: Ctrl-C may come right after
-        self._write("\r" + line.ljust(self._drawn))
-
-    def _wipe(self) -> None:
-        # With spaces, not with an escape sequence: every terminal knows those.
-        if self._drawn:
-            self._write("\r" + " " * min(self._drawn + len(ECHO), self._columns() - 1) + "\r")
-            self._drawn = 0
-
-    def _columns(self) -> int:
-        try:
-            columns = os.get_terminal_size(self._stream.fileno()).columns if self._stream is not None else 0
-        except OSError:
-            columns = 0
-        return columns or 80  # a terminal that nobody told its size says 0
-
-    def _write(self, text: str) -> None:
-        put(text, self._stream)
+        self._line.say(text)
 
     def __enter__(self) -> Progress:
         return self
@@ -87,6 +112,6 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            self._wipe()  # what is said next shall stand alone
-        elif self._drawn:
-            self._write("\n")
+            self._line.wipe()  # what is said next shall stand alone
+        else:
+            self._line.end()

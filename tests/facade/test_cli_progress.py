@@ -7,6 +7,7 @@ import io
 import pytest
 
 from bridge.cli.progress import REDRAW, Progress
+from bridge.cli.rate import Rate, duration
 from tests.facade.terminals import Terminal
 
 
@@ -114,3 +115,47 @@ def test_without_a_stream_nothing_is_written() -> None:
     with Progress(1, "files", None) as progress:
         progress.say("hello")
         progress.step()
+
+
+def test_a_job_of_unknown_length_shows_its_rate_and_what_is_left() -> None:
+    """The share is that of the bytes, the rate that of this run. Fails when what was done before counts for it."""
+    terminal, now = Terminal(), [0.0]
+    rate = Rate(400, "lines", terminal.stream, clock=lambda: now[0])
+    for _ in range(10):
+        rate.skip(10)
+    now[0] = 5.0
+    for _ in range(10):
+        rate.step(10)
+    rate.end()
+
+    *_, last = terminal.shown().split("\r\n")[0].split("\r")
+    assert last == "[" + "#" * 15 + "." * 15 + "]  50%  20 lines  2/s  ETA 0:10"
+
+
+def test_a_rate_is_that_of_the_last_seconds() -> None:
+    """A slow start doesn't spoil the forecast for ever. Fails when the rate is that of the whole run."""
+    terminal, now = Terminal(), [0.0]
+    rate = Rate(None, "lines", terminal.stream, clock=lambda: now[0])
+    for second in range(40):
+        for hundredth in range(0, 100, 100 if second < 20 else 1):
+            now[0] = second + hundredth / 100
+            rate.step(1)
+    rate.end()
+
+    assert terminal.shown().rstrip().endswith("2,020 lines  100/s")
+
+
+def test_a_rate_is_for_eyes_alone() -> None:
+    """Where stderr is no terminal, nothing is written."""
+    log = io.StringIO()
+    rate = Rate(10, "lines", log)
+    rate.step(10)
+    rate.end()
+
+    assert log.getvalue() == ""
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (67, "1:07"), (59.7, "1:00"), (10_861, "3:01:01")])
+def test_a_duration_reads_as_a_clock(seconds: float, text: str) -> None:
+    """Seconds never show as 60."""
+    assert duration(seconds) == text

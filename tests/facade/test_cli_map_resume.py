@@ -1,0 +1,178 @@
+"""`map --resume`: what is done is never done again, what is half written is done again, and inputs aren't mixed up."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge.cli import exits, main
+from tests.facade.terminals import Program
+
+HANDLER = f"{Path(__file__).parent / 'mapped.py'}:Mapped"
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Maps these numbers to their halves, into the file `out`, in a directory of the test's own."""
+    monkeypatch.chdir(tmp_path)
+    opened = []
+
+    def mapped(numbers: str, *words: str, command: str = "half") -> int:
+        (tmp_path / "in").write_text("".join(f"{number}\n" for number in numbers.split()))
+        opened.append(open("in"))  # noqa: SIM115
+        monkeypatch.setattr(sys, "stdin", opened[-1])
+        return main(["map", HANDLER, command, "--arg", "n", "--size", "1", "--resume", "out", *words])
+
+    yield mapped
+    for file in opened:
+        file.close()
+
+
+def called() -> list[str]:
+    """What the handler was called for, in all runs."""
+    return Path("calls").read_text().split()
+
+
+def test_a_second_run_does_what_is_left(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lines that have a result aren't called again; stdout stays free. Fails when it begins at the first line."""
+    assert run("2 4") == 0
+    assert run("2 4 6") == 0
+    assert run("2 4 6") == 0
+
+    assert Path("out").read_text() == "1.0\n2.0\n3.0\n"
+    assert called() == ["2", "4", "6"]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_results_that_a_shell_has_kept_can_be_resumed(run: Run) -> None:
+    """`> out` leaves no note beside it; its lines count all the same, and a torn one is cut off and done again."""
+    Path("out").write_text("1.0\n2.0\n3.")
+
+    assert run("2 4 6") == 0
+    assert Path("out").read_text() == "1.0\n2.0\n3.0\n"
+    assert called() == ["6"]
+
+
+def test_a_kill_in_the_middle_loses_nothing_that_was_done(tmp_path: Path) -> None:
+    """After kill -9, with half a line in each file, the next run does what isn't there, and the errors stand once."""
+    for name in ("begun", "gate"):
+        os.mkfifo(tmp_path / name)
+    out, errors = tmp_path / "out", tmp_path / "errors"
+    (tmp_path / "in").write_text('bad\n1\n2\n')  # fmt: skip
+    words = ("map", HANDLER, "gated", "--arg", "n", "--size", "1", "--resume", str(out), "--errors", str(errors))
+    environment = {"BRIDGE_WORKER__CWD": str(tmp_path)}
+    for killed in (True, False):
+        with (tmp_path / "in").open() as stdin, Program(*words, stdin=stdin, env=environment) as program:
+            for _ in range(1 if killed else 2):
+                (tmp_path / "begun").read_text()
+                if killed:
+                    program.process.kill()
+                    program.process.wait()
+                else:
+                    (tmp_path / "gate").write_text("")
+            if killed:
+                with out.open("a") as file, errors.open("a") as told:
+                    file.write("[1, ")
+                    told.write('{"line": 2, "kind": "CallTimeout"}\n{"line": 3, "k')
+            else:
+                code, _ = program.end()
+
+    assert code == exits.FAULT
+    assert out.read_text() == "null\n1\n2\n"
+    assert [json.loads(line)["line"] for line in errors.read_text().splitlines()] == [1]
+
+
+def test_the_exit_code_speaks_for_all_runs(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """A failure of an earlier run counts, though its item isn't called again. Fails when only this run does."""
+    assert run("-2 4") == exits.FAULT
+    assert run("-2 4 6") == exits.FAULT
+
+    assert called() == ["-2", "4", "6"]
+    assert "1 of 3 lines failed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words", "command", "told"),
+    [
+        ("3 4 6", [], "half", "the first 2 lines of the input aren't those whose results are in out"),
+        ("2", [], "half", "out has results of 2 lines, and the input ends after 1"),
+        ("2 4 6", [], "raw", 'and this run is {"handler": '),
+    ],
+)
+def test_another_input_or_command_is_refused(
+    run: Run, capsys: pytest.CaptureFixture[str], numbers: str, words: list[str], command: str, told: str
+) -> None:
+    """Nothing is called or changed, and the next run with the right one goes on. Fails when the note of the refused run
+    takes the place of the old one."""
+    run("2 4")
+    with open("out", "a") as file:
+        file.write("torn")
+    before = {name: Path(name).read_bytes() for name in ("out", "out.resume", "calls")}
+
+    assert run(numbers, *words, command=command) == 2
+    assert told in capsys.readouterr().err
+    assert {name: Path(name).read_bytes() for name in before} == before
+    assert run("2 4 6") == 0
+
+
+def test_whoever_knows_better_removes_the_note(run: Run) -> None:
+    """As the message says: without it the number of lines is all that counts."""
+    run("2 4")
+    Path("out.resume").unlink()
+
+    assert run("3 4 6") == 0
+    assert Path("out").read_text() == "1.0\n2.0\n3.0\n"
+
+
+def test_two_runs_cannot_write_to_one_file(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second is refused, at once. Fails without the lock."""
+    with open("out", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+        assert run("2") == 2
+    assert "another run is writing to out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("out", "told"),
+    [("in", "that is the input itself"), (".", "can't be opened: Is a directory"), ("/dev/null", "no regular file")],
+)
+def test_a_file_that_can_hold_no_results_is_refused(
+    run: Run, capsys: pytest.CaptureFixture[str], out: str, told: str
+) -> None:
+    """Above all the input, which would be eaten by its own results."""
+    assert run("2 4", "--resume", out) == 2
+    assert told in capsys.readouterr().err
+    assert Path("in").read_text() == "2\n4\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("out", "Dear diary,\n", "line 1 of out is no JSON"),
+        ("out.resume", "[]", "out.resume is no note of ours"),
+        ("errors", "Dear diary,\n", "errors has other lines than errors of `map`"),
+    ],
+)
+def test_files_of_somebody_else_are_left_alone(
+    run: Run, capsys: pytest.CaptureFixture[str], name: str, text: str, told: str
+) -> None:
+    """A misspelt name doesn't cost a file."""
+    Path(name).write_text(text)
+
+    assert run("2 4", "--errors", "errors") == 2
+    assert told in capsys.readouterr().err
+    assert Path(name).read_text() == text
+
+
+def test_results_and_errors_cannot_be_one_file(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither would be readable."""
+    assert run("2 4", "--errors", "out") == 2
+    assert "is named twice" in capsys.readouterr().err
