@@ -73,7 +73,9 @@ class Ledger:
         with suppress(FileNotFoundError):
             found = os.stat(errors)
             if self.out is not None and os.path.samestat(found, os.stat(self.out)):
-                raise ConfigurationError(f"{errors} is named twice, for the results and for the errors")
+                raise ConfigurationError(
+                    f"{errors} is named twice, for the results and for the errors: name another file"
+                )
             if _is_input(found):
                 raise ConfigurationError(f"--errors {errors}: that is the input itself; name another file")
 
