@@ -149,6 +149,7 @@ async def send_again(
         lost = await report(runtime, claim, worker, command, gone, deadline, timeout, body)
         if not again or not isinstance(lost, WorkerCrashed) or runtime.clock() >= deadline:
             raise lost from None
+        runtime.pool.refuse_poison(command, body)
     runtime.pool.count_again(worker, started=gone.started)
 
 

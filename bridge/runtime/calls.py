@@ -99,6 +99,7 @@ def call(
                 lost = _lost(runtime, claim, worker, command, deadline, body=body, started=gone.started)
                 if not again or not isinstance(lost, WorkerCrashed) or clock() >= deadline:
                     raise lost from None
+                pool.refuse_poison(command, body)
             retries += 1
             pool.count_again(worker, started=gone.started)
         except DeadlinePassed:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -149,4 +151,26 @@ def test_a_call_that_killed_too_many_workers_is_refused(connect: Connect) -> Non
     with pytest.raises(bridge.PoisonCall, match="killed 2 workers, the last one so: killed by SIGABRT") as refused:
         b.call("crash")
     assert (refused.value.deaths, refused.value.command) == (2, "crash")
+    assert b.call("pid") > 0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda b: b.call("crash", idempotent=True),
+        lambda b: b.call("crash", idempotent=True, on_progress=print),
+        lambda b: asyncio.run(b.aio.call("crash", idempotent=True)),
+        lambda b: asyncio.run(b.aio.call("crash", idempotent=True, on_progress=print)),
+        lambda b: list(b.map("crash", [None], idempotent=True)),
+    ],
+    ids=["call", "followed", "task", "followed task", "map"],
+)
+def test_a_call_made_again_is_refused_as_soon(connect: Connect, call: Callable[[bridge.Bridge], object]) -> None:
+    """An idempotent call kills no more workers than any other. Fails when the threshold is looked at only before the
+    first time."""
+    b = connect(WORN, poison_threshold=2)
+    with pytest.raises(bridge.PoisonCall, match="killed 2 workers, the last one so: killed by SIGABRT"):
+        call(b)
+
+    assert (b.stats().crashes, b.stats().repeats) == (2, 1)
     assert b.call("pid") > 0
