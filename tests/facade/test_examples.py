@@ -65,3 +65,21 @@ def test_the_program_server_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         "['facts: 2 runs']",
         "[] []",
     ]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_crashing_library_passes_its_tests_in_every_mode(mode: str) -> None:
+    """Real segmentation faults, aborts and leaks, whatever the run is told to fake. Fails when an idempotent call isn't
+    made again, when what kills isn't refused, or when memory isn't looked at."""
+    check("crashy", mode, passed=6)
+
+
+def test_the_crashing_library_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture that kills its worker is given up after two of them; the others are decoded."""
+    monkeypatch.delenv("TEST_MODE", raising=False)
+    done = run("crashy", "main")
+
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines.pop(3) == "picture 3: given up, 2 workers died of it: killed by SIGSEGV"
+    assert lines == [f"picture {number}: 9 pixels" for number in (0, 1, 2, 4, 5, 6, 7)]
