@@ -85,7 +85,7 @@ def check_options(choice: Choice) -> None:
     for name in choice.options:
         if parameters is not None and name not in parameters:
             whose = f"the adapter {choice.label}"
-            raise TypeError(f"{name!r} is neither a setting{closest(name)} nor an option of {whose}")
+            raise TypeError(f"{name!r} is neither a setting nor an option of {whose}{closest(name)}")
 
 
 def of_mode(mode: TestMode, values: BridgeSettings) -> Choice:

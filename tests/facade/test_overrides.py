@@ -131,7 +131,7 @@ def test_a_scope_is_for_a_container_of_ours(container: Any) -> None:
         (3, {}, ConfigurationError, "an adapter is a name, an instance, a class or a factory, not 3"),
         ("nonesuch", {}, ConfigurationError, "there is no adapter 'nonesuch'"),
         ("python_prot", {}, ConfigurationError, "did you mean 'python_port'"),
-        (Named, {"sise": 3}, TypeError, "'sise' is neither a setting; did you mean 'size'"),
+        (Named, {"sise": 3}, TypeError, "'sise' is neither a setting nor an option of .*; did you mean 'size'"),
         (Named(), {"sise": 3}, TypeError, "'sise' is no setting; did you mean 'size'"),
         (Named, {"size": 0}, ConfigurationError, r"pool\.size: .*greater than or equal to 1"),
         (Named, {"size": 1, "pool": {"size": 1}}, ConfigurationError, "is given twice"),

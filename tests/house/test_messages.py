@@ -1,7 +1,7 @@
 """What errors say, where they are raised: what happened, and what would be right.
 
 The errors that make their messages themselves are looked at in tests/core/test_errors.py, and on the page of the errors
-by tests/facade/test_errors_page.py; here are those whose text stands at the `raise`. Apart from test_prose.py because
+by tests/house/test_errors_page.py; here are those whose text stands at the `raise`. Apart from test_prose.py because
 these texts are read by users.
 """
 

@@ -6,15 +6,15 @@ Apart from the tests of the pages in general, since this page is a list that has
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Final
 
 import pytest
 
 import bridge
 from bridge.runtime.tally import Counting
+from tests.house.sources import ROOT
 
-PAGE: Final = (Path(__file__).parents[2] / "docs" / "reference" / "errors.md").read_text()
+PAGE: Final = (ROOT / "docs" / "reference" / "errors.md").read_text()
 SECTIONS: Final = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL))
 NOBODYS: Final = "it was built at import time or in a wider fixture, so that no test is known to be the caller's"
 STARTED: Final = "crashed: its process (pid 4242) died before its first call: exit code 3"
