@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bridge.adapters.executor import ExecutorAdapter
     from bridge.adapters.mock import MockAdapter
     from bridge.adapters.python_port import PythonPortAdapter
+    from bridge.adapters.recording import RecordingAdapter
     from bridge.aio import AsyncBridge, AsyncLease
     from bridge.async_sessions import AsyncSession
     from bridge.client import Bridge
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from bridge.core.sessions import Affinity
     from bridge.core.stats import Health, HostStats, Latencies, Stats, WorkerStats
     from bridge.door import DEFAULT
+    from bridge.drift import CassetteDrift
     from bridge.errors import (
         BridgeError,
         CallCancelled,
@@ -81,10 +83,12 @@ _HOMES = (
     ("bridge.adapters.executor", ("ExecutorAdapter",)),
     ("bridge.adapters.mock", ("MockAdapter",)),
     ("bridge.adapters.python_port", ("PythonPortAdapter",)),
+    ("bridge.adapters.recording", ("RecordingAdapter",)),
     ("bridge.aio", ("AsyncBridge", "AsyncLease")),
     ("bridge.async_sessions", ("AsyncSession",)),
     ("bridge.client", ("Bridge",)),
     ("bridge.door", ("DEFAULT",)),
+    ("bridge.drift", ("CassetteDrift",)),
     ("bridge.leasing", ("Lease",)),
     ("bridge.runtime.async_streams", ("AsyncStream",)),
     ("bridge.runtime.streams", ("Stream",)),
@@ -136,6 +140,7 @@ __all__ = [
     "CallTimeout",
     "Capability",
     "CapabilityError",
+    "CassetteDrift",
     "Channel",
     "CircuitOpen",
     "ConfigurationError",
@@ -154,6 +159,7 @@ __all__ = [
     "PoolTimeout",
     "ProtocolError",
     "PythonPortAdapter",
+    "RecordingAdapter",
     "RemoteError",
     "Reply",
     "Request",

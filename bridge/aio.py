@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
+from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -17,7 +18,7 @@ from bridge.async_sessions import AsyncSession
 from bridge.bulk import goes_together
 from bridge.chunks import chunk_size
 from bridge.door import DEFAULT, Source, Timeout, checked, enter
-from bridge.errors import WorkerError
+from bridge.errors import BridgeError, WorkerError
 from bridge.leasing import lent, refuse_forked
 from bridge.returns import Returns, apply
 from bridge.runtime import Runtime, async_calls
@@ -184,7 +185,11 @@ class AsyncBridge:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close(None if kind is None else 0)
+        if kind is None:
+            await self.close()
+            return
+        with suppress(BridgeError):  # the one that leaves the block is to be seen; this one is in the log
+            await self.close(0)
 
     def __repr__(self) -> str:
         return f"<AsyncBridge of {self._source.peek().name}>"

@@ -164,8 +164,9 @@ class Binding:
         default = self._default
         if self._closed and default is not None and default not in own:
             own.append(default)
-        for each, until in [(each, each.request_close(timeout)) for each in own]:
-            each.await_closed(until)
+        faults = [each.await_closed(until) for each, until in [(each, each.request_close(timeout)) for each in own]]
+        for fault in filter(None, faults):
+            raise fault
 
     def _own_runtime(self, owner: Frame | None) -> Runtime:
         """What answers for the caller and for nobody else."""

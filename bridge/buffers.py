@@ -173,7 +173,7 @@ def _without(value: "Any", path: "List[Any]", root: str, places: "List[Any]", bu
         return [_without(item, [*path, index], root, places, buffers) for index, item in enumerate(value)]
     if value is None or isinstance(value, (str, int, float)) or (view := view_of(value)) is None:
         return value
-    kind = _format_of(view)
+    kind = format_of(view)
     fault = ""
     if not view.c_contiguous:
         fault = "that isn't C-contiguous; send a copy that is: numpy.ascontiguousarray(...), or bytes(...)"
@@ -201,7 +201,7 @@ def _place(root: str, path: "List[Any]") -> str:
     return root
 
 
-def _format_of(view: memoryview) -> "Optional[str]":
+def format_of(view: memoryview) -> "Optional[str]":
     """Of its elements, without an order of bytes where it is this machine's; None if they can't travel."""
     order, letter = view.format[:-1], view.format[-1:]
     if order in ("", "@"):

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 from bridge.arena import Arena
 from bridge.channel_steps import FdSteps
 from bridge.channel_submit import SubmitLink
-from bridge.contract import Channel, SharingChannel, WorkerGone
+from bridge.contract import Channel, Ear, SharingChannel, WorkerGone
 from bridge.core.messages import decode_reply
 from bridge.core.protocol import Frame
 from bridge.errors import ProtocolError
+from bridge.hearing import HeardConnection
 from bridge.link import HEARING, ClaimRef, DeadlinePassed, Following, Left
 from bridge.wire import ANSWER, CALL, CODEC_JSON, CODEC_PICKLE, CREDIT, EXTRAS, LONG, READ_SIZE, RESULT
 
@@ -277,15 +278,27 @@ class FdLink(FdSteps):
 
 
 def link_to(
-    channel: Channel, limit: int, clock: Callable[[], float], *, pickle: bool = False, busy_poll_us: float = 0.0
+    channel: Channel,
+    limit: int,
+    clock: Callable[[], float],
+    *,
+    pickle: bool = False,
+    busy_poll_us: float = 0.0,
+    ear: Ear | None = None,
 ) -> FdLink | SubmitLink:
-    """The driver that fits a channel."""
+    """The driver that fits a channel.
+
+    Args:
+        ear: Hears what goes over it, if it has descriptors.
+    """
     fds = channel.fileno()
     if fds is None:
         return SubmitLink(channel, clock)
     link = FdLink(fds, channel.sentinel(), limit, channel.info.pid, clock, CODEC_PICKLE if pickle else CODEC_JSON)
     if busy_poll_us:
         link.poll_busily(busy_poll_us)
-    if isinstance(channel, SharingChannel) and channel.arena >= 0:
+    if ear is not None:  # what lay in shared memory would be gone before it is heard
+        link.connection = HeardConnection(limit, ear)
+    elif isinstance(channel, SharingChannel) and channel.arena >= 0:
         link.arena = Arena(channel.arena, limit)
     return link

@@ -7,12 +7,14 @@ runtime so that several faces can share one pool.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from bridge import bulk, futures
 from bridge.chunks import chunk_size
 from bridge.door import DEFAULT, OPEN, Source, Timeout, checked, enter
+from bridge.errors import BridgeError
 from bridge.leasing import Lease
 from bridge.returns import Returns, apply
 from bridge.runtime import calls
@@ -320,6 +322,9 @@ class Bridge:
         """Refuse new calls, let running ones end, then stop the workers; after `timeout` seconds kill them.
 
         Idempotent. Returns at the latest 2 s after the timeout (None: the setting shutdown_timeout).
+
+        Raises:
+            BridgeError: What the adapter said at its end, once. All is closed.
         """
         self._source.close(checked(timeout))
 
@@ -334,8 +339,13 @@ class Bridge:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # An error that leaves the block, Ctrl-C above all, doesn't wait for calls of other threads.
-        self._source.close(None if kind is None else 0)
+        if kind is None:
+            self._source.close()
+            return
+        # An error that leaves the block, Ctrl-C above all, doesn't wait for calls of other threads, and is the one to
+        # be seen: what the adapter said is in the log.
+        with suppress(BridgeError):
+            self._source.close(0)
 
     async def __aenter__(self) -> AsyncBridge:
         return await self.aio.__aenter__()

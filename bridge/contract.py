@@ -313,6 +313,16 @@ class LateChannel(ProcessChannel, Protocol):
         """Whether the sentinel is readable since it is dead, or will never live. If not, ask `info` again."""
 
 
+class Ear(Protocol):
+    """Hears what goes over a channel with descriptors, frame by frame: in the thread that writes or reads it."""
+
+    def said(self, kind: int, flags: int, body: Any) -> None:
+        """A frame is on its way to the worker; its body without the seconds that a call has left."""
+
+    def heard(self, kind: int, flags: int, body: Any) -> None:
+        """A frame has come from there, and was legal."""
+
+
 class Adapter(Protocol):
     """Opens channels. One runtime owns it, unless the user handed it in."""
 
@@ -365,3 +375,11 @@ class ProcessAdapter(ForkedAdapter, Protocol):
 
         Returns a descriptor that becomes readable when that guard is gone, or None.
         """
+
+
+@runtime_checkable
+class HearingAdapter(Adapter, Protocol):
+    """What an adapter has besides that wants to hear what goes over its channels."""
+
+    def ear(self) -> Ear | None:
+        """For another channel with descriptors. Then nothing goes through memory that both ends have."""

@@ -362,15 +362,16 @@ class CallError(BridgeError, TypeError):
 class UnexpectedCall(CallError):
     """A mock was called that has no answer for this command. It never invents one.
 
-    `answered` are the commands that it has answers for.
+    `answered` are the commands that it has answers for. A cassette, which isn't asked in such words, says `why`.
     """
 
     __module__ = "bridge"
 
-    def __init__(self, command: str, *, answered: tuple[str, ...] = ()) -> None:
+    def __init__(self, command: str, *, answered: tuple[str, ...] = (), why: str = "") -> None:
         super().__init__(
             "command",
-            f"the mock has no answer for it, only for: {', '.join(answered) or 'none'}. Give it one of three ways: "
+            why
+            or f"the mock has no answer for it, only for: {', '.join(answered) or 'none'}. Give it one of three ways: "
             f"MockAdapter({{{command!r}: ...}}), mock.answer({command!r}, ...), or a fake handler "
             "(worker.fake='pkg.mod:FakeHandler') that has such a command",
             command=command,

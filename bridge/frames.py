@@ -38,8 +38,8 @@ class Closeable(Protocol):
     def request_close(self, timeout: float | None = None) -> float:
         """Begin to close without waiting. Answers until when, in monotonic seconds."""
 
-    def await_closed(self, until: float) -> None:
-        """Wait for the end of it, bounded."""
+    def await_closed(self, until: float) -> BaseException | None:
+        """Wait for the end of it, bounded; what that said, to the first who asks."""
 
 
 class Plan(Protocol):
@@ -157,10 +157,10 @@ class Frame:
             raise fault
         return until
 
-    def await_closed(self, until: float) -> None:
-        """Wait for the end of all that it owns, bounded."""
-        for each in self.owned:
-            each.await_closed(until)
+    def await_closed(self, until: float) -> BaseException | None:
+        """Wait for the end of all that it owns, bounded; the first of what that said."""
+        faults = [each.await_closed(until) for each in self.owned]
+        return next(filter(None, faults), None)
 
     def __repr__(self) -> str:
         return f"<{self.kind.value} {self.label}{' (closed)' if self.closed else ''}>"

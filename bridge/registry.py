@@ -1,7 +1,7 @@
 """Adapter names: ours, and those that other distributions bring by the entry point group `bridge.adapters`.
 
 Rules: nothing is imported until its name is asked for. Apart from assembly.py because third parties look here,
-and for executor.py, which has no settings.
+for executor.py, which has no settings, and for an adapter that is told the name of another one.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ BUILT_IN: Final[Mapping[str, str]] = MappingProxyType(
         "executor": "bridge.adapters.executor:ExecutorAdapter",
         "mock": "bridge.adapters.mock:MockAdapter",
         "python_port": "bridge.adapters.python_port:PythonPortAdapter",
+        "recording": "bridge.adapters.recording:RecordingAdapter",
     }
 )
 

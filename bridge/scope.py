@@ -156,8 +156,8 @@ class Scope:
             survivors = self._crew.join(self._join_timeout)
         finally:
             until, fault = self._end(None if error is None else 0.0)
-            frame.await_closed(until)
-        self._report(fault, survivors, error)
+            told = frame.await_closed(until)
+        self._report(fault, survivors, error, told)
 
     async def aclose(self, error: BaseException | None = None) -> None:
         """`close`, without blocking the event loop."""
@@ -170,8 +170,8 @@ class Scope:
             survivors = await self._crew.ajoin(self._join_timeout)
         finally:
             until, fault = self._end(None if error is None else 0.0)
-            await asyncio.to_thread(frame.await_closed, until)
-        self._report(fault, survivors, error)
+            told = await asyncio.to_thread(frame.await_closed, until)
+        self._report(fault, survivors, error, told)
 
     def _begin(self) -> Frame:
         if self._frame is not None:
@@ -194,7 +194,9 @@ class Scope:
             fault = _put_back(frame)
         return until, fault
 
-    def _report(self, fault: str, survivors: list[str], error: BaseException | None) -> None:
+    def _report(
+        self, fault: str, survivors: list[str], error: BaseException | None, told: BaseException | None
+    ) -> None:
         problems = []
         if fault:
             problems.append(
@@ -212,6 +214,8 @@ class Scope:
             raise ScopeError("; ".join(problems)) from (unseen[0][1] if unseen else None)
         for problem in problems:
             log.warning("%s", problem)  # the error that leaves the block is the one to be seen
+        if told is not None and error is None:  # else it is in the log already
+            raise told
 
     # -- Functions ---------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from bridge.contract import Adapter, Capability, FdChannel, ForkedAdapter, Worke
 from bridge.core.recycling import RecyclePolicy, Worn
 from bridge.core.sessions import SessionPolicy
 from bridge.core.stats import Health, Stats
-from bridge.errors import ConfigurationError, PoolClosed, WorkerStartError
+from bridge.errors import BridgeError, ConfigurationError, PoolClosed, WorkerStartError
 from bridge.runtime.courier import Listener
 from bridge.runtime.crew import Crew
 from bridge.runtime.figures import stats_of
@@ -223,19 +223,23 @@ class Runtime:
 
         Args:
             timeout: None is `shutdown_timeout`.
-        """
-        until = self.request_close(timeout)
-        self.await_closed(until)
 
-    def await_closed(self, until: float) -> None:
-        """Wait for the end of what `request_close` began.
+        Raises:
+            BridgeError: What the adapter said at its end, once. All is closed.
+        """
+        fault = self.await_closed(self.request_close(timeout))
+        if fault is not None:
+            raise fault
+
+    def await_closed(self, until: float) -> BridgeError | None:
+        """Wait for the end of what `request_close` began; what the adapter said then, to the first who asks.
 
         Returns at once where that would hang: in a signal handler or a finaliser that interrupted a holder of the
         pool's lock, or a step of the supervisor.
         """
         supervisor = self.supervisor
         if self.pool.interrupted_here or supervisor.interrupted_here:
-            return
+            return None
         if self.state is RuntimeState.CLOSING:
             step, told = supervisor.next_step(), False
             while not supervisor.finished and (left := until + AFTER_KILL - self.clock()) > 0:
@@ -248,6 +252,8 @@ class Runtime:
                     supervisor.notice()  # where it has no thread, nobody else tells it that the time is up
             self.state = RuntimeState.CLOSED
             supervisor.announcer.await_delivery(until + AFTER_KILL - self.clock())
+        fault, supervisor.fault = supervisor.fault, None
+        return fault
 
     def request_close(self, timeout: float | None = None) -> float:
         """Begin to close without waiting or taking a lock: for finalisers and exit hooks. Answers until when."""

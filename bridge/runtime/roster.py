@@ -16,6 +16,7 @@ from bridge.contract import (
     Adapter,
     Capability,
     Channel,
+    HearingAdapter,
     HookChannel,
     LateChannel,
     ProcessChannel,
@@ -140,7 +141,8 @@ class Roster:
         try:
             spec, clock = self._spec, self._clock
             pickled, busy = spec.pickle is not None, spec.busy_poll_us
-            link = link_to(channel, spec.max_frame_bytes, clock, pickle=pickled, busy_poll_us=busy)
+            ear = self._adapter.ear() if isinstance(self._adapter, HearingAdapter) else None
+            link = link_to(channel, spec.max_frame_bytes, clock, pickle=pickled, busy_poll_us=busy, ear=ear)
             worker = Worker(channel, link, replace(channel.info, generation=generation), now)
             self._announcer.meet(worker)
             if self.threaded:

@@ -214,7 +214,7 @@ def _tight(spec: WorkerSpec) -> str:
 
 
 def drop_frames(error: BaseException | None) -> None:
-    """The error of a start is kept; it must not keep the supervisor's frames, and all that they hold."""
+    """An error that is kept must not keep the supervisor's frames, and all that they hold."""
     while error is not None:
         error.__traceback__ = None
         error = error.__cause__

@@ -21,16 +21,18 @@ from bridge.core.effects import Why
 from bridge.core.hosts import fleet_of
 from bridge.core.policy import SupervisorPolicy
 from bridge.core.recycling import RecyclePolicy, Worn
+from bridge.errors import BridgeError
 from bridge.runtime.announcer import Announcer
 from bridge.runtime.checkups import Checkups
 from bridge.runtime.courier import Listener
 from bridge.runtime.forking import ForkHold
 from bridge.runtime.inbox import Inbox
-from bridge.runtime.journal import log
+from bridge.runtime.journal import log, say
 from bridge.runtime.poller import Poller
 from bridge.runtime.pool import FIRST_LOOK, Pool
 from bridge.runtime.roster import Roster
 from bridge.runtime.session import end_late, next_end
+from bridge.runtime.starting import drop_frames
 from bridge.runtime.worker import Latch, Worker
 
 __all__ = ["Supervisor", "SupervisorPolicy"]
@@ -64,6 +66,7 @@ class Supervisor:
         clock: Callable[[], float],
     ) -> None:
         self.finished = False  # every worker is dead, and the adapter is closed
+        self.fault: BridgeError | None = None  # what that said
         self.fleet = fleet_of(
             pool.policy.hosts,
             policy,
@@ -251,6 +254,10 @@ class Supervisor:
             try:
                 if self._owns_adapter:
                     self._adapter.close()
+            except BridgeError as error:  # no defect, but what its user asked to be told
+                drop_frames(error)
+                self.fault = error
+                say(log.error, "the adapter %s of %s, at its end: %s", self._adapter.name, self._spec.name, error)
             finally:
                 try:
                     self.announcer.end()  # before it is finished: who closes finds all of it told

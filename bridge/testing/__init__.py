@@ -1,4 +1,4 @@
-"""What tests of a bridge use: fakes, answers in turn, and the suite that every adapter has to pass.
+"""What tests of a bridge use: fakes, answers in turn, cassettes, and the suite that every adapter has to pass.
 
 Rules: public, and what our own tests use; pytest isn't imported. Apart from the adapters because nothing here is for
 production.
@@ -6,6 +6,7 @@ production.
 
 from bridge.answers import in_turn
 from bridge.testing.adapter_contract import AdapterContract
+from bridge.testing.cassettes import verify
 from bridge.testing.fakes import CRASH, HANG, FakeClock, Gate, Outcome, ScriptedAdapter, ScriptedChannel
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "ScriptedAdapter",
     "ScriptedChannel",
     "in_turn",
+    "verify",
 ]

@@ -45,7 +45,7 @@ CHAPTERS: Final = {
         "ScopedThread",
         "ScopedExecutor",
     ),
-    "Adapters": ("MockAdapter", "BridgeMockAdapter", "ExecutorAdapter", "PythonPortAdapter"),
+    "Adapters": ("MockAdapter", "BridgeMockAdapter", "RecordingAdapter", "ExecutorAdapter", "PythonPortAdapter"),
     "Looking at it": ("Stats", "WorkerStats", "HostStats", "Latencies", "Health", "Event", "metrics"),
     "For authors of adapters": (
         "Adapter",

@@ -17,6 +17,7 @@ from tests.house.sources import ROOT
 PAGE: Final = (ROOT / "docs" / "reference" / "errors.md").read_text()
 SECTIONS: Final = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL))
 NOBODYS: Final = "it was built at import time or in a wider fixture, so that no test is known to be the caller's"
+DRIFT: Final = 'line 2: price {"item": "tea"}\n    recorded: result 250\n    now:      result 300'
 STARTED: Final = "crashed: its process (pid 4242) died before its first call: exit code 3"
 
 SAMPLES: Final[dict[str, bridge.BridgeError]] = {
@@ -25,6 +26,7 @@ SAMPLES: Final[dict[str, bridge.BridgeError]] = {
         "arguments", "missing a required argument: 'item'; it takes (item)", command="price", side="caller"
     ),
     "CallTimeout": bridge.CallTimeout("price", 5.0, pid=4242),
+    "CassetteDrift": bridge.CassetteDrift("/srv/shop/prices.jsonl", [DRIFT], calls=2),
     "CircuitOpen": bridge.CircuitOpen("shop", last_error=STARTED, retry_in=3.2),
     "PoisonCall": bridge.PoisonCall("price", deaths=2, how="killed by SIGSEGV"),
     "PoolClosed": bridge.PoolClosed("shop"),

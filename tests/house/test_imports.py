@@ -58,6 +58,7 @@ FLOORS: Final = (
         (
             "bridge.arena",
             "bridge.link",
+            "bridge.hearing",
             "bridge.channel_steps",
             "bridge.channel_submit",
             "bridge.channel",
@@ -65,6 +66,8 @@ FLOORS: Final = (
         ),
         ("bridge.inprocess", "bridge.engine", "bridge.jobs"),
         ("bridge.answers",),
+        ("bridge.registry",),
+        ("bridge.redaction", "bridge.cassette", "bridge.takes", "bridge.drift"),
     ),
     (
         (
@@ -104,6 +107,7 @@ FLOORS: Final = (
         ("bridge.adapters.mock",),
         ("bridge.adapters.bridge_mock",),
         ("bridge.adapters.engines", "bridge.adapters.executor"),
+        ("bridge.adapters.playback", "bridge.adapters.recording"),
         (
             "bridge.adapters.oom",
             "bridge.adapters.port",
@@ -116,7 +120,6 @@ FLOORS: Final = (
     (
         ("bridge.frames", "bridge.spawning", "bridge.scope"),
         (
-            "bridge.registry",
             "bridge.door",
             "bridge.returns",
             "bridge.stubs",
@@ -152,6 +155,7 @@ FLOORS: Final = (
     (
         (
             "bridge.testing.fakes",
+            "bridge.testing.cassettes",
             "bridge.testing.possessions",
             "bridge.testing.contract_handler",
             "bridge.testing.contract_base",
