@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.examples import MODES, check, run
+from tests.house import interpreters
 
 
 @pytest.mark.deep
@@ -83,3 +84,33 @@ def test_the_crashing_library_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = done.stdout.splitlines()
     assert lines.pop(3) == "picture 3: given up, 2 workers died of it: killed by SIGSEGV"
     assert lines == [f"picture {number}: 9 pixels" for number in (0, 1, 2, 4, 5, 6, 7)]
+
+
+def old_python() -> str:
+    """One that runs the old code; the test is skipped where there is none."""
+    return interpreters.find(9) or interpreters.need(8)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_old_code_passes_its_tests_in_every_mode(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Called from here, it runs on an interpreter that has what it imports; and not here."""
+    monkeypatch.setenv("BRIDGE_WORKER__PYTHON", old_python())
+    check("legacy", mode, passed=5)
+
+
+def test_the_old_code_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sum with its taxes, computed by another Python."""
+    monkeypatch.delenv("TEST_MODE", raising=False)
+    monkeypatch.setenv("BRIDGE_WORKER__PYTHON", old_python())
+    done = run("legacy", "main")
+
+    assert (done.stdout, done.stderr) == ("3566 cents\ncomputed on an older Python: True\n", "")
+
+
+def test_without_an_old_python_the_tests_of_old_code_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name of what is missing; the others run, on the fake. Fails when `WorkerStartError.reason` doesn't tell."""
+    monkeypatch.setenv("BRIDGE_WORKER__PYTHON", "/no/python3.9")
+    done = run("legacy", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "--bridge-test-mode=mock_adapter")
+
+    assert "2 passed, 3 skipped in " in done.stdout, done.stdout + done.stderr
+    assert "/no/python3.9" in done.stdout
