@@ -316,10 +316,12 @@ class Runtime:
         self.supervisor.attend(0.0)
         fleet = self.pool.fleet
         error = fleet.last_error
+        # A new worker is lent in the middle of a step that tells at its end: whoever was answered sees it ready.
+        ready = max(fleet.ready, self.pool.strength)
         return Health(
-            ok=self.state is RuntimeState.NEW or (self.state is RuntimeState.OPEN and fleet.ready > 0),
+            ok=self.state is RuntimeState.NEW or (self.state is RuntimeState.OPEN and ready > 0),
             state=self.state.value,
-            ready=fleet.ready,
+            ready=ready,
             size=self._pool_policy.size,
             breaker=fleet.breaker.value,
             last_error=None if error is None else error.brief,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from math import inf
+
+import pytest
 
 from bridge.contract import WorkerSpec
 from bridge.runtime import Runtime
+from bridge.runtime.calls import call
 from bridge.testing import FakeClock, ScriptedAdapter, ScriptedChannel
 from tests.runtime.conftest import MakeRuntime
 
@@ -52,3 +56,14 @@ def test_a_thread_that_died_is_seen(make_runtime: MakeRuntime) -> None:
     assert runtime.health().stuck_for == inf
     runtime.close()
     assert runtime.health().stuck_for == 0.0
+
+
+def test_a_worker_that_has_answered_is_ready(make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the step that lent it isn't over. Fails when only what the supervisor last said of its fleet counts."""
+    runtime = make_runtime(ScriptedAdapter([("a", 1)]))
+    publish = runtime.pool.publish
+    monkeypatch.setattr(runtime.pool, "publish", lambda view: publish(replace(view, ready=0)))
+    runtime.start()
+
+    assert call(runtime, "a", None, 10) == 1
+    assert (runtime.health().ok, runtime.health().ready) == (True, 1)
