@@ -36,3 +36,9 @@ def test_the_numpy_example_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         "own their memory: False",
         "noise is less: True",
     ]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_flask_example_passes_its_tests_in_every_mode(mode: str) -> None:
+    """Pages on a fake, on the protocol alone, and for real, also behind a server that has a thread for each request."""
+    check("flask", mode, passed=7)
