@@ -17,7 +17,7 @@ MODES: Final = ("mock_adapter", "bridge_mock", "full_integration")
 def run(example: str, *command: str) -> subprocess.CompletedProcess[str]:
     """Run a module of Python's in an example's folder."""
     return subprocess.run(
-        [sys.executable, "-m", *command], cwd=EXAMPLES / example, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", *command], cwd=EXAMPLES / example, capture_output=True, text=True, timeout=120
     )
 
 
