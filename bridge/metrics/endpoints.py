@@ -1,4 +1,4 @@
-"""What a scraper and a load balancer ask, answered as a WSGI or an ASGI application.
+"""What a scraper, a load balancer and a person ask, answered as a WSGI or an ASGI application.
 
 Rules: an answer only looks: it neither starts a bridge nor waits for a worker, so it may be given in an event loop.
 What is said and how it is sent are apart: `Desk` knows no protocol. Apart from exposition.py, which knows no HTTP.
@@ -6,6 +6,7 @@ What is said and how it is sent are apart: `Desk` knows no protocol. Apart from 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -15,8 +16,11 @@ from typing import Any, Final, Protocol
 from bridge.core.stats import Health, Stats
 from bridge.errors import BridgeError
 from bridge.metrics.exposition import CONTENT_TYPE, prometheus
+from bridge.metrics.history import History
+from bridge.metrics.page import POLICY, Shown, page
 
 TEXT: Final = "text/plain; charset=utf-8"
+HTML: Final = "text/html; charset=utf-8"
 STUCK: Final = 30.0
 """Seconds in one step after which a supervisor isn't well; its longest ones, starts, take milliseconds."""
 
@@ -54,12 +58,16 @@ class Answer:
 
 
 class Desk:
-    """Answers for some bridges."""
+    """Answers for some bridges.
 
-    def __init__(self, bridges: tuple[Watched, ...]) -> None:
-        self._bridges = bridges
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, bridges: tuple[Watched, ...], clock: Callable[[], float] = time.monotonic) -> None:
+        self._bridges, self._history = bridges, History(clock)
         self._answers: Mapping[str, Callable[[], Answer]] = MappingProxyType(
-            {"/metrics": self._metrics, "/healthz": self._healthy, "/readyz": self._ready}
+            {"/": self._page, "/metrics": self._metrics, "/healthz": self._healthy, "/readyz": self._ready}
         )
 
     def answer(self, method: str, path: str) -> Answer:
@@ -75,8 +83,18 @@ class Desk:
         except BridgeError as error:  # two bridges of one name; a thread that no scope answers for
             return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, f"{type(error).__name__}: {error}\n")
 
+    def _page(self) -> Answer:
+        every = []
+        for bridge in self._bridges:
+            stats, health = bridge.stats(), bridge.health()
+            every.append(Shown(stats, health, _why_not_ready(health), self._history.look(stats)))
+        headers = ("Content-Security-Policy", POLICY), ("X-Content-Type-Options", "nosniff")
+        return Answer(HTTPStatus.OK, page(every), HTML, headers)
+
     def _metrics(self) -> Answer:
         first, *others = [bridge.stats() for bridge in self._bridges]
+        for stats in (first, *others):
+            self._history.look(stats)  # so that the page has a past when somebody opens it
         return Answer(HTTPStatus.OK, prometheus(first, *others), CONTENT_TYPE)
 
     def _healthy(self) -> Answer:
@@ -108,7 +126,7 @@ def _why_not_ready(health: Health) -> str | None:
 
 
 def wsgi(bridge: Watched, /, *more: Watched) -> WsgiApp:
-    """A WSGI application that says how bridges are: `/metrics`, `/healthz`, `/readyz`.
+    """A WSGI application that says how bridges are: `/` for people, `/metrics`, `/healthz`, `/readyz`.
 
     Mount it where those that ask can reach it, and nobody else can.
 

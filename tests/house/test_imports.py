@@ -150,7 +150,14 @@ FLOORS: Final = (
             "bridge.container.graph",
             "bridge.container",
         ),
-        ("bridge.metrics.exposition", "bridge.metrics.endpoints", "bridge.metrics"),
+        (
+            "bridge.metrics.exposition",
+            "bridge.metrics.history",
+            "bridge.metrics.pictures",
+            "bridge.metrics.page",
+            "bridge.metrics.endpoints",
+            "bridge.metrics",
+        ),
     ),
     (
         (

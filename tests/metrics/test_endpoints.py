@@ -86,7 +86,7 @@ def test_what_is_not_there_and_what_is_not_for_it(over: Over) -> None:
         missing, posted, neither = ask("/metric"), ask("/metrics", "POST"), ask("/metric", "POST")
 
     assert missing[0] == neither[0] == 404
-    assert "/metrics, /healthz, /readyz" in missing[2]
+    assert "/, /metrics, /healthz, /readyz" in missing[2]
     assert (posted[0], posted[1]["allow"]) == (405, "GET, HEAD")
 
 
@@ -145,7 +145,7 @@ def test_looking_starts_nothing_and_follows_a_life() -> None:
     b = bridge.connect("x", adapter=adapter, size=1, name="shop")
     app = asgi(b)
 
-    for path in ("/metrics", "/healthz", "/readyz"):
+    for path in ("/", "/metrics", "/healthz", "/readyz"):
         assert ask_asgi(app, path)[0] == 200
     assert (adapter.opened, b.health().state) == (0, "new")
     b.call("a")
