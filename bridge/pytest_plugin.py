@@ -89,12 +89,18 @@ class Run:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """--bridge-test-mode, bridge_strict, bridge_leaks."""
+    """--bridge-test-mode, --bridge-cassettes, bridge_strict, bridge_leaks."""
     group = parser.getgroup("scoped-bridge")
     group.addoption(
         "--bridge-test-mode",
         metavar="MODE",
         help="set TEST_MODE: mock_adapter, bridge_mock or full_integration",
+    )
+    group.addoption(
+        "--bridge-cassettes",
+        metavar="MODE",
+        choices=("replay", "record", "verify"),
+        help='what tests marked bridge_adapter("recording", ...) do in this run: replay, record or verify',
     )
     parser.addini(
         "bridge_strict",

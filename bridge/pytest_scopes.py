@@ -84,6 +84,9 @@ class TestScopes:
         share = options.pop("share", None)
         if len(mark.args) != 1:
             raise ConfigurationError("bridge_adapter takes one adapter, and options by name")
+        cassettes = self._item.config.getoption("bridge_cassettes")
+        if mark.args[0] == "recording" and cassettes is not None:
+            options["mode"] = cassettes
         if share is None:
             return Scope(plan_of_adapter(mark.args[0], warm=warm, **options))
         if share not in ("module", "session") or not options.get("handler") or "container" in options:

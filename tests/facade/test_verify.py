@@ -227,3 +227,32 @@ def test_a_marked_test_fails_by_what_differs(path: Path, pytester: pytest.Pytest
 
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["*CassetteDrift: 1 of 1 calls*", '*line 2: greet {"name": "Ada"}*'])
+
+
+def test_an_option_says_what_the_marked_tests_of_a_run_do(tmp_path: Path, pytester: pytest.Pytester) -> None:
+    """Whatever their markers say, and of the recording ones alone. Fails when a marker has to be edited to record."""
+    path = tmp_path / "c.jsonl"
+    pytester.makepyfile(
+        f"""
+        import pytest
+        from bridge import BridgeMockAdapter
+        from tests.contract.recorded import Changed, Shop
+
+        @pytest.mark.bridge_adapter("recording", cassette={str(path)!r}, of=lambda: BridgeMockAdapter(Shop))
+        def test_marked(bridge_client):
+            assert bridge_client.call("greet", {{"name": "Ada"}}) == "Hello, Ada"
+
+        @pytest.mark.bridge_adapter("mock")
+        def test_mocked(bridge_client):
+            assert bridge_client.stats().adapter == "mock"
+        """
+    )
+
+    def run(*option: str) -> dict[str, int]:
+        return pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist", *option).parseoutcomes()
+
+    assert run("--bridge-cassettes=replay") == {"failed": 1, "passed": 1}
+    assert run("--bridge-cassettes=record") == {"passed": 2}
+    assert run() == run("--bridge-cassettes=verify") == {"passed": 2}
+    path.write_text(path.read_text().replace("Hello", "Hi"))
+    assert run("--bridge-cassettes=verify") == {"errors": 1, "passed": 2}
