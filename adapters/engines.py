@@ -18,6 +18,8 @@ from bridge.errors import ConfigurationError
 
 __scoped_bridge__: Final = True
 
+OF_THE_LIBRARY: Final = ("concurrent.futures.thread", "concurrent.futures.process")
+"""Whose futures are cancelled at once, and only if their job hasn't begun. By name, since the latter imports much."""
 Make = Callable[[], Any]
 
 
@@ -33,10 +35,10 @@ class Engine:
     """
 
     def __init__(self, executor: Any, end: Callable[[], object] = bool) -> None:
-        self.executor, self.end = executor, end
+        self.executor, self.end, self.given = executor, end, end is bool
         self.fault = ""
         """What it said when it last took no job, or gave none back; empty: nothing."""
-        self._instant = type(executor).__module__.startswith("concurrent.futures")
+        self._instant = any(each.__module__ in OF_THE_LIBRARY for each in type(executor).__mro__)
 
     @classmethod
     def of(cls, make: Make) -> Engine:
@@ -71,12 +73,13 @@ class Engine:
         self.fault = f"the executor {type(self.executor).__name__} said {text}"
         return self.fault
 
-    def cancel(self, future: Future[bytes]) -> None:
-        """Cancel a job that hasn't begun. Never blocks: some engines ask their scheduler for that."""
+    def cancel(self, future: Future[bytes]) -> bool:
+        """Cancel a job that hasn't begun; whether that is certain. Never blocks: some engines ask their scheduler."""
         if self._instant:
-            future.cancel()
-        else:
+            return future.cancel()
+        if not future.done():
             threading.Thread(target=future.cancel, name="bridge-engine-cancel", daemon=True).start()
+        return False
 
 
 class Gone:

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import BrokenExecutor, CancelledError, Future
 from functools import partial
 from itertools import count
 from math import inf
@@ -210,6 +210,7 @@ class ExecutorAdapter:
         except Exception:  # as above: nothing was begun, which is the answer
             self._running.pop(job, None)
             slot.why = "" if current is None else current.fault
+            slot.replaced = self._make is not None
             job.done(Reply(request.call_id, error=WorkerGone(started=False)))
         except BaseException:  # a Ctrl-C: nobody else would free its place
             self._running.pop(job, None)
@@ -255,6 +256,14 @@ class ExecutorAdapter:
         serial = f"{self._token}-{next(self._serials)}"
         return current.submit(engine.run, work, kind, call_id, call, context, seconds, self._turn, serial)
 
+    def withdraw(self, job: _Job) -> bool:
+        """Never run it; False when it may have been begun."""
+        try:
+            self._held.remove(job)  # else it is whoever's who took it out
+        except (ValueError, IndexError):  # IndexError: somebody took another one meanwhile
+            return job.leave()
+        return True
+
     def leave_place(self, slot: Slot) -> None:
         """It is there no longer."""
         self._slots.discard(slot)
@@ -267,7 +276,7 @@ class Slot:
 
     def __init__(self, adapter: ExecutorAdapter, work: bytes, handler: str, spec: WorkerSpec) -> None:
         self.info = WorkerInfo(spec.generation)
-        self.work, self.handler, self.dead, self.why = work, handler, False, ""
+        self.work, self.handler, self.dead, self.why, self.replaced = work, handler, False, "", True
         self._adapter = adapter
         self._job: _Job | None = None
 
@@ -290,6 +299,10 @@ class Slot:
         """Never: CapabilityError."""
         raise CapabilityError(f"an executor can't stop call {call_id} once it has begun; the adapter python_port can")
 
+    def withdraw(self, call_id: int) -> bool:
+        """Have a call never run, if the engine hasn't begun it."""
+        return self._job is not None and self._job.request.call_id == call_id and self._adapter.withdraw(self._job)
+
     def kill(self) -> None:
         """Give up the place. A call that hasn't begun never does; one that has goes on, and nobody hears of it."""
         if not self.dead:
@@ -303,7 +316,7 @@ class Slot:
 
     def ending(self) -> ExitStatus:
         """What the engine said when it lost a job."""
-        return ExitStatus(why=self.why)
+        return ExitStatus(why=self.why, replaced=self.replaced)
 
     def stderr_tail(self) -> str:
         """Nothing: what is written there goes where the engine has it go."""
@@ -318,10 +331,9 @@ class _Job:
         self.engine: Engine | None = None
         self.future: Future[bytes] | None = None
 
-    def leave(self) -> None:
-        """Cancel it, if it hasn't begun."""
-        if self.future is not None and self.engine is not None and not self.future.done():
-            self.engine.cancel(self.future)
+    def leave(self) -> bool:
+        """Cancel it, if it hasn't begun; whether that is certain."""
+        return self.future is not None and self.engine is not None and self.engine.cancel(self.future)
 
 
 def _reply(job: _Job, future: Future[bytes]) -> Reply:
@@ -331,6 +343,7 @@ def _reply(job: _Job, future: Future[bytes]) -> Reply:
     except BaseException as error:  # not the handler's, which is an answer: the engine's own
         if job.engine is not None and not slot.dead:
             slot.why = job.engine.blame(error)
+            slot.replaced = not (job.engine.given and isinstance(error, BrokenExecutor))
         return Reply(request.call_id, error=WorkerGone(started=True))
     return reply_of(frame, request, slot.handler)
 

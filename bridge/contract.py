@@ -130,6 +130,8 @@ class ExitStatus:
     """The kernel killed it for want of memory: only when that is certain."""
     why: str = ""
     """What else is known of the reason, for an error's text; without a capital or a full stop."""
+    replaced: bool = True
+    """Another worker can be started in its place; else what it ran on was handed in, and is broken."""
     launcher: str = ""
     """The launcher's, if a signal ended that: the worker behind it is another process."""
 
@@ -240,6 +242,14 @@ class TellingChannel(Channel, Protocol):
 
     def ending(self) -> ExitStatus:
         """Asked once it was killed."""
+
+
+@runtime_checkable
+class WithdrawingChannel(Channel, Protocol):
+    """What a channel without descriptors has besides, if what it was submitted may wait there to be begun."""
+
+    def withdraw(self, call_id: int) -> bool:
+        """Never begin that call; False when it may have been. Asked once nobody waits for it."""
 
 
 @runtime_checkable

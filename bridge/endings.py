@@ -1,7 +1,7 @@
-"""How a process ended, in words.
+"""How processes, calls and waiting ended, in words.
 
-Rules: nothing is guessed: what isn't known is said to be unknown. Apart from errors.py, which has a class for each
-thing that can go wrong.
+Rules: nothing is guessed: what isn't known is said to be unknown; the text says what to do next. Apart from errors.py,
+which has a class for each thing that can go wrong.
 """
 
 from __future__ import annotations
@@ -29,13 +29,28 @@ def ending(
     return f"{how}; {why}" if why else how
 
 
-def lost(who: str, command: str, how: str, *, hung_up: bool, guess: bool) -> str:
+def in_vain(name: str, waited: float, *, queued: int, workers: int, starting: int, session: str | None) -> str:
+    """What a caller is told that got no worker in time."""
+    if session is not None:
+        why = f"the one that has the state of session {session!r} is busy"
+        cure = "Shorten the calls, or wait longer (`checkout_timeout`)"
+    elif workers:
+        why = f"all {workers} workers are busy"
+        cure = "Raise `size` or `max_overflow`, shorten the calls, or wait longer (`checkout_timeout`)"
+    else:
+        why = f"no worker is ready yet ({starting} starting)"
+        cure = "Give the call a longer timeout, or open the bridge with `with`, which waits until it is warm"
+    return f"no worker of {name} came free in {waited:.3f} s: {why}, {queued} other callers wait. {cure}."
+
+
+def lost(who: str, command: str, how: str, *, hung_up: bool, guess: bool, replaced: bool) -> str:
     """What a call is told whose worker is gone.
 
     Args:
         how: Its ending, in words.
         hung_up: It only closed its end of the conversation.
         guess: It may have been out of memory.
+        replaced: Another one is started by itself.
     """
     text = f"{who} died during {command!r}: {how}."
     if hung_up:
@@ -45,15 +60,36 @@ def lost(who: str, command: str, how: str, *, hung_up: bool, guess: bool) -> str
         )
     elif guess:
         text += " If nobody killed it, it was possibly out of memory."
-    return text + " Its place is being filled; repeat the call if running it twice does no harm."
+    place = "Its place is being filled" if replaced else "Nothing takes its place, since what broke was handed in"
+    return f"{text} {place}; repeat the call if running it twice does no harm."
 
 
-def late(command: str, timeout: float, who: str) -> str:
-    """What a call is told that wasn't answered in time."""
+def late(command: str, timeout: float, who: str, *, started: bool, adapter: str | None) -> str:
+    """What a call is told that wasn't answered in time.
+
+    Args:
+        adapter: One that can't stop it.
+    """
+    cure = "Give it a longer `timeout`, or make the handler faster"
+    if not started:
+        return (
+            f"{command!r} was not begun within its {timeout:.3f} s, and won't be: others were before it. {cure}; to "
+            "send it again can't run it twice."
+        )
+    if adapter is not None:
+        return (
+            f"{command!r} gave no answer within its {timeout:.3f} s. The adapter {adapter} can't stop it, so it may "
+            f"run on. {cure}; python_port stops calls."
+        )
     return (
         f"{command!r} gave no answer within its {timeout:.3f} s. Its worker ({who}) is told to stop, and is replaced "
-        "if it doesn't within `cancel_grace`. Give it a longer `timeout`, or make the handler faster."
+        f"if it doesn't within `cancel_grace`. {cure}."
     )
+
+
+def traced(remote_traceback: str) -> str:
+    """The worker's own traceback, if there is one, for the end of an error's text."""
+    return f"\n\nIn the worker:\n{remote_traceback.rstrip()}" if remote_traceback else ""
 
 
 def tail(stderr: str) -> str:

@@ -120,8 +120,15 @@ def run(
         serial: Unlike that of any other job: some engines do what looks the same only once.
     """
     del serial
-    if kind == STOP:
-        return _stop(work, call_id)
+    pid = os.getpid()
+    try:
+        return _stop(work, call_id) if kind == STOP else _run(work, kind, call_id, call, context, seconds, turn)
+    finally:
+        if os.getpid() != pid:
+            os._exit(0)  # a child that the handler forked came back from it; its parent answers, and goes on
+
+
+def _run(work: bytes, kind: int, call_id: int, call: bytes, context: bytes, seconds: float, turn: str) -> bytes:
     limit = 65536
     try:
         start = decode_json(work)
@@ -138,9 +145,8 @@ def run(
 
 def _taken(work: bytes, start: dict[str, Any], turn: str) -> Kept:
     """A handler that nobody uses, the one that was used last; else a new one."""
-    try:
-        kept = _idle_of(work).pop()
-    except IndexError:
+    kept = _idle_one(work)
+    if kept is None:
         kept = Kept(start)
         kept.turn = turn
     if kept.turn != turn:
@@ -180,10 +186,7 @@ def _answer(kept: Kept, call_id: int, call: bytes, context: bytes, seconds: floa
 
 
 def _stop(work: bytes, call_id: int) -> bytes:
-    try:
-        kept = _idle_of(work).pop()
-    except IndexError:
-        kept = None  # all are in other processes
+    kept = _idle_one(work)  # none: all are in other processes
     try:
         if kept is not None:
             kept.end()
@@ -198,6 +201,14 @@ def _check(error: BaseException) -> None:
     let_go(error)
     if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
         raise error
+
+
+def _idle_one(work: bytes) -> Kept | None:
+    """Take the one that was used last."""
+    try:
+        return _idle_of(work).pop()
+    except IndexError:
+        return None
 
 
 def _idle_of(work: bytes) -> list[Kept]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bridge.endings import at, ending, is_sigkill, late, lost, signal_name, tail
+from bridge.endings import at, ending, in_vain, is_sigkill, late, lost, signal_name, tail, traced
 
 __all__ = [
     "BridgeError",
@@ -145,18 +145,7 @@ class PoolTimeout(PoolError, TimeoutError):
     def __init__(
         self, waited: float, *, queued: int, workers: int, starting: int, name: str, session: str | None = None
     ) -> None:
-        if session is not None:
-            why = f"the one that has the state of session {session!r} is busy"
-            cure = "Shorten the calls, or wait longer (`checkout_timeout`)"
-        elif workers:
-            why = f"all {workers} workers are busy"
-            cure = "Raise `size` or `max_overflow`, shorten the calls, or wait longer (`checkout_timeout`)"
-        else:
-            why = f"no worker is ready yet ({starting} starting)"
-            cure = "Give the call a longer timeout, or open the bridge with `with`, which waits until it is warm"
-        super().__init__(
-            f"no worker of {name} came free in {waited:.3f} s: {why}, {queued} other callers wait. {cure}."
-        )
+        super().__init__(in_vain(name, waited, queued=queued, workers=workers, starting=starting, session=session))
         self.name, self.waited, self.queued, self.workers, self.starting = name, waited, queued, workers, starting
 
 
@@ -217,9 +206,7 @@ class WorkerStartError(WorkerError):
         host: str | None = None,
     ) -> None:
         text = f"no worker for {handler!r} could start{at(host)} ({reason}): {detail}"
-        if remote_traceback:
-            text += f"\n\nIn the worker:\n{remote_traceback.rstrip()}"
-        super().__init__(text if remote_traceback else text + tail(stderr_tail))
+        super().__init__(text + (traced(remote_traceback) or tail(stderr_tail)))
         self.reason, self.detail, self.handler, self.host = reason, detail, handler, host
         self.remote_traceback, self.stderr_tail = remote_traceback, stderr_tail
 
@@ -260,11 +247,13 @@ class WorkerCrashed(WorkerError):
         why: str = "",
         launcher: str = "",
         host: str | None = None,
+        replaced: bool = True,
     ) -> None:
         self.signal_name, self.launcher, self.host = signal_name(signal), launcher, host
         how = ending(exit_code, signal, out_of_memory=out_of_memory, why=why, launcher=launcher)
         guess = is_sigkill(signal) and not (out_of_memory or why or launcher)
-        text = lost(f"the worker (pid {pid}{at(host)})", command, how, hung_up=hung_up, guess=guess)
+        who = f"the worker (pid {pid}{at(host)})"
+        text = lost(who, command, how, hung_up=hung_up, guess=guess, replaced=replaced)
         super().__init__(text + tail(stderr_tail))
         self.pid, self.exit_code, self.signal, self.command = pid, exit_code, signal, command
         self.stderr_tail, self.started, self.retryable, self.hung_up = stderr_tail, started, not started, hung_up
@@ -272,13 +261,24 @@ class WorkerCrashed(WorkerError):
 
 
 class CallTimeout(WorkerError, TimeoutError):
-    """The call was sent, and no answer came before its deadline. Its worker is told to stop; it may have run."""
+    """The call was sent, and no answer came before its deadline. Its worker is told to stop; it may have run, unless it
+    is `retryable`: then it certainly wasn't begun. `adapter` is set where that can't stop a call, which may run on."""
 
     __module__ = "bridge"
 
-    def __init__(self, command: str, timeout: float, *, pid: int | None, host: str | None = None) -> None:
-        super().__init__(late(command, timeout, f"pid {pid}{at(host)}"))
+    def __init__(
+        self,
+        command: str,
+        timeout: float,
+        *,
+        pid: int | None,
+        host: str | None = None,
+        started: bool = True,
+        adapter: str | None = None,
+    ) -> None:
+        super().__init__(late(command, timeout, f"pid {pid}{at(host)}", started=started, adapter=adapter))
         self.command, self.timeout, self.pid, self.host = command, timeout, pid, host
+        self.adapter, self.retryable = adapter, not started
 
 
 class CallCancelled(WorkerError):
@@ -391,9 +391,6 @@ class RemoteError(BridgeError):
     original: BaseException | None = None
 
     def __init__(self, type: str, message: str, *, command: str, remote_traceback: str = "") -> None:  # noqa: A002
-        text = f"{command!r} raised {type}: {message}"
-        if remote_traceback:
-            text += f"\n\nIn the worker:\n{remote_traceback.rstrip()}"
-        super().__init__(text)
+        super().__init__(f"{command!r} raised {type}: {message}{traced(remote_traceback)}")
         self.type, self.message, self.command = type, message, command
         self.remote_traceback = remote_traceback

@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from bridge.contract import ExitStatus, WorkerGone
+from bridge.contract import Capability, ExitStatus, WithdrawingChannel, WorkerGone
 from bridge.core.effects import Why
 from bridge.core.messages import encode_call, encode_hook, name_of
 from bridge.errors import BridgeError, CallCancelled, CallTimeout, WorkerCrashed
@@ -102,8 +102,8 @@ def call(
                 pool.refuse_poison(command, body)
             retries += 1
             pool.count_again(worker, started=gone.started)
-        except DeadlinePassed:
-            raise _late(runtime, worker, command, timeout) from None
+        except DeadlinePassed as end:
+            raise _late(runtime, worker, command, timeout, started=end.started) from None
         except Left:
             raise CallCancelled(command, pid=worker.info.pid, started=True) from None
         finally:
@@ -228,13 +228,23 @@ def outcome(
     if isinstance(end, WorkerGone):
         return _lost(runtime, claim, worker, command, deadline, body=body, started=end.started)
     if isinstance(end, DeadlinePassed):
-        return _late(runtime, worker, command, timeout)
+        return _late(runtime, worker, command, timeout, started=end.started)
     return CallCancelled(command, pid=worker.info.pid, started=True)
 
 
-def _late(runtime: Runtime, worker: Worker, command: str, timeout: float | None) -> CallTimeout:
+def _late(runtime: Runtime, worker: Worker, command: str, timeout: float | None, *, started: bool) -> CallTimeout:
     runtime.pool.count(timeouts=1)
-    return CallTimeout(command, timeout or 0.0, pid=worker.info.pid, host=worker.host or None)
+    channel, able = worker.channel, runtime.adapter.capabilities
+    if isinstance(channel, WithdrawingChannel):
+        started = not channel.withdraw(worker.link.call_id)
+    return CallTimeout(
+        command,
+        timeout or 0.0,
+        pid=worker.info.pid,
+        host=worker.host or None,
+        started=started,
+        adapter=runtime.adapter.name if able.isdisjoint((Capability.KILL, Capability.SOFT_CANCEL)) else None,
+    )
 
 
 def _lost(
@@ -264,5 +274,6 @@ def _lost(
         out_of_memory=status.out_of_memory,
         why=status.why,
         launcher=status.launcher,
+        replaced=status.replaced,
         host=worker.host or None,
     )

@@ -132,6 +132,10 @@ class Worker:
         """End the process."""
         os._exit(3)
 
+    def fork(self) -> int:
+        """Both come back; the child's number is the parent's answer."""
+        return os.fork()
+
     def interrupt(self) -> None:
         """As a Ctrl-C of whoever runs this."""
         raise KeyboardInterrupt

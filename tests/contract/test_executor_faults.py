@@ -20,21 +20,26 @@ from bridge.wire import CODEC_JSON, HEADER, READY, RESULT, SHARED, pack
 from tests.contract import engines
 from tests.contract.conftest import OpenBridge
 from tests.contract.engines import HANDLER, Counted, opened
-from tests.process.waiting import wait_until
+from tests.process.waiting import wait_until, wait_until_gone
 
 # -- Time --------------------------------------------------------------------------------------------------
 
 
 def test_a_place_is_taken_until_the_engine_has_done_its_call(threads: Counted, tmp_path: Path) -> None:
     """The caller is free at its deadline; the next call isn't begun before the first has ended, though the engine has
-    threads for it. Fails when the place is lent again at once: each timeout would take one more of those."""
+    threads for it. Fails when the place is lent again at once: each timeout would take one more of those; or when one
+    that wasn't begun isn't told from one that runs on."""
     go = tmp_path / "go"
     with opened(threads) as b:
-        with pytest.raises(bridge.CallTimeout):
+        with pytest.raises(bridge.CallTimeout, match="The adapter executor can't stop it, so it may run on") as late:
             b.call("until", [str(go)], timeout=0.1)
+        assert (late.value.retryable, late.value.adapter) == (False, "executor")
         taken = threads.taken
-        with pytest.raises(bridge.CallTimeout):
+        with pytest.raises(bridge.CallTimeout, match=r"was not begun within its 0\.100 s, and") as held:
             b.call("keep", timeout=0.1)
+        with pytest.raises(bridge.CallTimeout) as awaited:
+            asyncio.run(b.aio.call("keep", timeout=0.1))
+        assert [held.value.retryable, awaited.value.retryable] == [True, True]
         later = b.submit("keep")
         with pytest.raises(futures.TimeoutError):  # its own class on Python 3.10
             later.result(0.1)
@@ -50,8 +55,9 @@ def test_a_call_that_has_not_begun_never_does(tmp_path: Path) -> None:
     with Counted(1) as executor:
         other = executor.submit(engines.Worker().until, str(go))
         b = opened(executor)
-        with pytest.raises(bridge.CallTimeout):  # no start is awaited in a loop
+        with pytest.raises(bridge.CallTimeout) as caught:  # no start is awaited in a loop
             asyncio.run(b.aio.call("keep", timeout=0.1))
+        assert caught.value.retryable
         go.touch()
         other.result()
         assert b.call("keep") == 1
@@ -116,6 +122,7 @@ def test_a_pool_that_breaks_is_made_anew() -> None:
             with pytest.raises(bridge.WorkerCrashed, match="ProcessPoolExecutor said BrokenProcessPool") as caught:
                 b.call("crash")
             assert not caught.value.retryable
+            assert "Its place is being filled" in str(caught.value)
             assert b.call("pid") != first
         assert b.health().ok
         assert b.stats().crashes == 2
@@ -123,14 +130,36 @@ def test_a_pool_that_breaks_is_made_anew() -> None:
 
 @pytest.mark.usefixtures("server")
 def test_a_pool_of_the_callers_that_breaks_stays_so() -> None:
-    """Calls are refused at once, in clear words, and `health` says why. Fails when one waits for ever."""
+    """Calls are refused at once, in clear words, and `health` says why. Fails when one waits for ever, or is told that
+    the place is being filled."""
     with engines.processes() as executor, opened(executor, supervisor={"max_restarts": 1}) as b:
-        with pytest.raises(bridge.WorkerCrashed):
+        with pytest.raises(bridge.WorkerCrashed, match="Nothing takes its place, since what broke was handed in"):
             b.call("crash")
         for _ in range(3):
             with pytest.raises((bridge.WorkerStartError, bridge.CircuitOpen), match="hand in another one"):
                 b.call("pid", timeout=20)
         assert not b.health().ok
+
+
+@pytest.mark.usefixtures("server")
+def test_a_child_that_a_handler_forked_does_not_stay() -> None:
+    """It comes back from the call in a process of the engine's, which it isn't: its parent's is the answer. Fails when
+    it goes on there, and waits for jobs that never come."""
+    with engines.processes() as executor, opened(executor) as b:
+        child = b.call("fork", timeout=20)
+        wait_until_gone([child])
+
+        assert b.call("pid") != child
+
+
+def test_a_handler_that_is_made_anew_has_a_traceback_of_its_own(threads: Counted) -> None:
+    """Fails when the look for an idle one is in it."""
+    b = bridge.connect("tests.contract.engines:Unmakeable", adapter=ExecutorAdapter(threads), size=1)
+    with pytest.raises(bridge.WorkerStartError, match="no model") as caught:
+        b.call("echo", timeout=20)
+    b.close()
+
+    assert "IndexError" not in caught.value.remote_traceback
 
 
 def test_an_executor_that_was_shut_down_is_an_error_at_once(threads: Counted) -> None:
