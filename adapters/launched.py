@@ -23,6 +23,7 @@ from bridge import worker
 from bridge.adapters.port import PythonPort
 from bridge.children import ends_within
 from bridge.contract import ExitStatus, WorkerInfo, WorkerSpec
+from bridge.core.limits import cause_of
 from bridge.endings import signal_name
 from bridge.errors import ProtocolError
 from bridge.lacking import BEHIND_A_LAUNCHER
@@ -176,7 +177,7 @@ class LaunchedPort(PythonPort):
 
     def _how(self, code: int, number: int, cpu_used: float | None) -> ExitStatus:  # noqa: ARG002  it isn't the worker's
         if code != os.CLD_EXITED:
-            return ExitStatus(signal=number)
+            return ExitStatus(signal=number, why=cause_of(number, self._limits, None))
         why = "" if self._spoke else HINTS.get(number, "")
         if number == 1 and self._has_misread():
             why = (
@@ -187,7 +188,8 @@ class LaunchedPort(PythonPort):
             ended = "or a signal ended the worker there" if self._spoke else "or isn't let in"
             why = f"ssh ends so when it has no connection, {ended}"
         elif number > 128 and (name := signal_name(number - 128)) and name.startswith("SIG"):
-            why = f"many launchers say so that {name} ended what they had started"
+            cause = cause_of(number - 128, self._limits, None)
+            why = "; ".join(filter(None, [f"many launchers say so that {name} ended what they had started", cause]))
         return ExitStatus(code=number, why=why)
 
     def _has_misread(self) -> bool:

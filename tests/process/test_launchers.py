@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ esac
 echo "called with: $*" >&2
 exit 64
 """
+FAR = [sys.executable, str(Path(__file__).parent / "far.py")]
+LIMITED = f"{Path(__file__).parent / 'limited_handlers.py'}:Limited"
 NEST = f"{Path(__file__).parent / 'nest_handlers.py'}:Nest"
 
 
@@ -114,8 +118,7 @@ def test_a_hang_up_ends_whatever_is_there(connect: Connect, tmp_path: Path, comm
     """The launcher is killed (the connection is lost) while its worker does anything, C code that holds the GIL
     included: the worker, its group and what left that are gone, and the pool is whole. Fails when `nudge` doesn't look
     for a hang-up, and `main` starts no guard."""
-    pipe = [sys.executable, str(Path(__file__).parent / "far.py")]
-    b = connect(NEST, launcher=pipe, options={"folder": str(tmp_path)}, **HERE)
+    b = connect(NEST, launcher=FAR, options={"folder": str(tmp_path)}, **HERE)
     b.call("idle")
     pids = {read_pid(tmp_path / name) for name in ("worker", "in_group", "own_session")}
     (far,) = b._source.runtime().supervisor.workers.values()
@@ -137,8 +140,7 @@ def test_a_hang_up_ends_what_hears_no_signal(connect: Connect, tmp_path: Path) -
     (tmp_path / "deaf.py").write_text(
         "import os\n\ndef count(file):\n    open(file, 'w').write('%d\\n' % os.getpid())\n    sum(range(10 ** 14))\n"
     )
-    pipe = [sys.executable, str(Path(__file__).parent / "far.py")]
-    b = connect(str(tmp_path / "deaf.py"), launcher=pipe, **HERE)
+    b = connect(str(tmp_path / "deaf.py"), launcher=FAR, **HERE)
     future = b.submit("count", [str(tmp_path / "pid")])
     pid = read_pid(tmp_path / "pid")
     (far,) = b._source.runtime().supervisor.workers.values()
@@ -219,6 +221,70 @@ def test_settings_apply_there(connect: Connect, tmp_path: Path, monkeypatch: pyt
     assert b.call("getcwd") == str(tmp_path)
     assert b.call("getenv", ["SENT"]) == "yes"
     assert b.call("getenv", ["HOME"]) is None
+
+
+def test_limits_and_mask_are_in_force_there(connect: Connect) -> None:
+    """Before the handler is imported, in the worker and not in its launcher. Fails when START's are left out there."""
+    limits = {"cpu_seconds": 50, "open_files": 99, "core": False, "niceness": 5}
+    b = connect(LIMITED, launcher=FAR, limits=limits, umask="027", **HERE)
+    assert b.call("limit", ["RLIMIT_CPU"]) == [50, 51]
+    assert b.call("limit", ["RLIMIT_NOFILE"]) == [99, 99]
+    assert b.call("limit", ["RLIMIT_CORE"]) == [0, 0]
+    assert (b.call("umask"), b.call("niceness")) == (0o27, min(19, os.nice(0) + 5))
+    launcher_pid = b.stats().workers[0].launcher_pid
+    assert launcher_pid is not None
+    assert resource.prlimit(launcher_pid, resource.RLIMIT_NOFILE) == resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
+@pytest.mark.parametrize("launcher", ["nice", "sh -c '\"$@\"; exit $?' sh"])
+def test_a_limit_that_was_met_there_is_told(connect: Connect, launcher: str) -> None:
+    """By the signal, of a launcher that became the worker, or by the exit code that a shell makes of it. Fails when the
+    limits aren't looked at behind a launcher."""
+    b = connect(LIMITED, launcher=launcher, limits={"cpu_seconds": 1}, **HERE)
+    with pytest.raises(bridge.WorkerCrashed, match=r"it had used up the cpu_seconds=1 of worker\.limits"):
+        b.call("spin", timeout=60)
+
+
+def test_memory_is_limited_there(connect: Connect) -> None:
+    """Fails when the limit is the launcher's."""
+    b = connect(LIMITED, launcher=FAR, limits={"address_space": 2**27}, **HERE)
+    with pytest.raises(bridge.RemoteError, match="MemoryError"):
+        b.call("hoard", timeout=60)
+
+    assert b.call("limit", ["RLIMIT_AS"]) == [2**27, 2**27]
+
+
+@pytest.mark.parametrize("value", [b"", b"x" * 3_000_000])
+def test_a_launcher_that_is_stopped_holds_up_nobody(connect: Connect, value: bytes) -> None:
+    """As when a cable is pulled: its call ends at its deadline, also one that doesn't fit into the pipe, which
+    certainly wasn't begun; its worker is replaced, and nothing stays. Fails when anything is waited for without an
+    end."""
+    b = connect(HANDLER, launcher=FAR, python=sys.executable, cancel_grace=0.1)
+    pid = b.call("pid")
+    (worker,) = b.stats().workers
+    assert worker.launcher_pid is not None
+    os.kill(worker.launcher_pid, signal.SIGSTOP)
+    with pytest.raises(bridge.CallTimeout) as caught:
+        b.call("echo", [value], timeout=0.2)
+
+    assert caught.value.retryable is bool(value)
+    wait_until_gone({pid, worker.launcher_pid}, 20)
+    assert b.call("pid", timeout=20) != pid
+
+
+def test_a_bridge_closes_though_its_launcher_is_stopped(connect: Connect) -> None:
+    """Within its time, and what was there is gone. Fails when `close` waits for a goodbye."""
+    b = connect(HANDLER, launcher=FAR, python=sys.executable)
+    pid = b.call("pid")
+    launcher_pid = b.stats().workers[0].launcher_pid
+    assert launcher_pid is not None
+    os.kill(launcher_pid, signal.SIGSTOP)
+    closing = threading.Thread(target=b.close, args=(0.1,))
+    closing.start()
+    closing.join(30)
+
+    assert not closing.is_alive()
+    wait_until_gone({pid, launcher_pid}, 20)
 
 
 def test_a_parent_that_is_killed_leaves_nothing_there(tmp_path: Path) -> None:
