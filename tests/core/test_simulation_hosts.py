@@ -58,22 +58,22 @@ MUTATIONS: Final = (
     Mutation(
         "the warmest is lent",
         SpreadState,
-        "return warmest[max(free,",
-        "return next(reversed(self.idle)) or warmest[max(free,",
+        "return next(reversed(free[",
+        "return [*self.idle][-1] or next(reversed(free[",
         "was lent",
     ),
     Mutation(
         "hosts that fail are lent first",
         SpreadState,
-        "(host not in self.avoided, free",
-        "(host in self.avoided, free",
+        "return host not in self.avoided,",
+        "return host in self.avoided,",
         "was lent",
     ),
     Mutation(
         "the size of a host doesn't count",
         SpreadState,
-        "free[host] / self._sizes[host]",
-        "free[host]",
+        "len(idle) / self._sizes[host]",
+        "len(idle)",
         "was lent",
     ),
 )
