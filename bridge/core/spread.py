@@ -11,6 +11,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping, MutableMapping
 from heapq import merge
 from itertools import count
+from operator import itemgetter
 from typing import Any, Protocol, TypeVar
 
 from bridge.core.pool_state import Lendable, PoolState, Waiter
@@ -52,7 +53,7 @@ class IdleByHost(MutableMapping[P, float]):
         return self.hosts[worker.host].pop(worker, *default)
 
     def __iter__(self) -> Iterator[P]:
-        return (worker for worker, _ in merge(*map(OrderedDict.items, self.hosts.values()), key=lambda item: item[1]))
+        return map(itemgetter(0), merge(*map(OrderedDict.items, self.hosts.values()), key=itemgetter(1)))
 
     def __len__(self) -> int:
         return sum(map(len, self.hosts.values()))

@@ -20,6 +20,7 @@ class Worker:
         self.name = name
         self.holder: ReferenceType[Any] | None = None
         self.departed = False
+        self.host = "a"  # where there are several
 
     def __repr__(self) -> str:
         return self.name
