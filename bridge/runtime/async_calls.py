@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Coroutine
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,7 @@ def _rounds_of(runtime: Runtime) -> Rounds:
     return runtime.rounds
 
 
-async def call(
+def call(
     runtime: Runtime,
     command: str,
     args: Any,
@@ -85,19 +86,34 @@ async def call(
     idempotent: bool = False,
     follow: Follow | None = None,
     body: bytes | None = None,
-) -> Any:
-    """Call a command on any worker. As calls.call."""
-    clock, pool = runtime.clock, runtime.pool
-    deadline = inf if timeout is None else clock() + timeout
+) -> Coroutine[Any, Any, Any]:
+    """Call a command on any worker. As calls.call, to be awaited at once: a coroutine less that each wake-up goes
+    through."""
+    deadline = inf if timeout is None else runtime.clock() + timeout
     if body is None:
         body = encoded(runtime, command, args, follow)
     command = name_of(command)
+    if runtime.pool.policy.poison_threshold is not None:
+        runtime.pool.refuse_poison(command, body)
     if follow is None:
-        return await _call(runtime, command, body, deadline, timeout, idempotent=idempotent)
+        return _call(runtime, command, body, deadline, timeout, idempotent=idempotent)
+    return _followed(runtime, command, body, deadline, timeout, follow, idempotent=idempotent)
+
+
+async def _followed(
+    runtime: Runtime,
+    command: str,
+    body: bytes,
+    deadline: float,
+    timeout: float | None,
+    follow: Follow,
+    *,
+    idempotent: bool,
+) -> Any:
+    """Call a command that may say something before its result."""
+    clock, pool = runtime.clock, runtime.pool
     claim = LoopClaim(clock, pool.refuse_grant)
     visit = follow.visit
-    if pool.policy.poison_threshold is not None:
-        pool.refuse_poison(command, body)
     retries = 0
     while True:
         try:
@@ -127,6 +143,29 @@ async def call(
                     visit.leave()
 
 
+async def _call(
+    runtime: Runtime, command: str, body: bytes, deadline: float, timeout: float | None, *, idempotent: bool
+) -> Any:
+    """Call a command that says nothing before its result."""
+    claim = LoopCall(runtime, _rounds_of(runtime), command, body, deadline)
+    retries = 0
+    while True:
+        try:
+            return await claim.begin()
+        except WorkerGone as gone:
+            worker = claim.worker
+            assert worker is not None
+            may = (not gone.started or idempotent) and retries < MAX_RETRIES
+            await send_again(runtime, claim, worker, command, gone, deadline, timeout, body, may=may)
+            retries += 1
+        except (DeadlinePassed, Left) as end:
+            worker = claim.worker
+            assert worker is not None
+            raise outcome(runtime, claim, worker, command, end, deadline, timeout, body) from None
+        finally:
+            claim.end()
+
+
 async def send_again(
     runtime: Runtime,
     claim: LoopClaim,
@@ -151,31 +190,6 @@ async def send_again(
             raise lost from None
         runtime.pool.refuse_poison(command, body)
     runtime.pool.count_again(worker, started=gone.started)
-
-
-async def _call(
-    runtime: Runtime, command: str, body: bytes, deadline: float, timeout: float | None, *, idempotent: bool
-) -> Any:
-    """Call a command that says nothing before its result."""
-    if runtime.pool.policy.poison_threshold is not None:
-        runtime.pool.refuse_poison(command, body)
-    claim = LoopCall(runtime, _rounds_of(runtime), command, body, deadline)
-    retries = 0
-    while True:
-        try:
-            return await claim.begin()
-        except WorkerGone as gone:
-            worker = claim.worker
-            assert worker is not None
-            may = (not gone.started or idempotent) and retries < MAX_RETRIES
-            await send_again(runtime, claim, worker, command, gone, deadline, timeout, body, may=may)
-            retries += 1
-        except (DeadlinePassed, Left) as end:
-            worker = claim.worker
-            assert worker is not None
-            raise outcome(runtime, claim, worker, command, end, deadline, timeout, body) from None
-        finally:
-            claim.end()
 
 
 async def call_on(
