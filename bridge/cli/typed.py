@@ -16,8 +16,26 @@ def add(commands: Any) -> None:
     doctor.add_argument("--json", action="store_true", help="print one JSON object in place of the lines")
     doctor.set_defaults(run=_doctor)
 
+    for what, run in (("handler", _new_handler), ("adapter", _new_adapter)):
+        new = commands.add_parser(f"new-{what}", help=f"write files to begin with: the {what} NAME, and its tests")
+        new.add_argument("name", metavar="NAME", help="of its module, such as prices")
+        new.add_argument("--dir", metavar="D", default=".", help="where to (default: the current directory)")
+        new.set_defaults(run=run)
+
 
 def _doctor(options: argparse.Namespace) -> int:
     from bridge.cli import doctor
 
     return doctor.run(options.handler, as_json=options.json)
+
+
+def _new_handler(options: argparse.Namespace) -> int:
+    from bridge.cli import scaffold
+
+    return scaffold.new_handler(options.name, options.dir)
+
+
+def _new_adapter(options: argparse.Namespace) -> int:
+    from bridge.cli import scaffold
+
+    return scaffold.new_adapter(options.name, options.dir)
