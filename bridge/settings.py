@@ -14,7 +14,7 @@ from collections.abc import Set as AbstractSet
 from difflib import SequenceMatcher
 from enum import Enum
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from bridge.errors import ConfigurationError
 
@@ -91,9 +91,20 @@ def mode_variable(prefix: str = "BRIDGE_") -> str | None:
     return next((name for name in (prefix + TEST_MODE, TEST_MODE) if name in os.environ), None)
 
 
-def variables_of(prefix: str = "BRIDGE_") -> dict[str, str]:
-    """The variables that begin with a prefix: without it and in capitals, as settings are named, and as they are."""
-    return {name[len(prefix) :].upper(): name for name in os.environ if name.upper().startswith(prefix.upper())}
+class Variable(NamedTuple):
+    """One of the environment, as it is spelt."""
+
+    name: str
+    value: str
+
+
+def variables_of(prefix: str = "BRIDGE_") -> dict[str, Variable]:
+    """The variables that begin with a prefix, by their names as settings have them: without it, and in capitals."""
+    return {
+        name[len(prefix) :].upper(): Variable(name, os.environ.get(name, ""))
+        for name in os.environ
+        if name.upper().startswith(prefix.upper())
+    }
 
 
 def forbidding(prefix: str = "BRIDGE_") -> str | None:

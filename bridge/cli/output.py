@@ -55,6 +55,13 @@ def painted(text: str, colour: Colour, stream: TextIO | None) -> str:
     return f"\x1b[{colour.value}m{text}\x1b[0m"
 
 
+def harmless(text: str) -> str:
+    """A text without characters that a terminal obeys, and that any stream can carry."""
+    text = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
 def put_all(data: bytes, fd: int, name: str) -> None:
     """Write all of it to a file, past any buffer.
 

@@ -112,7 +112,9 @@ def test_a_directory_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
     assert main(["new-handler", "prices", "--dir", str(folder)]) == 0
     assert sorted(path.name for path in folder.iterdir()) == ["prices.py", "test_prices.py"]
-    assert f"python -m pytest '{folder}/test_prices.py'\n" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"python -m pytest '{folder}/test_prices.py'\n" in told
+    assert f"python -m bridge doctor '{folder}/prices.py':Prices\n" in told
 
 
 def test_a_new_handler_passes_its_tests_and_what_is_said_to_be_next_works(tmp_path: Path) -> None:

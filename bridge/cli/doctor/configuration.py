@@ -27,12 +27,12 @@ def load() -> tuple[BridgeSettings | None, Finding]:
 
 def own() -> list[str]:
     """The variables that are settings."""
-    return [variable for name, variable in variables_of().items() if name.partition("__")[0] in VARIABLES]
+    return [variable.name for name, variable in variables_of().items() if name.partition("__")[0] in VARIABLES]
 
 
 def strangers() -> Finding:
     """The variables that begin like ours and aren't."""
-    names = sorted(set(variables_of().values()) - set(own()))
+    names = sorted({variable.name for variable in variables_of().values()} - set(own()))
     if not names:
         return ok("variables", "no other variable begins with BRIDGE_")
     remedy = "nothing, if they are somebody else's; a setting is spelt as `python -m bridge config` lists it"

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Final
 
 from bridge.cli import exits
-from bridge.cli.output import Colour, painted, print_json, put
+from bridge.cli.output import Colour, harmless, painted, print_json, put
 
 
 class Outcome(Enum):
@@ -109,13 +109,6 @@ def lines_of(finding: Finding, columns: int) -> list[str]:
         lines.append(f"{INDENT}{'   ' if number else '-> '}{line}")
     lines += [f"{INDENT}| {harmless(line)}" for line in finding.detail.splitlines()]
     return lines
-
-
-def harmless(text: str) -> str:
-    """A text without characters that a terminal obeys, and that any stream can carry."""
-    text = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _folded(text: str, columns: int) -> list[str]:
