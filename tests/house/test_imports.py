@@ -7,12 +7,14 @@ those to its left; for type checkers alone, those to its right as well.
 from __future__ import annotations
 
 import ast
+import json
+import re
 import sys
 from typing import Final
 
 import pytest
 
-from tests.house.sources import OURS, TESTS, Import, Source, imports
+from tests.house.sources import OURS, ROOT, TESTS, Import, Source, imports
 
 FLOORS: Final = (
     (
@@ -208,6 +210,15 @@ def of_the_house(imported: Import) -> bool:
 def test_every_file_has_its_place_on_a_floor() -> None:
     """A new file is put on a floor before it is merged, and the plan names no file that is gone."""
     assert {on_the_plan(source.name) for source in OURS} == set(PLACES)
+
+
+def test_every_package_is_in_the_wheel() -> None:
+    """A folder of modules that pyproject.toml doesn't name is missing from what users install, and from nothing else
+    that is tested every day. Fails when a new one isn't named."""
+    text = (ROOT / "pyproject.toml").read_text()
+    named = json.loads(re.findall(r"^packages = (\[.*\])$", text, re.MULTILINE)[0])
+
+    assert set(named) == {source.name for source in OURS if source.path.name == "__init__.py"}
 
 
 @pytest.mark.parametrize("source", OURS, ids=lambda source: source.shown)
