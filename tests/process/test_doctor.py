@@ -149,8 +149,7 @@ def test_no_host_that_answers_is_a_failure_of_each(handlers: str) -> None:
 @pytest.mark.parametrize("codec", ["json", "pickle"])
 @pytest.mark.parametrize("limit", [1024, 256 * 1024 * 1024])
 def test_values_of_every_kind_go_there_and_back(codec: str, limit: int) -> None:
-    """As small as frames may be, and through shared memory. Fails when a long value is compared as the view that it
-    is, or is longer than a frame may be."""
+    """As small as frames may be, and through shared memory. Fails when a long value is longer than a frame may be."""
     found = look({"worker": {"codec": codec, "max_frame_bytes": limit}})["values"]
 
     assert (found.outcome, codec in found.text) == (Outcome.OK, True), found
