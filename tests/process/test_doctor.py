@@ -103,6 +103,15 @@ def test_an_interpreter_that_is_none_is_the_workers_failure(handlers: str) -> No
     assert "values" not in found
 
 
+@pytest.mark.parametrize("setting", ["cwd", "python"])
+def test_a_setting_that_keeps_workers_from_starting_is_named_as_a_variable(setting: str) -> None:
+    """What is to be changed, not what might be. Fails when every such start is laid to the interpreter."""
+    found = look({"worker": {setting: "/no/such/thing"}}, "math")
+
+    assert found["worker"].remedy == f"change worker.{setting} (BRIDGE_WORKER__{setting.upper()})"
+    assert found["handler"].outcome is Outcome.WARN
+
+
 def test_a_handler_that_is_no_file_or_has_no_commands_is_told(tmp_path: Path) -> None:
     """Before anything is started, and after. Fails when an error of the settings isn't expected here."""
     (tmp_path / "empty.py").write_text("x = 1\n")
@@ -128,7 +137,7 @@ def test_each_host_is_tried_and_told_with_what_its_launcher_lacks(handlers: str)
     assert by_host(found["handler"]) == by_host(found["values"]) == {"far": "ok", "here": "ok"}
     dead, absent = found["worker"][1:3]
     assert "exit code 7" in dead["text"]
-    assert "sh -c 'exit 7' true" in dead["remedy"]
+    assert f"sh -c 'exit 7' {sys.executable} -V has to print a version" in dead["remedy"]
     assert "/no/such/launcher" in absent["text"]
     channels = {each["host"]: each for each in found["channel"]}
     assert set(channels) == {"far", "dead", "absent"}

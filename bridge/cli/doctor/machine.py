@@ -94,7 +94,7 @@ def lifeline() -> Finding:
         fcntl.fcntl(mine, fcntl.F_SETFL, fcntl.fcntl(mine, fcntl.F_GETFL) | os.O_ASYNC)
         os.close(fds.pop(1))
         came = signal.sigtimedwait({signal.SIGURG}, WITHIN_S)
-    except OSError as error:
+    except (AttributeError, OSError) as error:
         return fail("lifeline", f"workers can't hear of their parent's death: {error}", remedy)
     finally:
         for fd in fds:
@@ -109,6 +109,8 @@ def shared_memory() -> Finding:
     """Whether long values can go through memory."""
     try:
         fd = arena.make()
+    except AttributeError:  # another system than Linux
+        fd = -1
     except OSError as error:
         return fail("memory", f"memory to share with workers can't be had: {error}", "close files, or free memory")
     if fd < 0:
@@ -160,9 +162,7 @@ def limits(values: BridgeSettings) -> Finding:
 def tasks_of(uid: int, proc: Path = Path("/proc")) -> int:
     """How many threads a user has, as RLIMIT_NPROC counts them."""
     found = 0
-    for entry in proc.iterdir():
-        if not entry.name.isdigit():
-            continue
+    for entry in numbered(proc):
         try:
             status = (entry / "status").read_text(errors="replace")
         except OSError:  # it is gone
@@ -171,6 +171,14 @@ def tasks_of(uid: int, proc: Path = Path("/proc")) -> int:
         if fields.get("Uid", "").split()[:1] == [str(uid)]:
             found += int(fields.get("Threads", "1"))
     return found
+
+
+def numbered(proc: Path) -> list[Path]:
+    """The folders of processes; none where there is no /proc."""
+    try:
+        return [entry for entry in proc.iterdir() if entry.name.isdigit()]
+    except OSError:
+        return []
 
 
 def cgroup_rooms(root: Path = CGROUPS, own: Path = Path("/proc/self/cgroup")) -> list[tuple[Path, int, int]]:

@@ -18,7 +18,9 @@ from typing import Final
 
 from bridge import reaper
 from bridge.cli.doctor.findings import Finding, ok, warn
+from bridge.cli.doctor.machine import numbered
 
+PROC: Final = Path("/proc")
 SETTLE: Final = 2.0
 """Seconds for a reaper to end what a parent left that died just now: it takes milliseconds."""
 PAUSE: Final = 0.05
@@ -39,6 +41,8 @@ class Process:
 
 def look() -> Finding:
     """Look for them; who is being ended just now isn't one."""
+    if not numbered(PROC):
+        return warn("orphans", "nobody can be looked for", "mount /proc, which shows processes and their environment")
     left = lasting(lambda: orphans_of(list(processes())))
     if not left:
         return ok("orphans", "no worker of an earlier run is alive")
@@ -85,12 +89,11 @@ def _guarded(command: tuple[str, ...]) -> tuple[int, str]:
     return 0, ""
 
 
-def processes(proc: Path = Path("/proc")) -> Iterator[Process]:
+def processes(proc: Path = PROC) -> Iterator[Process]:
     """Those that may be looked at. (A worker under another user is seen by root.)"""
-    for entry in proc.iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):  # it is gone, or somebody else's
-                yield _process(entry)
+    for entry in numbered(proc):
+        with suppress(OSError):  # it is gone, or somebody else's
+            yield _process(entry)
 
 
 def _process(entry: Path) -> Process:

@@ -35,7 +35,6 @@ SHOWN: Final = 8
 PATIENCE: Final = 0.5
 """Of `startup_timeout`: a start that takes longer is one bad day away from failing."""
 REMEDIES: Final = (
-    ("interpreter", "name another one: worker.python (BRIDGE_WORKER__PYTHON), a path or venv:PATH"),
     ("spawn", "lower pool.size, or raise the system's limits (ulimit -u, ulimit -n)"),
     ("timeout", "raise supervisor.startup_timeout, or have less done when it is loaded"),
     ("protocol", "see that nothing there writes to the descriptors of others, and that a launcher changes no byte"),
@@ -103,7 +102,7 @@ def _start(
 ) -> Finding:
     """Whether it came to be ready, and answered."""
     if place in trial.faults:
-        remedy = _remedy("crashed", "", launcher)
+        remedy = _remedy("crashed", "", values, launcher)
         return fail(check, f"it was ready, and then: {trial.faults[place]}", remedy, host=place)
     if place in trial.seconds:
         if not handler:
@@ -121,7 +120,9 @@ def _start(
     detail = ""
     if isinstance(error, WorkerStartError) and (place is None or error.detail == why):
         detail = error.remote_traceback or error.stderr_tail
-    return fail(check, why, _remedy(reason, why, launcher), detail="" if detail.strip() == why else detail, host=place)
+    return fail(
+        check, why, _remedy(reason, why, values, launcher), detail="" if detail.strip() == why else detail, host=place
+    )
 
 
 def _values(trial: Trial, place: Place, values: BridgeSettings) -> Finding:
@@ -150,16 +151,22 @@ def _channel(place: Place, values: BridgeSettings, launcher: Sequence[str], choi
     return ok("channel", text, detail="\n".join(f"{name}: {why}" for name, why in lacking.items()), host=place)
 
 
-def _remedy(reason: str, why: str, launcher: Sequence[str]) -> str:
+def _remedy(reason: str, why: str, values: BridgeSettings, launcher: Sequence[str]) -> str:
     """What to do about a start that failed."""
     if reason == "handler":
         if not why.startswith(("ModuleNotFoundError", "ImportError")):
             return "mend what the traceback shows: it comes from the handler's own code"
         ship = ", or send it along by worker.ship" if launcher else ""
         return f"install it for that interpreter, or name its folder by worker.path (BRIDGE_WORKER__PATH){ship}"
-    by_hand = f"try it by hand: {shlex.join([*launcher, 'true'])}" if launcher else ""
-    remedy = dict(REMEDIES).get(reason, "") if reason != "interpreter" or not launcher else ""
-    return "; ".join(filter(None, (remedy, by_hand))) or "mend that"
+    setting = why.partition(" ")[0]
+    if setting in ("worker.cwd", "worker.python"):
+        return f"change {setting} (BRIDGE_{setting.replace('.', '__').upper()})"
+    remedy = dict(REMEDIES).get(reason, "mend that")
+    if not launcher:
+        return remedy
+    command = shlex.join([*launcher, values.worker.python or "python3", "-V"])
+    by_hand = f"try it by hand: {command} has to print a version"
+    return f"{by_hand}, and at once; or {remedy}" if reason == "timeout" else by_hand
 
 
 def _search_path(values: BridgeSettings) -> tuple[str, ...]:
