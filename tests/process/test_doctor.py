@@ -15,6 +15,8 @@ import pytest
 from bridge.assembly import Choice
 from bridge.cli.doctor import orphans, workers
 from bridge.cli.doctor.findings import Finding, Outcome
+from bridge.cli.doctor.trial import Trial, attempt
+from bridge.errors import PoolClosed
 from bridge.leasing import Lease
 from bridge.schema import BridgeSettings
 from tests.process.test_cli_demo import on_a_terminal
@@ -72,7 +74,6 @@ def test_a_good_handler_is_told_with_its_commands_and_its_start(handlers: str) -
         ("import no_such_thing", "ModuleNotFoundError: No module named 'no_such_thing'", "worker.path"),
         ("1 / 0", "ZeroDivisionError: division by zero", "the handler's own code"),
         ("import os\nos._exit(3)", "exit code 3", "by hand"),
-        ("import os\nos.read(os.pipe()[0], 1)", "wasn't ready within 0.5 s", "startup_timeout"),
     ],
 )
 def test_a_handler_that_does_not_start_is_told_with_the_remedy(
@@ -81,9 +82,7 @@ def test_a_handler_that_does_not_start_is_told_with_the_remedy(
     """The machine is well, the handler isn't: two lines. The traceback is the worker's; it ends with 1. Fails when an
     error of a start is raised, or not told apart from the machine's."""
     (tmp_path / "wrong.py").write_text(source + "\n")
-    code, found = doctor(
-        f"{tmp_path}/wrong.py", BRIDGE_SUPERVISOR__STARTUP_TIMEOUT="30" if "0.5" not in told else "0.5"
-    )
+    code, found = doctor(f"{tmp_path}/wrong.py")
 
     (handler,) = found["handler"]
     assert (code, found["worker"][0]["outcome"], handler["outcome"]) == (1, "ok", "fail")
@@ -101,6 +100,17 @@ def test_an_interpreter_that_is_none_is_the_workers_failure(handlers: str) -> No
     assert "/no/such/python" in worker["text"]
     assert "BRIDGE_WORKER__PYTHON" in worker["remedy"]
     assert "values" not in found
+
+
+def test_a_handler_that_never_becomes_ready_is_told_after_its_time(tmp_path: Path) -> None:
+    """Not waited for without end, nor taken for a crash. Fails when only starts that failed are told."""
+    (tmp_path / "stuck.py").write_text("import os\nos.read(os.pipe()[0], 1)\n")
+    values = BridgeSettings(supervisor={"startup_timeout": 0.2})
+    trial = attempt(values, PROCESSES, workers.commands, {"handler": f"{tmp_path}/stuck.py"})
+    found = workers._start("handler", trial, None, values, (), "stuck.py")
+
+    assert (found.outcome, found.text) == (Outcome.FAIL, "it wasn't ready within 0.2 s")
+    assert "startup_timeout" in found.remedy
 
 
 @pytest.mark.parametrize("setting", ["cwd", "python"])
@@ -174,6 +184,15 @@ def test_values_that_come_back_changed_are_a_failure() -> None:
     told = workers.echoed(BridgeSettings(), cast(Lease, Upper()))
     assert told.startswith("'quotes ")
     assert " came back as 'QUOTES " in told
+
+
+@pytest.mark.parametrize("trial", [Trial(error=PoolClosed("b")), Trial(faults={None: PoolClosed("b")}), Trial()])
+def test_a_worker_that_was_ready_and_gave_no_answer_is_a_failure(trial: Trial) -> None:
+    """Whoever noticed: the lease, the call, or nobody. Fails when to be ready is enough."""
+    trial.seconds[None] = 0.1
+    found = workers._start("handler", trial, None, BridgeSettings(), (), "math")
+
+    assert (found.outcome, "it was ready, and then: " in found.text) == (Outcome.FAIL, True)
 
 
 def test_a_start_that_takes_most_of_its_time_is_a_warning() -> None:

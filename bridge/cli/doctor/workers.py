@@ -101,9 +101,9 @@ def _start(
     check: str, trial: Trial, place: Place, values: BridgeSettings, launcher: Sequence[str], handler: str = ""
 ) -> Finding:
     """Whether it came to be ready, and answered."""
-    if place in trial.faults:
-        remedy = _remedy("crashed", "", values, launcher)
-        return fail(check, f"it was ready, and then: {trial.faults[place]}", remedy, host=place)
+    if place in trial.seconds and place not in trial.answers:
+        fault = trial.faults.get(place) or trial.error or "it is gone"
+        return fail(check, f"it was ready, and then: {fault}", _remedy("crashed", "", values, launcher), host=place)
     if place in trial.seconds:
         if not handler:
             found = trial.python.get(place, "it")
