@@ -75,7 +75,9 @@ def checked(name: str) -> str:
             f"{name!r:.60} is no name in Python: take letters, digits and underscores, as in 'prices'"
         )
     if not class_name(module):
-        raise ConfigurationError(f"{name!r:.60} has no letter to begin the name of a class with, as in 'prices'")
+        raise ConfigurationError(
+            f"{name!r:.60} has no letter to begin the name of a class with: take one such as 'prices'"
+        )
     if module in TAKEN or module in sys.stdlib_module_names or module.startswith("test_"):
         raise ConfigurationError(
             f"{module}.py would hide the module {module!r}, or be taken for tests; take another name"
