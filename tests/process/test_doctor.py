@@ -103,13 +103,14 @@ def test_an_interpreter_that_is_none_is_the_workers_failure(handlers: str) -> No
 
 
 def test_a_handler_that_never_becomes_ready_is_told_after_its_time(tmp_path: Path) -> None:
-    """Not waited for without end, nor taken for a crash. Fails when only starts that failed are told."""
+    """Not waited for without end, nor taken for a crash, whoever notices first: who opens the pool, or the supervisor.
+    Fails when only starts that failed are told."""
     (tmp_path / "stuck.py").write_text("import os\nos.read(os.pipe()[0], 1)\n")
     values = BridgeSettings(supervisor={"startup_timeout": 0.2})
     trial = attempt(values, PROCESSES, workers.commands, {"handler": f"{tmp_path}/stuck.py"})
     found = workers._start("handler", trial, None, values, (), "stuck.py")
 
-    assert (found.outcome, found.text) == (Outcome.FAIL, "it wasn't ready within 0.2 s")
+    assert (found.outcome, "ready" in found.text, "0.2 s" in found.text) == (Outcome.FAIL, True, True)
     assert "startup_timeout" in found.remedy
 
 
