@@ -172,6 +172,7 @@ def assemble(values: BridgeSettings, choice: Choice, on_event: Listener | None =
         prewarm=pool.workers if pool.prewarm is None else min(pool.workers, pool.prewarm),
         test_mode=None if choice.test_mode is None else choice.test_mode.value,
         on_event=on_event,
+        status_path=None if values.status_socket is None else os.path.abspath(os.path.expanduser(values.status_socket)),
         pool_policy=PoolPolicy(
             size=pool.workers,
             max_overflow=pool.max_overflow,

@@ -278,6 +278,8 @@ class Binding:
     def _effective(self, owner: Frame) -> tuple[BridgeSettings, Choice]:
         """The nearest choice of an adapter, over the merged settings of all scopes around it."""
         base = values = self.base
+        if values.status_socket is not None:
+            values = values.with_changes({"status_socket": None})  # it is the application's, which may run beside
         plans: list[ScopePlan] = []
         for plan in plans_of(owner):
             if plan.key is None and self._is_for_another(plan, base.worker.handler):

@@ -21,8 +21,8 @@ from bridge.settings import TestMode
 if TYPE_CHECKING:
     from bridge.binding import Binding
 
-FOR_AN_INSTANCE: Final = frozenset({"pool", "call", "session", "supervisor"})
-"""Groups that can change under an adapter that exists already."""
+FOR_AN_INSTANCE: Final = frozenset({"pool", "call", "session", "supervisor", "status_socket"})
+"""What can change under an adapter that exists already."""
 
 Entry = Callable[["ScopePlan", Frame], None]
 

@@ -58,6 +58,11 @@ class BridgeSettings(Frozen):
         None, description="chooses the adapter in tests; also read from TEST_MODE, without a prefix"
     )
     forbid_test_mode: bool = Field(False, description="refuses a test mode, where real work is done")
+    status_socket: str | None = Field(
+        None,
+        min_length=1,
+        description="path of a Unix socket, for its owner alone, that serves `scoped-bridge status` and `top`",
+    )
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -165,6 +170,7 @@ class _EnvSettings(BaseSettings):
     session: SessionSettings = SessionSettings()
     test_mode: TestMode | None = None
     forbid_test_mode: bool = False
+    status_socket: str | None = None
 
     @classmethod
     def settings_customise_sources(

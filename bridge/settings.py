@@ -128,6 +128,16 @@ def ask_for_test_mode(mode: str) -> Callable[[], None]:
     return take_back
 
 
+def status_path(prefix: str = "BRIDGE_") -> str | None:
+    """What the environment says of status_socket, for those who look from outside."""
+    return os.environ.get(prefix + "STATUS_SOCKET")
+
+
+def is_dumb() -> bool:
+    """Whether the terminal, if there is one, can only take one line after the other."""
+    return os.environ.get("TERM", "dumb") in ("dumb", "")
+
+
 def wants_no_colour() -> bool:
     """Whether the user wants plain text on a terminal, too: NO_COLOR (no-color.org), or a terminal without colours."""
     return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"

@@ -29,6 +29,7 @@ HANDLER: Final = f"{Path(__file__).with_name('echo.py')}:Echo"
 def opened(size: int, **settings: Any) -> bridge.Bridge:
     """A bridge to Echo; `with` starts and warms it."""
     fixed: dict[str, Any] = {"adapter": "python_port", "adapter_options": {}, "options": {}, "python": sys.executable}
+    fixed["status_socket"] = None  # that of the variable is an application's
     return bridge.connect(HANDLER, size=size, **fixed, **settings)
 
 

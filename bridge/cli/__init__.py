@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from bridge.cli import exits
-from bridge.cli.output import UnwritableError, put
+from bridge.cli.output import NobodyError, UnwritableError, put
 from bridge.cli.parser import PROGRAM, build
 from bridge.errors import BridgeError
 
@@ -39,6 +39,9 @@ def _run(argv: Sequence[str] | None) -> int:
     except BridgeError as error:
         _say(f"{type(error).__name__}: {error}")
         return exits.code_of(error)
+    except NobodyError as error:
+        _say(str(error))
+        return exits.NOBODY
     except KeyboardInterrupt:
         _say("interrupted")
         return exits.INTERRUPTED

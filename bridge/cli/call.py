@@ -24,7 +24,14 @@ def run(handler: str, command: str, args: Any, *, timeout: float | None, python:
         timeout: Seconds; None is what the settings say.
     """
     bridge = connect(
-        handler, size=1, adapter="python_port", adapter_options={}, prewarm=1, python=python, path=search_path()
+        handler,
+        size=1,
+        adapter="python_port",
+        adapter_options={},
+        prewarm=1,
+        python=python,
+        path=search_path(),
+        status_socket=None,  # that of the variable is an application's
     )
     with bridge as b:
         result = b.call(command, args, timeout=DEFAULT if timeout is None else timeout)

@@ -46,7 +46,7 @@ def run(directory: str | None, *, size: int | None, as_json: bool, launcher: str
     size = max(2, min(4, os.cpu_count() or 2)) if size is None else size
     # Said here, not by BRIDGE_*: each version has a grammar of its own, and the sample is parsed by this interpreter.
     fixed: dict[str, Any] = {"adapter": "python_port", "adapter_options": {}, "options": {}, "python": sys.executable}
-    fixed |= {"launcher": launcher or [], "hosts": [], "ship": [census.__file__]}
+    fixed |= {"launcher": launcher or [], "hosts": [], "ship": [census.__file__], "status_socket": None}
     handler = census.__file__ if launcher else census.__name__  # where there is no package of ours, it is sent
     bridge = connect(handler, size=size, **fixed)
     with Progress(len(paths), "files", sys.stderr) as progress:

@@ -15,6 +15,7 @@ from bridge import errors
 OK: Final = 0
 FAULT: Final = 1
 UNWRITABLE: Final = 11
+NOBODY: Final = 12
 INTERRUPTED: Final = 130
 UNREAD: Final = 141
 
@@ -32,6 +33,7 @@ MEANINGS: Final[Mapping[int, str]] = MappingProxyType(
         9: "`ProtocolError`: the worker sent bytes that are not ours",
         10: "any other `BridgeError`",
         UNWRITABLE: "the output can't be written, for instance on a full disk",
+        NOBODY: "nobody serves that status socket, or not to this user",
         INTERRUPTED: "Ctrl-C",
         UNREAD: "whoever read the output went away, for instance `head`",
     }

@@ -101,6 +101,7 @@ class Work:
             prewarm=1,
             python=options.python,
             path=search_path(),
+            status_socket=None,  # that of the variable is an application's
         )
         with bridge as b:
             while not (self._lines.ended or self._stop.asked):

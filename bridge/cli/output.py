@@ -26,6 +26,10 @@ class Colour(Enum):
     YELLOW = 33
 
 
+class NobodyError(Exception):
+    """There is nobody who answers on a socket, or not to us; says why."""
+
+
 class UnwritableError(Exception):
     """A stream can't take what it was given, though somebody may read it: a full disk, for instance."""
 

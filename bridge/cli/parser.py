@@ -10,7 +10,7 @@ import argparse
 import json
 from typing import Any, Final
 
-from bridge.cli import exits, typed
+from bridge.cli import exits, typed, watched
 
 PROGRAM: Final = "scoped-bridge"
 SECTIONS: Final = (
@@ -54,6 +54,7 @@ def build() -> argparse.ArgumentParser:
     each.add_argument("--idempotent", action="store_true", help="running one twice does no harm: repeat after a crash")
     each.set_defaults(run=_map)
 
+    watched.add(commands)
     demo = commands.add_parser("demo", help="parse the standard library in workers, one of which is killed halfway")
     demo.add_argument("--size", metavar="N", type=int, help="workers (default: one per CPU, from 2 to 4)")
     demo.add_argument("--json", action="store_true", help="print one JSON object in place of the table")

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from copy import copy
 from enum import Enum
 from typing import TYPE_CHECKING, Final
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 from bridge.channel import FdLink
 from bridge.contract import Adapter, Capability, FdChannel, ForkedAdapter, WorkerSpec
@@ -29,6 +29,7 @@ from bridge.runtime.follow import Depths
 from bridge.runtime.journal import log, say
 from bridge.runtime.pool import Pool
 from bridge.runtime.pool_policy import PoolPolicy
+from bridge.runtime.status import StatusSocket, teller_of
 from bridge.runtime.supervisor import Supervisor, SupervisorPolicy
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Runtime:
         prewarm: Workers that `warm` waits for; None is all.
         test_mode: The TEST_MODE that chose the adapter, to be shown.
         on_event: Is told what happens, in a thread of its own.
+        status_path: Of the socket that serves its status; None is none.
         clock: Monotonic seconds.
     """
 
@@ -78,6 +80,7 @@ class Runtime:
         prewarm: int | None = None,
         test_mode: str | None = None,
         on_event: Listener | None = None,
+        status_path: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.adapter, self.spec, self.name = adapter, spec, spec.name
@@ -86,7 +89,7 @@ class Runtime:
         self.depths = Depths()
         self.propagation: Propagation | None = None  # made by the first call that has something to carry
         self._prewarm = pool_policy.size if prewarm is None else prewarm
-        self._owns_adapter, self._on_event = owns_adapter, on_event
+        self._owns_adapter, self._on_event, self._status_path = owns_adapter, on_event, status_path
         self.clock = clock
         self._pool_policy, self._supervisor_policy = pool_policy, supervisor_policy
         self._recycle_policy, self._session_policy = recycle_policy or RecyclePolicy(), session_policy
@@ -100,6 +103,7 @@ class Runtime:
         self._over = False  # one way: the end was asked for
         self.rounds: Rounds | None = None  # made by the first task that waits: asyncio costs 50 ms
         self.pool = Pool(self._pool_policy, self._session_policy, name=self.name, clock=self.clock)
+        self._status = self._new_status()
         self.crew = Crew(self.name, self._pool_policy.size + self._pool_policy.max_overflow, self.clock)
         self.supervisor = Supervisor(
             self.adapter,
@@ -119,7 +123,7 @@ class Runtime:
 
         Raises:
             PoolClosed: It was closed.
-            ConfigurationError: There is no handler to start.
+            ConfigurationError: There is no handler to start, or its status can't be served where it was told to.
         """
         state = self.state
         if state is RuntimeState.OPEN:
@@ -139,14 +143,17 @@ class Runtime:
                 self.state = RuntimeState.CLOSED
                 raise PoolClosed(self.name)
         try:
+            if self._status is not None:
+                self._status.open()
             self.supervisor.start()
+        except ConfigurationError:
+            self._not_started()
+            raise
         except (RuntimeError, OSError) as error:
             if "shutdown" in str(error):  # no thread can be started any more: the interpreter is exiting
                 self.state = RuntimeState.CLOSED
                 raise PoolClosed(self.name) from error
-            with self._lock:
-                if self.state is RuntimeState.STARTING:  # else another start came through, or somebody closed it
-                    self.state = RuntimeState.NEW
+            self._not_started()
             detail = f"{error}. The system refused a thread or a descriptor; raise its limits"
             raise WorkerStartError("spawn", detail, handler=self.spec.handler) from error
         with self._lock:
@@ -154,6 +161,20 @@ class Runtime:
                 self.state = RuntimeState.OPEN
         if self.state is RuntimeState.CLOSED:  # by a finaliser, which found nothing to close
             self.supervisor.close(self.clock())
+
+    def _not_started(self) -> None:
+        with self._lock:
+            if self.state is not RuntimeState.STARTING:
+                return  # another start came through, or somebody closed it
+            self.state = RuntimeState.NEW
+            status, self._status = self._status, self._new_status()
+        if status is not None:
+            status.end()
+            status.await_end(AFTER_KILL)
+
+    def _new_status(self) -> StatusSocket | None:
+        path = self._status_path
+        return None if path is None else StatusSocket(path, self.name, teller_of(ref(self)))
 
     @property
     def holds_resources(self) -> bool:
@@ -252,6 +273,8 @@ class Runtime:
                     supervisor.notice()  # where it has no thread, nobody else tells it that the time is up
             self.state = RuntimeState.CLOSED
             supervisor.announcer.await_delivery(until + AFTER_KILL - self.clock())
+        if self._status is not None:
+            self._status.await_end(until + AFTER_KILL - self.clock())
         fault, supervisor.fault = supervisor.fault, None
         return fault
 
@@ -267,6 +290,8 @@ class Runtime:
             self.state = RuntimeState.CLOSING
             self.supervisor.close(until)
         self.crew.end()
+        if self._status is not None:
+            self._status.end()
         return until
 
     def forget(self) -> None:
@@ -279,6 +304,7 @@ class Runtime:
                 except Exception:  # one that can't be dropped must not keep the others
                     say(log.exception, "a forked child of %s can't drop what it inherited", self.name)
         finally:
+            self._status_path = None  # who asks there is answered by the parent
             self._build()
             if closed:
                 self.request_close()
@@ -286,6 +312,8 @@ class Runtime:
     def _inherited(self) -> list[Callable[[], None]]:
         """What closes all that is the parent's."""
         supervisor, drops = self.supervisor, []
+        if self._status is not None:
+            drops.append(self._status.forget)
         if supervisor.poller is not None:
             drops.append(supervisor.poller.close)  # our thread isn't here, but its frames, which hold it, never end
         if isinstance(self.adapter, ForkedAdapter):

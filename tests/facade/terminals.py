@@ -56,10 +56,12 @@ class Program:
         pipes: stdin and stdout, as for Popen, where they are something else.
     """
 
-    def __init__(self, *words: str, columns: int = 80, env: dict[str, str] | None = None, **pipes: Any) -> None:
+    def __init__(
+        self, *words: str, columns: int = 80, rows: int = 24, env: dict[str, str] | None = None, **pipes: Any
+    ) -> None:
         self.screen, program = pty.openpty()
-        resize(program, columns)
-        self.before = termios.tcgetattr(self.screen)
+        resize(program, columns, rows)
+        self.terminal = os.ttyname(program)
         self.seen = ""
         streams = {"stdin": program, "stdout": program, **pipes}
         argv = [sys.executable, "-c", ADOPT, sys.executable, "-m", "bridge", *words]

@@ -66,6 +66,8 @@ def test_call_prints_the_result_as_json(
         ["call", "json", "dumps", "[1]", "--timeout", "-1"],
         ["call", "json", "dumps", "[1]", "--timeout", "nan"],
         ["demo", "--size", "two"],
+        ["top", "socket", "--interval", "0"],
+        ["top", "socket", "--interval", "often"],
         ["bench", "speed"],
         ["bench", "--rounds", "0"],
         ["bench", "--rounds", "many"],

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from bridge.cli import exits, main
+from bridge.cli.ledger import Ledger
+from bridge.cli.lines import Lines
 from tests.facade.terminals import Program
 
 HANDLER = f"{Path(__file__).parent / 'mapped.py'}:Mapped"
@@ -96,6 +98,20 @@ def test_the_exit_code_speaks_for_all_runs(run: Run, capsys: pytest.CaptureFixtu
 
     assert called() == ["-2", "4", "6"]
     assert "1 of 3 lines failed" in capsys.readouterr().err
+
+
+def test_a_failure_is_noted_before_the_line_that_stands_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill right after it doesn't make a success of it. Fails when it waits for the next note."""
+    out = tmp_path / "out"
+    monkeypatch.setattr(sys, "stdin", None)
+    with Ledger(str(out), None, {"command": "x"}, clock=lambda: 0.0) as ledger, open(os.devnull) as nothing:
+        assert ledger.catch_up(Lines(nothing.fileno(), nothing.fileno()), lambda _: None)
+        ledger.succeed(b"1", "1\n")
+        ledger.fail(b"2", "RemoteError", "no", None)
+        note = json.loads((tmp_path / "out.resume").read_text())
+
+    assert (note["failed"], note["lines"]) == (1, 1)
+    assert out.read_text() == "1\nnull\n"
 
 
 @pytest.mark.parametrize(

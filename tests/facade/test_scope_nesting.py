@@ -85,14 +85,14 @@ def test_only_what_is_the_runtimes_changes_for_an_instance(
     keywords: dict[str, Any], make_container: MakeContainer
 ) -> None:
     """It exists already, so that a worker's settings would be ignored: told at once, or where it is met."""
-    with pytest.raises(ConfigurationError, match="only call, pool, session, supervisor can"):
+    with pytest.raises(ConfigurationError, match="only call, pool, session, status_socket, supervisor can"):
         with_adapter(Named(), **keywords)
 
     with with_adapter(Named(), size=2, timeout=1, startup_timeout=1):
         container = make_container()
         with (
             with_settings(**keywords),
-            pytest.raises(ConfigurationError, match="only call, pool, session, supervisor can"),
+            pytest.raises(ConfigurationError, match="only call, pool, session, status_socket, supervisor can"),
         ):
             container.bridge().call("who")
 

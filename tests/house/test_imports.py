@@ -100,6 +100,7 @@ FLOORS: Final = (
             "bridge.runtime.checkups",
             "bridge.runtime.supervisor",
             "bridge.runtime.figures",
+            "bridge.runtime.status",
             "bridge.runtime",
             "bridge.runtime.calls",
             "bridge.runtime.streams",

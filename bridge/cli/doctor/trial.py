@@ -51,7 +51,8 @@ def attempt(values: BridgeSettings, choice: Choice, ask: Callable[[Lease], str],
     events: list[Event] = []
     trial = Trial()
     try:
-        few = values.with_changes({"worker": worker, "pool": _one_each(values), "supervisor": {"max_restarts": 0}})
+        once = {"pool": _one_each(values), "supervisor": {"max_restarts": 0}}
+        few = values.with_changes({"worker": worker, **once, "status_socket": None})  # that is the application's
         binding = Binding(lambda: few, lambda: choice, scoped=False, listener=lambda: events.append)
         with Bridge(binding) as b, contextlib.ExitStack() as held:
             for _ in range(b.health().ready):
