@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +23,7 @@ from bridge.cli.doctor.trial import Trial, attempt
 from bridge.errors import PoolClosed
 from bridge.leasing import Lease
 from bridge.schema import BridgeSettings
-from tests.process.test_cli_demo import on_a_terminal
+from tests.process.test_cli_demo import Screen, on_a_terminal
 from tests.process.test_parent_death import family
 from tests.process.waiting import children_of, wait_until, wait_until_gone
 
@@ -247,6 +251,29 @@ def test_what_outlived_its_parent_is_found(tmp_path: Path) -> None:
 # -- On a terminal -----------------------------------------------------------------------------------------
 
 
+def test_on_a_terminal_outcomes_are_coloured_and_texts_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole command, on a real one. Fails when its stdout isn't asked what it is."""
+    monkeypatch.setenv("TERM", "xterm")
+    for name in [name for name in os.environ if "BRIDGE" in name or name in ("NO_COLOR", "TEST_MODE")]:
+        monkeypatch.delenv(name)
+    fd, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 70, 0, 0))
+    try:
+        command = [sys.executable, "-m", "bridge", "doctor", "math"]
+        with subprocess.Popen(command, stdout=terminal, stderr=subprocess.PIPE, cwd=ROOT) as process:
+            os.close(terminal)
+            lines = Screen(fd).read(60).splitlines()
+            assert (process.wait(10), process.stderr and process.stderr.read()) == (0, b"")
+    finally:
+        os.close(fd)
+
+    assert lines[0].startswith("\x1b[32mok   \x1b[0m python      ")
+    assert lines[-1].startswith("\x1b[1m")
+    assert lines[-1].endswith(" 0 fail\x1b[0m")
+    handler = next(number for number, line in enumerate(lines) if " math has the commands " in line)
+    assert lines[handler + 1].startswith(" " * 18)
+
+
 def test_ctrl_c_while_a_worker_starts_is_one_line_and_130(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A handler that never becomes ready is no obstacle, and leaves no worker. Fails when what is raised while workers
     are tried is taken for their failure."""
@@ -256,7 +283,7 @@ def test_ctrl_c_while_a_worker_starts_is_one_line_and_130(tmp_path: Path, monkey
     stuck.write_text("import os\nopen(__file__ + '.started', 'w').close()\nos.read(os.pipe()[0], 1)\n")
     started = Path(f"{stuck}.started")
     with on_a_terminal("doctor", str(stuck)) as (process, screen):
-        assert screen.read(until="at the most").startswith("starting workers")
+        assert screen.read(until="30 s each").startswith("starting workers")
         wait_until(started.exists, 20, what="the handler's import")
         seen = children_of(process.pid)
         os.write(screen.fd, b"\x03")

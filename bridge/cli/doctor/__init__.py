@@ -41,5 +41,5 @@ def _findings(handler: str | None) -> Iterator[Finding]:
     if finding.outcome is Outcome.FAIL:
         return
     if sys.stderr is not None and sys.stderr.isatty():
-        put(f"starting workers; that takes {values.supervisor.startup_timeout:g} s at the most\n", sys.stderr)
+        put(f"starting workers, which have {values.supervisor.startup_timeout:g} s each\n", sys.stderr)
     yield from workers.look(values, choice, handler or values.worker.handler)
