@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from bridge.cassette import Cassette, Exchange, Line, Match, key_of, plain_of, shown, sorted_keys, text_of, value_of
 from bridge.contract import Reply, Request, WorkerInfo, WorkerSpec
-from bridge.errors import CapabilityError, UnexpectedCall
+from bridge.errors import CapabilityError, ConfigurationError, UnexpectedCall
 from bridge.redaction import Redact
 from bridge.settle import settled
 from bridge.takes import answered_by, error_from
@@ -48,9 +48,15 @@ class Player:
         return sorted((line for lines in self._left.values() for line in lines), key=lambda line: line.number)
 
     def take(self, request: Request) -> Line:
-        """What a call is answered with, which is used up then. Raises UnexpectedCall."""
-        called = self._redact(_head(request))
-        key = key_of({**called, "args": sorted_keys(called.get("args"))}, self._match)
+        """What a call is answered with, which is used up then. Raises UnexpectedCall, ConfigurationError."""
+        try:
+            called = self._redact(_head(request))
+            key = key_of({**called, "args": sorted_keys(called.get("args"))}, self._match)
+        except Exception as error:
+            raise ConfigurationError(
+                f"redact= or match= raised {type(error).__name__}: {error}, asked about {request.command!r}. They get "
+                "the command, the args as they stand in the cassette and, of a session, its key; nothing else is known"
+            ) from error
         try:
             return self._left[key].popleft()
         except (KeyError, IndexError):
@@ -100,7 +106,7 @@ class PlayedChannel:
             line = self._player.take(request)
             if not request.streams:
                 self._talk(request, line.exchange, 0)
-        except UnexpectedCall as error:
+        except (UnexpectedCall, ConfigurationError) as error:
             done(Reply(request.call_id, error=error))
             return
         exchange = line.exchange

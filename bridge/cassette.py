@@ -188,7 +188,7 @@ def _fault(exchange: Exchange) -> str:
         return "an error has fields"
     try:
         value_of(exchange)
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         return f"a value can't be read ({error})"
     return ""
 
@@ -259,23 +259,21 @@ class Tape:
     """
 
     def __init__(self, path: str, header: Mapping[str, Any]) -> None:
-        self._path, self._first = path, text_of({"cassette": VERSION, **header})
+        self._path, self._first, self._fd = path, text_of({"cassette": VERSION, **header}), -1
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             self._fd = _locked(path + UNFINISHED)
+            self.add(self._first)
         except BlockingIOError:
             raise ConfigurationError(
                 f"another recording of {path} goes on: one bridge at a time, in one process, records a cassette"
             ) from None
         except OSError as error:
+            self.forget()
             raise ConfigurationError(f"the cassette {path} can't be written: {error.strerror}") from error
-        self._put(self._first)
 
-    def add(self, exchange: Exchange) -> None:
+    def add(self, line: str) -> None:
         """One more exchange, as it ends. Raises OSError."""
-        self._put(text_of(exchange))
-
-    def _put(self, line: str) -> None:
         data = memoryview(line.encode() + b"\n")
         while data:
             data = data[os.write(self._fd, data) :]

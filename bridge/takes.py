@@ -15,13 +15,15 @@ from contextlib import suppress
 from itertools import count
 from typing import Any, Final
 
-from bridge.cassette import Exchange, Take, plain_of, sorted_keys
+from bridge.cassette import Exchange, Take, plain_of, sorted_keys, text_of
 from bridge.core.messages import decode_item, decode_reply, error_of, split_state
 from bridge.dialogue import nothing_exposed
 from bridge.errors import BridgeError, CallError, RemoteError
 from bridge.redaction import Redact
 from bridge.wire import ANSWER, ASK, CALL, CANCEL, ERROR, EXTRAS, ITEM, RESULT, STATE, decode_json
 
+STEPS: Final = 3
+"""Of a traceback, the last ones: what raised, and not what led there."""
 SIDES: Final = ("command", "arguments", "result")
 """Kinds of CallError that a worker answers with."""
 
@@ -31,10 +33,10 @@ class Recorder:
 
     Args:
         redact: Makes an exchange fit to be seen; before anything else sees it.
-        write: Told each exchange as it ends, in whatever thread; may raise OSError. None: nobody is.
+        write: Told each exchange as it ends, as a line, in whatever thread; may raise OSError. None: nobody is.
     """
 
-    def __init__(self, redact: Redact, write: Callable[[Exchange], None] | None) -> None:
+    def __init__(self, redact: Redact, write: Callable[[str], None] | None) -> None:
         self.takes: list[Take] = []
         self.faults: list[str] = []
         """What kept exchanges from being recorded, with the traceback: text, since that has the frames of a call."""
@@ -63,12 +65,21 @@ class Recorder:
                 if exchange is None:
                     self.unanswered.append(seen)
                     return
+                line = text_of(seen)  # first of all: what can't be written mustn't keep the others from being so
                 self.takes.append(Take(talk.begun, next(self._clock), seen))
                 if self._write is not None:
                     with suppress(OSError):  # it is kept, and written at the end; if that fails too, it is told
-                        self._write(seen)
-            except Exception as error:  # the call goes on; whoever ends the recording hears of it
-                self.faults.append(_told(error))
+                        self._write(line)
+            except Exception as error:
+                self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """Something of a call can't be recorded. That goes on; whoever ends the recording hears of it."""
+        self.faults.append(_told(error))
+
+    def drop(self, talk: Talk) -> None:
+        """Of that call it was something."""
+        self._open.pop(talk.begun, None)
 
     def leave_all(self) -> None:
         """Nothing more will be heard."""
@@ -86,7 +97,8 @@ class Talk:
         self._recorder = recorder
         self._items: list[Any] = []
         self._said: list[dict[str, Any]] = []
-        self.head: Exchange = {"command": command, "args": plain_of(args)}
+        self._broken = False
+        self.head: Exchange = {"command": command, "args": self._plain(args)}
         if session is not None:
             self.head["session"] = session
         if streams:
@@ -95,24 +107,24 @@ class Talk:
     def item(self, value: Any) -> None:
         """Of its stream; of a plain call, what the handler reports."""
         if "stream" in self.head:
-            self._items.append(plain_of(value))
+            self._items.append(self._plain(value))
         else:
-            self._say({"report": plain_of(value)})
+            self._say({"report": self._plain(value)})
 
     def ask(self, asked: Any) -> None:
         """The handler asks its caller: [name, args]."""
-        self._say({"ask": plain_of(asked)})
+        self._say({"ask": self._plain(asked)})
 
     def answer(self, answered: Any) -> None:
         """What its caller said: [error, value]."""
-        self._said[-1]["answer"] = answer_of(answered)
+        self._said[-1]["answer"] = self._plain(answered, answer_of)
 
     def _say(self, what: dict[str, Any]) -> None:
         self._said.append({**what, **({"after": len(self._items)} if self._items else {})})
 
     def result(self, value: Any) -> None:
         """It has returned."""
-        self._end({"result": plain_of(value)})
+        self._end({"result": self._plain(value)})
 
     def fail(self, error: BaseException | None) -> None:
         """It has failed. What isn't the handler's answer ends it without one."""
@@ -129,7 +141,19 @@ class Talk:
         else:
             self._recorder.end(self, None)
 
+    def _plain(self, value: Any, plain: Callable[[Any], Any] = plain_of) -> Any:
+        try:
+            return plain(value)
+        except Exception as error:  # it is nested more deeply than Python's own steps may be
+            if not self._broken:
+                self._recorder.fail(error)
+            self._broken = True
+            return None
+
     def _end(self, end: Mapping[str, Any]) -> None:
+        if self._broken:
+            self._recorder.drop(self)
+            return
         said = {"said": self._said} if self._said else {}
         items = {"items": self._items} if "stream" in self.head else {}
         self._recorder.end(self, {**self.head, **said, **items, **end})
@@ -187,9 +211,9 @@ class FrameEar:
     def _guarded(self, step: Callable[[int, int, Any], None], kind: int, flags: int, body: Any) -> None:
         try:
             step(kind, flags, body)
-        except Exception as error:  # as in Recorder.end
+        except Exception as error:  # what comes from a worker needn't be what we expect; its caller is told
             self._talk = None
-            self._recorder.faults.append(_told(error))
+            self._recorder.fail(error)
 
     def _said(self, kind: int, flags: int, body: Any) -> None:
         if kind == CALL:
@@ -275,4 +299,4 @@ class Chunk:
 
 
 def _told(error: Exception) -> str:
-    return "".join(traceback.format_exception(error))
+    return "".join(traceback.format_exception(error, limit=-STEPS))

@@ -50,7 +50,7 @@ def recorded(path: Path, *exchanges: dict[str, Any]) -> Path:
     ticks = count(1)
     tape = Tape(str(path), HEADER)
     for each in exchanges:
-        tape.add(each)
+        tape.add(text_of(each))
     tape.finish([Take(next(ticks), next(ticks), each) for each in exchanges], None)
     return path
 
@@ -170,7 +170,7 @@ def test_what_was_recorded_is_safe_before_the_end(tmp_path: Path) -> None:
     path = recorded(tmp_path / "c.jsonl", exchange("old"))
     before = path.read_bytes()
     tape = Tape(str(path), HEADER)
-    tape.add(exchange("new"))
+    tape.add(text_of(exchange("new")))
     unfinished = Path(f"{path}{UNFINISHED}")
 
     assert path.read_bytes() == before
@@ -220,7 +220,7 @@ def test_a_recording_that_cannot_be_finished_says_where_it_is(tmp_path: Path) ->
     """What was recorded stays beside the cassette. Fails when it is lost with the error."""
     path = tmp_path / "c.jsonl"
     tape = Tape(str(path), HEADER)
-    tape.add(exchange("a"))
+    tape.add(text_of(exchange("a")))
     path.mkdir()
     with pytest.raises(ConfigurationError, match=r"What was recorded is in .*c\.jsonl\.recording"):
         tape.finish([Take(1, 2, exchange("a"))], None)

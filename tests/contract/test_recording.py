@@ -14,7 +14,7 @@ import pytest
 
 import bridge
 from bridge.cassette import UNFINISHED
-from bridge.takes import Recorder
+from bridge.takes import Recorder, Talk
 from tests.contract.recorded import Changed, Shop
 
 HANDLER = "tests.contract.recorded:Shop"
@@ -334,6 +334,48 @@ def test_a_redaction_that_fails_is_told_when_the_bridge_is_closed(path: Path) ->
         b.close()
 
     assert "secret" not in path.read_text()
+
+
+class Unreadable(dict[str, Any]):
+    """As what is nested too deeply: looking at it raises."""
+
+    def items(self) -> Any:
+        """Raise."""
+        raise RecursionError("too deep")
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda talk: talk.result(Unreadable(a=1)),
+        lambda talk: (talk.item(Unreadable(a=1)), talk.result(1)),
+        lambda talk: (talk.ask(["f", Unreadable(a=1)]), talk.answer([None, Unreadable(a=1)]), talk.result(1)),
+        lambda talk: talk.result(object()),
+    ],
+    ids=["result", "report", "question", "line"],
+)
+def test_what_cannot_be_recorded_costs_its_own_line_alone(say: Callable[[Talk], Any]) -> None:
+    """Nothing is raised into the call, and its fault is kept once, as text. Fails when a recording can fail a call, or
+    one exchange all others."""
+    lines: list[str] = []
+    recorder = Recorder(lambda exchange: exchange, lines.append)
+    for value in (1, Unreadable(a=1), 2):
+        talk = recorder.begin("same", [1])
+        talk.result(value) if value in (1, 2) else say(talk)
+    recorder.leave_all()
+
+    assert [json.loads(line)["result"] for line in lines] == [1, 2]
+    assert (len(recorder.takes), len(recorder.faults), recorder.unanswered) == (2, 1, [])
+    assert "Error" in recorder.faults[0]
+
+
+def test_a_redaction_that_fails_on_a_call_is_told_to_its_caller(path: Path) -> None:
+    """Replaying it knows less than recording, and a function may ask for more. Fails when that is no error of ours."""
+    record(path, lambda b: b.call("greet", ["Ada"]))
+    with opened(path, redact=lambda exchange: exchange["result"]) as b:
+        with pytest.raises(bridge.ConfigurationError, match=r"raised KeyError: 'result', asked about 'greet'"):
+            b.call("greet", ["Ada"])
+        assert b.stats().restarts == 0
 
 
 @pytest.mark.parametrize(

@@ -76,10 +76,10 @@ def test_what_says_how_to_read_is_left(tmp_path: Path) -> None:
     path = tmp_path / "c.jsonl"
     value = {"pin": "a", "one": 1, "b": memoryview(bytes(8)).cast("i"), "c": b"a\xff", "letter": "an apple"}
     for mode in ("record", "replay"):
-        with opened(path, mode, redact=["pin", "one"]) as b:
+        with opened(path, mode, redact=["pin", "one", "password"]) as b:
             found = b.call("same", [value])
-            with pytest.raises(bridge.RemoteError):
-                b.call("double", {"value": 3})
+            with pytest.raises(bridge.RemoteError, match="PermissionError"):
+                b.call("login", {"user": "nobody", "password": "raised"})
 
     assert (found["pin"], found["one"], found["letter"]) == (REDACTED, REDACTED, f"{REDACTED}n {REDACTED}pple")
     assert found["b"].shape == (2,)
@@ -93,6 +93,18 @@ def test_names_are_looked_for_in_what_a_call_is_found_by_alone() -> None:
 
     assert whole["args"] == redact({"command": "a", "args": ["t0ken"]})["args"] == ["t0ken"]
     assert whole["result"] == {"token": REDACTED}
+
+
+def test_a_function_can_change_what_it_gets() -> None:
+    """At any depth: it has a copy. Fails when it changes what is compared or recorded besides."""
+    given = {"command": "a", "args": [{"x": 1}]}
+
+    def redact(exchange: dict[str, Any]) -> dict[str, Any]:
+        exchange["args"][0].clear()
+        return exchange
+
+    assert redaction(redact)(given)["args"] == [{}]
+    assert given["args"] == [{"x": 1}]
 
 
 @pytest.mark.parametrize("returned", [None, {}, {"args": None}, [1]])
