@@ -68,7 +68,7 @@ def test_the_program_server_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [MODES[0], *(pytest.param(mode, marks=pytest.mark.deep) for mode in MODES[1:])])
 def test_the_crashing_library_passes_its_tests_in_every_mode(mode: str) -> None:
     """Real segmentation faults, aborts and leaks, whatever the run is told to fake. Fails when an idempotent call isn't
     made again, when what kills isn't refused, or when memory isn't looked at."""
