@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from bridge.overrides import with_adapter, with_settings, with_test_mode
     from bridge.runtime.async_streams import AsyncStream
     from bridge.runtime.streams import Stream
+    from bridge.runtime.watching import Call
     from bridge.schema import BridgeSettings
     from bridge.scope import Scope, ScopedExecutor, ScopedThread, ScopeInfo, carry, current_scope
     from bridge.sessions import Session
@@ -92,6 +93,7 @@ _HOMES = (
     ("bridge.leasing", ("Lease",)),
     ("bridge.runtime.async_streams", ("AsyncStream",)),
     ("bridge.runtime.streams", ("Stream",)),
+    ("bridge.runtime.watching", ("Call",)),
     ("bridge.container", ("BridgeContainer", "check")),
     (
         "bridge.contract",
@@ -135,6 +137,7 @@ __all__ = [
     "BridgeFuture",
     "BridgeMockAdapter",
     "BridgeSettings",
+    "Call",
     "CallCancelled",
     "CallError",
     "CallTimeout",

@@ -27,6 +27,7 @@ from bridge.runtime import Runtime
 from bridge.runtime.courier import Listener
 from bridge.runtime.pool_policy import PoolPolicy
 from bridge.runtime.supervisor import SupervisorPolicy
+from bridge.runtime.watching import OnCall
 from bridge.schema import BridgeSettings, closest
 from bridge.settings import Codec, StartMethod, TestMode
 from bridge.wire import NotEncodable, encode_json
@@ -132,7 +133,9 @@ def listener_of(given: Any) -> Listener | None:
     return found
 
 
-def assemble(values: BridgeSettings, choice: Choice, on_event: Listener | None = None) -> Runtime:
+def assemble(
+    values: BridgeSettings, choice: Choice, on_event: Listener | None = None, on_call: OnCall | None = None
+) -> Runtime:
     """A runtime that isn't started yet.
 
     Raises:
@@ -173,6 +176,7 @@ def assemble(values: BridgeSettings, choice: Choice, on_event: Listener | None =
         test_mode=None if choice.test_mode is None else choice.test_mode.value,
         on_event=on_event,
         status_path=None if values.status_socket is None else os.path.abspath(os.path.expanduser(values.status_socket)),
+        on_call=on_call,
         pool_policy=PoolPolicy(
             size=pool.workers,
             max_overflow=pool.max_overflow,

@@ -23,6 +23,7 @@ from bridge.frames import CURRENT, Frame, Kind
 from bridge.plan import ScopePlan
 from bridge.runtime import Runtime, RuntimeState
 from bridge.runtime.courier import Listener
+from bridge.runtime.watching import OnCall
 from bridge.schema import BridgeSettings
 
 log = logging.getLogger("bridge.scope")
@@ -46,6 +47,7 @@ class Binding:
         reopens: Whether `start` opens it again after `close`.
         check: Called once, at first use; raises ConfigurationError.
         listener: The callback for events, if there is one; called when a runtime is built.
+        on_call: The same for calls.
     """
 
     def __init__(
@@ -57,10 +59,11 @@ class Binding:
         reopens: bool = False,
         check: Callable[[], None] = bool,  # type: ignore[assignment]  # it does nothing
         listener: Callable[[], Listener | None] = lambda: None,
+        on_call: Callable[[], OnCall | None] = lambda: None,
     ) -> None:
         self.birth = CURRENT.get()
         self.everywhere: Frame | None = None
-        self._base, self._choice, self._check, self._listener = base, choice, check, listener
+        self._base, self._choice, self._check, self._listener, self._on_call = base, choice, check, listener, on_call
         self._scoped, self._reopens = scoped, reopens
         self._settings: BridgeSettings | None = None
         self._default: Runtime | None = None
@@ -172,7 +175,7 @@ class Binding:
         """What answers for the caller and for nobody else."""
         runtime = self._find(owner)
         if owner is not None and runtime is owner.shared:  # other containers go on with it
-            owner.runtimes[self] = runtime = assemble(*self._effective(owner), self._listener())
+            owner.runtimes[self] = runtime = assemble(*self._effective(owner), self._listener(), self._on_call())
         return runtime
 
     def drop_default(self) -> None:
@@ -238,7 +241,9 @@ class Binding:
             runtime = self._default
             if runtime is None:
                 values = self.base
-                runtime = assemble(values, self._choice() or self._configured(values), self._listener())
+                runtime = assemble(
+                    values, self._choice() or self._configured(values), self._listener(), self._on_call()
+                )
                 if runtime.test_mode is not None:
                     _warn_of_test_mode(runtime)
                 if self._shut:
@@ -257,7 +262,7 @@ class Binding:
                 values, choice = self._effective(owner)
                 found = owner.shared
                 if found is None:
-                    found = assemble(values, choice, self._listener())
+                    found = assemble(values, choice, self._listener(), self._on_call())
                     found.origin = owner
                     owner.own(found)
                 owner.runtimes[self] = found

@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextvars import copy_context
+from functools import partial
 from itertools import islice
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
@@ -43,7 +45,9 @@ class _Crew:
         """Have the calls of one chunk made."""
         self._inbox.put((chunk, steps))
         if len(self._threads) < self._width:
-            thread = threading.Thread(target=self._work, name=f"bridge-map-{self._command}", daemon=True)
+            # Watched, in the context of the map: that is where the parent of a call's span is.
+            work = self._work if self._runtime.watcher is None else partial(copy_context().run, self._work)
+            thread = threading.Thread(target=work, name=f"bridge-map-{self._command}", daemon=True)
             self._threads.append(thread)
             try:
                 thread.start()

@@ -7,6 +7,7 @@ dependency-injector.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from bridge.assembly import Choice, check_options, choice_of, listener_of
@@ -16,6 +17,7 @@ from bridge.contract import Adapter
 from bridge.core.events import Event
 from bridge.errors import ConfigurationError
 from bridge.plan import FOR_AN_INSTANCE
+from bridge.runtime.watching import Call, on_call_of
 from bridge.schema import BridgeSettings, sort_keywords
 
 
@@ -28,6 +30,7 @@ def connect(
     python: str | None = None,
     launcher: str | Sequence[str] | None = None,
     on_event: Callable[[Event], object] | None = None,
+    on_call: Callable[[Call], AbstractContextManager[object]] | None = None,
     **settings: Any,
 ) -> Bridge:
     """Open a bridge to a handler.
@@ -45,6 +48,8 @@ def connect(
         on_event: Is called with each `Event` of the bridge, also of those that scopes put in its place, in a thread of
             its own; it may block or raise without harm to the bridge. Each has its queue of 1,000; what doesn't fit is
             dropped, and counted in `stats().events_dropped`.
+        on_call: Is called with each `Call`, where that is made, and returns a context manager that is entered when the
+            call begins and left at its end, to make a span of it.
         settings: Any other setting by its leaf name, or a group by a mapping; what is no setting goes to the
             constructor of a named adapter. Arguments win over the environment (BRIDGE_*), that over the defaults.
 
@@ -60,13 +65,13 @@ def connect(
     given = {"handler": handler} | {name: value for name, value in named.items() if value is not None} | settings
     tree, rest = sort_keywords(given)
     values = BridgeSettings.load().with_changes(tree)
-    listener = listener_of(on_event)
+    listener, watcher = listener_of(on_event), on_call_of(on_call)
     if adapter is None:
         choice = Choice(values.adapter, rest)
         check_options(choice)
         # Options are for the adapter that is configured, not for one that a scope or TEST_MODE puts in its place.
         configured = choice if rest and values.test_mode is None else None
-        binding = Binding(lambda: values, lambda: configured, listener=lambda: listener)
+        binding = Binding(lambda: values, lambda: configured, listener=lambda: listener, on_call=lambda: watcher)
     else:
         choice = choice_of(adapter, rest)
         beyond = sorted(tree.keys() - FOR_AN_INSTANCE - {"name", "worker"}) if choice.is_instance else []
@@ -76,6 +81,8 @@ def connect(
                 f"{', '.join(beyond)} can't change for an adapter that exists already; only {known} can. Give the "
                 "adapter's class or name instead of an instance"
             )
-        binding = Binding(lambda: values, lambda: choice, scoped=False, listener=lambda: listener)
+        binding = Binding(
+            lambda: values, lambda: choice, scoped=False, listener=lambda: listener, on_call=lambda: watcher
+        )
     binding.runtime()  # what can't be built is told now, not at the first call
     return Bridge(binding)

@@ -19,6 +19,7 @@ from bridge.container.providers import (
     BindingProvider,
     BridgeProvider,
     ListenerProvider,
+    OnCallProvider,
     PoolProvider,
     RuntimeResource,
     SettingsProvider,
@@ -84,6 +85,8 @@ class BridgeContainer(containers.DeclarativeContainer):
         on_event: A function (or a provider of one) that is called with each `Event` of the bridge, also of those that
             scopes put in its place, in a thread of its own. `providers.Container` copies what it is given, an object
             with its methods too: there, give a function or a provider.
+        on_call: A function (or a provider of one) that is called with each `Call`, where that is made, and returns a
+            context manager that is entered when the call begins and left at its end.
 
     Raises:
         TypeError: There is no such keyword.
@@ -95,6 +98,7 @@ class BridgeContainer(containers.DeclarativeContainer):
     settings = SettingsProvider(binding)
     adapter = AdapterProvider(binding)
     on_event = ListenerProvider(binding)
+    on_call = OnCallProvider(binding)
     supervisor = SupervisorProvider(binding)
     pool = PoolProvider(binding)
     runtime = RuntimeResource(binding)

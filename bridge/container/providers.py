@@ -21,6 +21,7 @@ from bridge.runtime import Runtime
 from bridge.runtime.courier import Listener
 from bridge.runtime.pool import Pool
 from bridge.runtime.supervisor import Supervisor
+from bridge.runtime.watching import OnCall, on_call_of
 from bridge.schema import BridgeSettings
 from bridge.settings import forbidding, mode_in_force
 
@@ -55,9 +56,15 @@ class BindingProvider(providers.Provider[Binding]):
         self.settings: ScopedProvider | None = None
         self.adapter: ScopedProvider | None = None
         self.on_event: ScopedProvider | None = None
+        self.on_call: ScopedProvider | None = None
         self.first_use: Callable[[], None] = bool  # type: ignore[assignment]  # it does nothing
         self.binding = Binding(
-            self._base, self._choice, reopens=True, check=lambda: self.first_use(), listener=self._listener
+            self._base,
+            self._choice,
+            reopens=True,
+            check=lambda: self.first_use(),
+            listener=self._listener,
+            on_call=self._on_call,
         )
         self.bridge = Bridge(self.binding)
 
@@ -99,6 +106,9 @@ class BindingProvider(providers.Provider[Binding]):
 
     def _listener(self) -> Listener | None:
         return listener_of(None if self.on_event is None else self.on_event.default())
+
+    def _on_call(self) -> OnCall | None:
+        return on_call_of(None if self.on_call is None else self.on_call.default())
 
 
 class ScopedProvider(_Copied, providers.Provider[Any]):
@@ -184,6 +194,20 @@ class ListenerProvider(ScopedProvider):
     def __call__(self) -> Listener | None:
         """None when there is none."""
         return listener_of(self.default())
+
+
+class OnCallProvider(ScopedProvider):
+    """The container's callback for calls; the same in every scope."""
+
+    role = "on_call"
+
+    def __init__(self, binding: BindingProvider) -> None:
+        super().__init__(binding)
+        binding.on_call = self
+
+    def __call__(self) -> OnCall | None:
+        """None when there is none."""
+        return on_call_of(self.default())
 
 
 class SupervisorProvider(ScopedProvider):

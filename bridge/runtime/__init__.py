@@ -31,6 +31,7 @@ from bridge.runtime.pool import Pool
 from bridge.runtime.pool_policy import PoolPolicy
 from bridge.runtime.status import StatusSocket, teller_of
 from bridge.runtime.supervisor import Supervisor, SupervisorPolicy
+from bridge.runtime.watching import OnCall, Watcher
 
 if TYPE_CHECKING:
     from bridge.runtime.loop_claims import Rounds
@@ -63,6 +64,7 @@ class Runtime:
         test_mode: The TEST_MODE that chose the adapter, to be shown.
         on_event: Is told what happens, in a thread of its own.
         status_path: Of the socket that serves its status; None is none.
+        on_call: Is told of each call, where it is made.
         clock: Monotonic seconds.
     """
 
@@ -81,12 +83,13 @@ class Runtime:
         test_mode: str | None = None,
         on_event: Listener | None = None,
         status_path: str | None = None,
+        on_call: OnCall | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.adapter, self.spec, self.name = adapter, spec, spec.name
         self.origin: object = None  # the frame that it was built in or for; opaque here
         self.call_timeout, self.test_mode = call_timeout, test_mode
-        self.depths = Depths()
+        self.depths, self.watcher = Depths(), None if on_call is None else Watcher(on_call, spec.name)
         self.propagation: Propagation | None = None  # made by the first call that has something to carry
         self._prewarm = pool_policy.size if prewarm is None else prewarm
         self._owns_adapter, self._on_event, self._status_path = owns_adapter, on_event, status_path

@@ -20,7 +20,7 @@ from bridge.core.pool_state import Departed
 from bridge.errors import BridgeError, CallCancelled, WorkerCrashed
 from bridge.link import DeadlinePassed, Left
 from bridge.runtime.calls import ENDINGS, MAX_RETRIES, begin_on, encoded, outcome
-from bridge.runtime.loop_calls import LoopCall
+from bridge.runtime.loop_calls import LoopCall, WatchedLoopCall
 from bridge.runtime.loop_claims import OFFER, LoopClaim, Rounds
 from bridge.runtime.pool import LAST_LOOK
 from bridge.runtime.worker import Worker
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bridge.runtime import Runtime
     from bridge.runtime.follow import Follow
     from bridge.runtime.session import Visit
+    from bridge.runtime.watching import Watch, Watcher
 
 
 async def checkout(runtime: Runtime, claim: LoopClaim, deadline: float) -> Worker:
@@ -86,9 +87,14 @@ def call(
     idempotent: bool = False,
     follow: Follow | None = None,
     body: bytes | None = None,
+    watch: Watch | None = None,
 ) -> Coroutine[Any, Any, Any]:
     """Call a command on any worker. As calls.call, to be awaited at once: a coroutine less that each wake-up goes
     through."""
+    if runtime.watcher is not None and watch is None:
+        return _watched(
+            runtime, runtime.watcher, command, args, timeout, idempotent=idempotent, follow=follow, body=body
+        )
     deadline = inf if timeout is None else runtime.clock() + timeout
     if body is None:
         body = encoded(runtime, command, args, follow)
@@ -96,8 +102,23 @@ def call(
     if runtime.pool.policy.poison_threshold is not None:
         runtime.pool.refuse_poison(command, body)
     if follow is None:
-        return _call(runtime, command, body, deadline, timeout, idempotent=idempotent)
-    return _followed(runtime, command, body, deadline, timeout, follow, idempotent=idempotent)
+        return _call(runtime, command, body, deadline, timeout, idempotent=idempotent, watch=watch)
+    return _followed(runtime, command, body, deadline, timeout, follow, idempotent=idempotent, watch=watch)
+
+
+async def _watched(
+    runtime: Runtime,
+    watcher: Watcher,
+    command: str,
+    args: Any,
+    timeout: float | None,
+    *,
+    follow: Follow | None,
+    **more: Any,
+) -> Any:
+    """The same, told to `on_call`."""
+    with watcher.watch(runtime, name_of(command), follow) as (watch, follow):
+        return await call(runtime, command, args, timeout, follow=follow, watch=watch, **more)
 
 
 async def _followed(
@@ -109,6 +130,7 @@ async def _followed(
     follow: Follow,
     *,
     idempotent: bool,
+    watch: Watch | None,
 ) -> Any:
     """Call a command that may say something before its result."""
     clock, pool = runtime.clock, runtime.pool
@@ -127,6 +149,8 @@ async def _followed(
             claim.sent_at = worker.active_at = clock()
             result = await _converse(runtime, worker, command, body, deadline, CALL, follow)
             if follow.chunk is not None:
+                if watch is not None:
+                    watch.saw(claim)  # before its time becomes that of its last item
                 pool.count_chunk(worker, claim, result)
             return result
         except WorkerGone as gone:
@@ -137,6 +161,8 @@ async def _followed(
             raise outcome(runtime, claim, worker, command, end, deadline, timeout, body) from None
         finally:
             try:
+                if watch is not None:
+                    watch.saw(claim)
                 pool.checkin(claim)
             finally:
                 if visit is not None:
@@ -144,10 +170,22 @@ async def _followed(
 
 
 async def _call(
-    runtime: Runtime, command: str, body: bytes, deadline: float, timeout: float | None, *, idempotent: bool
+    runtime: Runtime,
+    command: str,
+    body: bytes,
+    deadline: float,
+    timeout: float | None,
+    *,
+    idempotent: bool,
+    watch: Watch | None,
 ) -> Any:
     """Call a command that says nothing before its result."""
-    claim = LoopCall(runtime, _rounds_of(runtime), command, body, deadline)
+    rounds = _rounds_of(runtime)
+    if watch is None:
+        claim = LoopCall(runtime, rounds, command, body, deadline)
+    else:
+        claim = WatchedLoopCall(runtime, rounds, command, body, deadline)
+        claim.watch = watch
     retries = 0
     while True:
         try:
@@ -196,8 +234,13 @@ async def call_on(
     runtime: Runtime, claim: LoopClaim, command: str, args: Any, timeout: float | None, follow: Follow | None = None
 ) -> Any:
     """Call a command on the worker of a lease. As calls.call_on."""
-    body = encoded(runtime, command, args, follow)
-    return await _call_on(runtime, claim, name_of(command), body, timeout, CALL, follow)
+    if runtime.watcher is None:
+        body = encoded(runtime, command, args, follow)
+        return await _call_on(runtime, claim, name_of(command), body, timeout, CALL, follow)
+    with runtime.watcher.watch(runtime, name_of(command), follow) as (watch, follow):
+        body = encoded(runtime, command, args, follow)
+        watch.sent_to(claim.worker, runtime.clock())
+        return await _call_on(runtime, claim, name_of(command), body, timeout, CALL, follow)
 
 
 async def reset(runtime: Runtime, claim: LoopClaim, timeout: float | None) -> None:

@@ -23,6 +23,7 @@ from bridge.wire import ASK, CALL, HOOK, RESULT
 if TYPE_CHECKING:
     from bridge.runtime import Runtime
     from bridge.runtime.follow import Follow
+    from bridge.runtime.watching import Watch
 
 ENDINGS: Final = (WorkerGone, DeadlinePassed, Left)
 """What a link ends a call with that no reply came for."""
@@ -46,6 +47,7 @@ def call(
     *,
     body: bytes | None = None,
     began_at: float | None = None,
+    watch: Watch | None = None,
 ) -> Any:
     """Call a command on any worker.
 
@@ -57,7 +59,15 @@ def call(
         follow: What the caller wants to hear before its end, and what goes with it.
         body: What `command` and the arguments were encoded to, where that was done before.
         began_at: When the timeout began, if not now; monotonic seconds.
+        watch: Sees what becomes of it. None: if there is an `on_call`, one is made.
     """
+    if runtime.watcher is not None and watch is None:
+        if began_at is None:
+            began_at = runtime.clock()  # what it takes to begin to watch is the call's time
+        with runtime.watcher.watch(runtime, name_of(command), follow) as (watch, follow):
+            return call(
+                runtime, command, args, timeout, claim, idempotent, follow, body=body, began_at=began_at, watch=watch
+            )
     clock, pool = runtime.clock, runtime.pool
     deadline = inf if timeout is None else (clock() if began_at is None else began_at) + timeout
     if body is None:
@@ -91,6 +101,8 @@ def call(
                 return worker.link.call(command, body, deadline, CALL, worker.holder)
             result = _followed(runtime, worker, command, body, deadline, follow)
             if follow.chunk is not None:
+                if watch is not None:
+                    watch.saw(claim)  # before its time becomes that of its last item
                 pool.count_chunk(worker, claim, result)
             return result
         except WorkerGone as gone:
@@ -108,6 +120,8 @@ def call(
             raise CallCancelled(command, pid=worker.info.pid, started=True) from None
         finally:
             try:
+                if watch is not None:
+                    watch.saw(claim)
                 pool.checkin(claim)
             finally:
                 if visit is not None:
@@ -145,8 +159,13 @@ def call_on(
     runtime: Runtime, claim: Claim, command: str, args: Any, timeout: float | None, follow: Follow | None = None
 ) -> Any:
     """Call a command on the worker of a lease; if it isn't clean afterwards, that lease is spent."""
-    body = encoded(runtime, command, args, follow)
-    return _call_on(runtime, claim, name_of(command), body, timeout, CALL, follow)
+    if runtime.watcher is None:
+        body = encoded(runtime, command, args, follow)
+        return _call_on(runtime, claim, name_of(command), body, timeout, CALL, follow)
+    with runtime.watcher.watch(runtime, name_of(command), follow) as (watch, follow):
+        body = encoded(runtime, command, args, follow)
+        watch.sent_to(claim.worker, runtime.clock())
+        return _call_on(runtime, claim, name_of(command), body, timeout, CALL, follow)
 
 
 def reset(runtime: Runtime, claim: Claim, timeout: float | None) -> None:

@@ -75,8 +75,8 @@ class Follow:
     """
 
     __slots__ = (
-        *("_depths", "_extras", "_functions", "_limit", "chunk", "context", "each", "ended", "head", "progress"),
-        *("session", "streams", "visit"),
+        *("_depths", "_extras", "_functions", "_limit", "_said", "chunk", "context", "each", "ended", "head"),
+        *("progress", "session", "streams", "visit"),
     )
 
     def __init__(
@@ -91,20 +91,23 @@ class Follow:
         chunk: tuple[str | None, float | None] | None = None,
         each: float | None = None,
     ) -> None:
-        self.progress, self.context, self.streams = progress, context, window is not None
+        self.progress, self.streams = progress, window is not None
         self._functions, self._limit, self._depths = functions, limit, depths
         self.chunk, self.each = chunk, each
         self.visit: Visit | None = None
         self.session: SessionEntry | None = None
         self.ended: Ended = ()
-        self.head = self._extras = encode_extras(
-            {
-                **({} if window is None else {"window": window}),
-                **({} if progress is None else {"progress": True} if chunk is None else {"chunk": chunk}),
-                **({"parent": True} if functions else {}),
-                **({"context": context} if context else {}),
-            }
-        )
+        self._said: Mapping[str, Any] = {
+            **({} if window is None else {"window": window}),
+            **({} if progress is None else {"progress": True} if chunk is None else {"chunk": chunk}),
+            **({"parent": True} if functions else {}),
+        }
+        self.carry(context)
+
+    def carry(self, context: Mapping[str, Any]) -> None:
+        """What its `context` has. Raises CallError for what can't travel."""
+        self.context = context
+        self.head = self._extras = encode_extras({**self._said, "context": context} if context else self._said)
 
     def address(self, entry: SessionEntry | None, ended: Ended, *, pickled: bool = False) -> None:
         """Compose what stands before the call: its session, and those that its worker is to forget."""

@@ -18,7 +18,7 @@ from bridge.link import DeadlinePassed
 from bridge.runtime.loop_claims import LoopClaim, Round, Rounds
 
 if TYPE_CHECKING:
-    from bridge.runtime import Runtime
+    from bridge.runtime import Runtime, watching
 
 
 class Watch:
@@ -223,3 +223,16 @@ class LoopCall(LoopClaim):
     def alarm(self) -> None:
         """It is time."""
         self.step()
+
+
+class WatchedLoopCall(LoopCall):
+    """One that somebody wants to hear of (`on_call`): the worker is back before its task goes on."""
+
+    __slots__ = ("watch",)
+    watch: watching.Watch
+
+    def _send(self) -> None:
+        try:
+            super()._send()
+        finally:
+            self.watch.saw(self)

@@ -68,6 +68,11 @@ class Visit:
         self._answered = False
 
     @property
+    def key(self) -> str:
+        """Of its session."""
+        return self._key
+
+    @property
     def _strict(self) -> bool:
         return self._affinity is not Affinity.HINT
 

@@ -205,7 +205,10 @@ def test_an_async_entry_that_is_cancelled_leaves_it_closed(make_container: MakeC
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({"adaptor": "mock"}, "has no provider 'adaptor'; it has adapter, async_bridge, bridge, on_event, pool"),
+        (
+            {"adaptor": "mock"},
+            "has no provider 'adaptor'; it has adapter, async_bridge, bridge, on_call, on_event, pool",
+        ),
         ({"handler": "math"}, "has no provider 'handler'"),
         ({"pool": {"size": 2}}, r"pool follows from .* settings=\{\.\.\.\}"),
         ({"supervisor": 3}, "supervisor follows from"),

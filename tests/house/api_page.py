@@ -46,7 +46,7 @@ CHAPTERS: Final = {
         "ScopedExecutor",
     ),
     "Adapters": ("MockAdapter", "BridgeMockAdapter", "RecordingAdapter", "ExecutorAdapter", "PythonPortAdapter"),
-    "Looking at it": ("Stats", "WorkerStats", "HostStats", "Latencies", "Health", "Event", "metrics"),
+    "Looking at it": ("Stats", "WorkerStats", "HostStats", "Latencies", "Health", "Event", "Call", "metrics"),
     "For authors of adapters": (
         "Adapter",
         "Channel",

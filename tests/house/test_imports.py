@@ -95,6 +95,7 @@ FLOORS: Final = (
             "bridge.runtime.loop_calls",
             "bridge.runtime.follow",
             "bridge.runtime.session",
+            "bridge.runtime.watching",
             "bridge.runtime.announcer",
             "bridge.runtime.roster",
             "bridge.runtime.checkups",

@@ -30,6 +30,7 @@ PUBLIC: Final = [
     "BridgeFuture",
     "BridgeMockAdapter",
     "BridgeSettings",
+    "Call",
     "CallCancelled",
     "CallError",
     "CallTimeout",
