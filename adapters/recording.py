@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from bridge.contract import (
     Channel,
     ExitStatus,
     ForkedAdapter,
+    PlacingAdapter,
     ProcessAdapter,
     Reply,
     Request,
@@ -104,6 +105,10 @@ class RecordingAdapter:
     def unplayed(self) -> tuple[int, ...]:
         """Lines of the cassette that nobody has asked for yet."""
         return () if self._player is None else tuple(line.number for line in self._player.left)
+
+    def lacks(self, spec: WorkerSpec) -> Mapping[Capability, str]:
+        """As of the other adapter; replaying, nothing more."""
+        return self._inner.lacks(spec) if isinstance(self._inner, PlacingAdapter) else {}
 
     # -- The adapter -------------------------------------------------------------------------------------
 

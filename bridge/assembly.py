@@ -101,22 +101,26 @@ def of_mode(mode: TestMode, values: BridgeSettings) -> Choice:
 def capabilities_of(choice: Choice, values: BridgeSettings) -> frozenset[Capability]:
     """What every channel of an adapter can do where the settings put its workers; without making it when its class
     says so."""
-    source = choice.source if choice.is_instance else _factory(choice)
-    found = getattr(source, "capabilities", None)
-    able: frozenset[Capability] = found if isinstance(found, frozenset) else source(**choice.options).capabilities
+    able: frozenset[Capability] = _able(choice).capabilities
     return able.difference(lacking_of(choice, values))
 
 
 def lacking_of(choice: Choice, values: BridgeSettings) -> Mapping[Capability, str]:
     """What the channels can't do of what the adapter can, since some workers are where that isn't possible: with the
     reason, and what there is instead."""
-    source = choice.source if choice.is_instance else _factory(choice)
+    source = _able(choice)
     if not hasattr(source, "lacks"):
         return {}
-    own = getattr(source, "spec", None) if choice.is_instance else None
+    own = getattr(source, "spec", None)
     launchers = [tuple(values.worker.launcher), *(host.launcher for host in values.pool.hosts)]
     specs = [own] if isinstance(own, WorkerSpec) else [WorkerSpec("", launcher=each) for each in launchers]
     return {capability: why for spec in specs for capability, why in source.lacks(spec).items()}
+
+
+def _able(choice: Choice) -> Any:
+    """Who says what an adapter can do: itself, or its class, if all of that can do the same."""
+    source = choice.source if choice.is_instance else _factory(choice)
+    return source if isinstance(getattr(source, "capabilities", None), frozenset) else source(**choice.options)
 
 
 def listener_of(given: Any) -> Listener | None:

@@ -362,8 +362,7 @@ class Adapter(Protocol):
 class PlacingAdapter(Adapter, Protocol):
     """What an adapter has besides whose channels can't do the same wherever their worker is."""
 
-    @staticmethod
-    def lacks(spec: WorkerSpec) -> Mapping[Capability, str]:
+    def lacks(self, spec: WorkerSpec) -> Mapping[Capability, str]:
         """What a channel to that worker can't do of what the adapter can: with the reason, and what there is instead,
         for an error's text."""
 

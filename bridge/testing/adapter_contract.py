@@ -326,10 +326,12 @@ class AdapterContract(DialogueContract, SessionContract, ValuesContract):
             able = adapter.capabilities
             (worker,) = runtime.supervisor.workers.values()
             channel = worker.channel
-            assert isinstance(channel, PlacedChannel) or not isinstance(adapter, PlacingAdapter)
-            if isinstance(adapter, PlacingAdapter) and isinstance(channel, PlacedChannel):
-                able = able.difference(adapter.lacks(runtime.spec))
-                assert channel.capabilities == able
+            lacks = adapter.lacks(runtime.spec) if isinstance(adapter, PlacingAdapter) else {}
+            able = able.difference(lacks)
+            assert isinstance(channel, PlacedChannel) or not lacks
+            if isinstance(channel, PlacedChannel):
+                assert able <= channel.capabilities
+                assert channel.capabilities.isdisjoint(lacks)
 
             assert adapter.name
             assert isinstance(able, frozenset)

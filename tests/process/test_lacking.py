@@ -48,9 +48,9 @@ def test_each_of_them_is_said_by_the_channel_and_with_what_there_is_instead(far:
     assert all("worker" in why or "docker" in why or "send" in why for why in lacks.values())
 
 
-def test_settings_tell_of_what_their_workers_lack_before_any_is_started() -> None:
+def test_settings_tell_of_what_their_workers_lack_before_any_is_started(tmp_path: Path) -> None:
     """Of hosts, what one of them lacks. Fails when only `worker.launcher` is looked at, or the spec of an adapter that
-    was handed in isn't."""
+    was handed in isn't, or when one that records another doesn't ask that."""
     port = Choice("python_port")
     here, there = BridgeSettings(), BridgeSettings(worker={"launcher": "ssh host"})
     hosts = BridgeSettings(pool={"hosts": [{"size": 1}, {"launcher": "nice"}]})
@@ -61,6 +61,9 @@ def test_settings_tell_of_what_their_workers_lack_before_any_is_started() -> Non
         assert lacking_of(choice, values) == BEHIND_A_LAUNCHER
         assert Capability.KILL not in capabilities_of(choice, values)
     assert lacking_of(Choice("mock"), there) == {}
+    recording = Choice("recording", {"cassette": tmp_path / "calls.jsonl", "mode": "record"})
+    assert lacking_of(recording, there) == BEHIND_A_LAUNCHER
+    assert lacking_of(recording, here) == {}
 
 
 def test_a_kill_is_no_signal(far: Bridge) -> None:
