@@ -14,6 +14,7 @@ from bridge.adapters.recording import RecordedChannel
 from bridge.cassette import Tape
 from bridge.contract import Reply, Request, WorkerSpec
 from bridge.takes import Recorder
+from bridge.testing import verify
 from tests.contract.recorded import Shop
 from tests.contract.test_recording import opened, record
 
@@ -134,3 +135,25 @@ def test_a_stream_that_is_taken_further_than_it_was_is_no_drift(tmp_path: Path) 
     path.write_text(path.read_text().replace('"items": [0, 1]', '"items": [0, 7]'))
     with pytest.raises(bridge.CassetteDrift, match=r"recorded: items \[0, 7\]"), opened(path, "verify") as b:
         list(b.stream("count", [5]))
+
+
+def test_verify_leaves_a_stream_where_it_was_left(tmp_path: Path) -> None:
+    """It may have no end. Fails when it is taken further than its caller did."""
+    path, made = tmp_path / "c.jsonl", list[int]()
+
+    def count(items: int) -> Any:
+        for number in range(items):
+            made.append(number)
+            yield number
+
+    mock = bridge.MockAdapter({"count": count})
+
+    def leave(b: bridge.Bridge) -> None:
+        with b.stream("count", [1000]) as stream:
+            assert [next(stream), next(stream)] == [0, 1]
+
+    record(path, leave, of=mock)
+    made.clear()
+
+    assert verify(path, "tests.contract.recorded:Shop", of=mock) == 1
+    assert made == [0, 1]
