@@ -45,6 +45,8 @@ PATIENCE: Final = 0.25
 BREATH: Final = 0.01
 SHARE: Final = 9
 """Times as long as a reading took nobody gets another one."""
+AFTER_TROUBLE: Final = 1.0
+"""Seconds until the next attempt, when a client can't be accepted."""
 LOCK_WAIT: Final = 1.0
 """Seconds for another process to look at the same folder; it takes microseconds."""
 LAST_WAIT: Final = 1.0
@@ -209,7 +211,7 @@ class StatusSocket:
                         break
                     # No descriptor to give, perhaps: whoever waits is served when there is one.
                     say(log.warning, "status_socket of %s: %s", self._name, error)
-                    self._stop.wait(1.0)
+                    self._stop.wait(AFTER_TROUBLE)
                     continue
                 began = time.monotonic()
                 if not self._answer(self._client):

@@ -149,6 +149,20 @@ def test_nobody_there_is_one_line_and_a_code_of_its_own(path: str, capsys: pytes
         assert reason in line
 
 
+def test_the_socket_of_another_user_is_told_as_such(
+    path: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As whom to ask. Fails when it reads as if nobody were there."""
+
+    def refuse(path: str) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(reading, "_asked", refuse)
+
+    assert main(["status", path]) == exits.NOBODY
+    assert "it is another user's. Ask as the user that the application runs as" in capsys.readouterr().err
+
+
 def test_an_application_that_does_not_answer_is_not_waited_for(
     path: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

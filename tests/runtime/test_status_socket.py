@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import gc
 import json
@@ -13,7 +14,9 @@ import sys
 import threading
 import warnings
 import weakref
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +24,7 @@ import pytest
 import bridge
 from bridge.errors import ConfigurationError, WorkerStartError
 from bridge.runtime import status
+from bridge.runtime.worker import Latch
 
 ROOT = Path(__file__).parents[2]
 
@@ -268,6 +272,53 @@ def test_a_reading_that_fails_is_logged_and_the_next_one_comes(
             assert client.recv(1) == b""
         assert ask(path) == {}
     assert "the status of shop can't be told" in caplog.text
+
+
+def test_a_client_that_cannot_be_accepted_is_served_later(
+    handlers: str, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the process has no descriptor left just now, who connects waits. Fails when the thread ends of it."""
+    accept, troubles = socket.socket.accept, [OSError(errno.EMFILE, "Too many open files")]
+
+    def short_of_descriptors(self: socket.socket) -> Any:
+        if troubles:
+            raise troubles.pop()
+        return accept(self)
+
+    monkeypatch.setattr(status, "AFTER_TROUBLE", 0.0)
+    monkeypatch.setattr(socket.socket, "accept", short_of_descriptors)
+    with opened(handlers, path):
+        assert ask(path)["pid"] == os.getpid()
+    assert "status_socket of shop: [Errno 24] Too many open files" in caplog.text
+
+
+def test_whoever_asks_in_a_loop_gets_a_tenth_of_a_core(
+    handlers: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each answer there is a pause, nine times as long as that took. Fails when the next one comes at once."""
+    pauses: list[float] = []
+    told = threading.Event()
+
+    class Noted(Latch):
+        __slots__ = ()
+
+        def wait(self, seconds: float) -> bool:
+            pauses.append(seconds)
+            if len(pauses) == 2:
+                told.set()
+            return super().wait(0.0)
+
+    ticks = iter([0.0, 2.0, 2.0, 2.0])
+    monkeypatch.setattr(status, "Latch", Noted)
+    monkeypatch.setattr(status, "time", SimpleNamespace(monotonic=lambda: next(ticks), sleep=None))
+    monkeypatch.setattr(status, "told_of", lambda _: b"{}\n")
+    monkeypatch.setattr(status.StatusSocket, "_alone", lambda _: nullcontext())
+    with opened(handlers, path):
+        ask(path)
+        ask(path)
+        assert told.wait(10)
+
+    assert pauses[:2] == [status.SHARE * 2.0, status.BREATH]
 
 
 def test_a_thread_that_is_refused_leaves_no_socket(handlers: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
