@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,3 +36,10 @@ def make_runtime() -> Iterator[MakeRuntime]:
     yield make
     for runtime in made:
         runtime.close(0)
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Of a socket; short, since the kernel takes 107 bytes."""
+    monkeypatch.chdir(tmp_path)
+    return str(tmp_path / "s")
