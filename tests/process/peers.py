@@ -13,7 +13,9 @@ import select
 import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing import pool as pools
@@ -113,7 +115,7 @@ class Peer:
         """A call of `hold` whose caller gave up, by the deadline that this pool has."""
         call = self.submit(hold, folder)
         told(folder)
-        with suppress(TimeoutError, multiprocessing.TimeoutError):
+        with suppress(futures.TimeoutError, multiprocessing.TimeoutError):  # one class with TimeoutError from 3.11 on
             self.result(call, 0.01)
         return call
 
@@ -358,8 +360,12 @@ PEERS: Final[dict[str, type[Peer]]] = {
 def main(peers: dict[str, type[Peer]]) -> None:
     """Say what a check finds, and leave without waiting for whatever the pool waits for."""
     name, check, folder = sys.argv[1:]
-    print({**CHECKS, "parent": parent}[check](peers[name](), folder), flush=True)
-    os._exit(0)
+    try:
+        print({**CHECKS, "parent": parent}[check](peers[name](), folder), flush=True)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(0)  # a pool whose worker is in a call would be waited for, for ever
 
 
 if __name__ == "__main__":
