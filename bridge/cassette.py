@@ -260,6 +260,10 @@ class Tape:
 
     def __init__(self, path: str, header: Mapping[str, Any]) -> None:
         self._path, self._first, self._fd = path, text_of({"cassette": VERSION, **header}), -1
+        if os.path.exists(path) and not os.path.isfile(path):  # said now, and not when all was recorded
+            raise ConfigurationError(
+                f"the cassette {path} can't be written: that is no regular file; name another path"
+            )
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             self._fd = _locked(path + UNFINISHED)

@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     try:
         options = build().parse_args(argv)
+        if sys.stdout is None:  # and the next file that is opened would get its number
+            raise UnwritableError("stdout is closed, so there is no place for results; unwanted ones go to /dev/null")
         with _few_logs():
             return int(options.run(options))
     except BridgeError as error:

@@ -216,6 +216,14 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         Tape(str(tmp_path / "file" / "c.jsonl"), HEADER)
 
 
+def test_what_is_no_file_is_refused_before_anything_is_recorded(tmp_path: Path) -> None:
+    """A folder, a device. Fails when that is found out at the end, or when a file is left beside it."""
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ConfigurationError, match="no regular file"):
+        Tape(str(tmp_path / "folder"), HEADER)
+    assert [each.name for each in tmp_path.iterdir()] == ["folder"]
+
+
 def test_a_recording_that_cannot_be_finished_says_where_it_is(tmp_path: Path) -> None:
     """What was recorded stays beside the cassette. Fails when it is lost with the error."""
     path = tmp_path / "c.jsonl"

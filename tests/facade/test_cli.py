@@ -321,6 +321,15 @@ def test_without_a_stderr_errors_do_not_go_to_stdout(
     assert capsys.readouterr().out == ""
 
 
+def test_without_a_stdout_nothing_is_done() -> None:
+    """Results have no place to go, as on a full disk. Fails when they get lost and the exit code is that of success."""
+    closing = 'exec "$0" -m bridge call math isqrt "[16]" >&-'
+    done = subprocess.run(["sh", "-c", closing, sys.executable], capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 11
+    assert done.stderr.startswith("scoped-bridge: stdout is closed")
+
+
 def test_ctrl_c_anywhere_is_one_line_and_130(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
