@@ -5,10 +5,17 @@
     with bridge.connect("myapp.worker:Handler", size=4) as b:
         b.call("predict", {"text": "hi"}, timeout=5)
 
-General layout, from the ground up (a file imports only lower floors): errors and worker (F0), core (F1), contract
-(F2), channel (F3), runtime (F4), registry, client and scope (F5), settings, assembly, binding and container (F6), cli,
-testing and the pytest plugin (F7). What isn't
-listed in `__all__` may move.
+- To call: `connect` gives a `Bridge` (`call`, `submit`, `map`, `stream`, `session`, `lease`, `proxy`), and in
+  `async with` an `AsyncBridge` with the same verbs.
+- To wire: `BridgeContainer` for dependency-injector, `BridgeSettings` from the environment, `check` for a graph.
+- To choose for a block, a test or a task: `with_adapter`, `with_settings`, `with_test_mode`; to take that along:
+  `carry`, `ScopedThread`, `ScopedExecutor`.
+- Adapters: `PythonPortAdapter`, `MockAdapter`, `BridgeMockAdapter`, `RecordingAdapter`, `ExecutorAdapter`.
+- To catch: `BridgeError`, and what is derived from it.
+- To watch: `Stats`, `Health`, `Event`, `Call`, and `metrics`.
+
+`bridge.testing` is for tests, `python -m bridge --help` for the shell. What isn't listed in `__all__` is private, and
+may move; docs/design/architecture.md says where things are.
 """
 
 from __future__ import annotations

@@ -114,6 +114,19 @@ RECEIVE: Final = MappingProxyType(
 """(state, kind of the frame received) -> next state."""
 
 
+def diagram() -> str:
+    """Both tables as a state diagram, in Mermaid's language: what is sent is marked by !, what is received by ?."""
+    steps = [(before, after, "!" + KINDS[kind]) for (before, kind), after in SEND.items()]
+    steps.append((IDLE, FOLLOWED, f"!{KINDS[CALL]} with extras"))  # as `send` has it
+    steps += [(before, after, "?" + KINDS[kind]) for (before, kind), after in RECEIVE.items()]
+    arrows: dict[tuple[State, State], list[str]] = {}
+    for before, after, said in steps:
+        arrows.setdefault((before, after), []).append(said)
+    lines = [f"    {before.name} --> {after.name}: {', '.join(said)}" for (before, after), said in arrows.items()]
+    first, last = State.CONNECTING.name, State.CLOSED.name
+    return "\n".join(["stateDiagram-v2", f"    [*] --> {first}", *lines, f"    {last} --> [*]"])
+
+
 class Connection:
     """One conversation: what may be sent now, and what the bytes that came mean.
 

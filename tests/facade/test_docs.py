@@ -16,8 +16,8 @@ from typing import Final
 import pytest
 
 import bridge
+from bridge.core import lifecycle, protocol
 from bridge.core.events import NAMES, fields_of
-from bridge.core.lifecycle import diagram
 from bridge.core.protocol import KINDS, RECEIVE, SEND, State
 from bridge.handler import HOOKS
 from bridge.metrics.exposition import FAMILIES
@@ -191,7 +191,12 @@ def test_the_frame_layout_is_that_of_the_code() -> None:
 
 def test_the_diagram_of_a_workers_life_is_that_of_the_code() -> None:
     """The concepts page draws the table of transitions."""
-    assert f"```text\n{diagram()}\n```" in (ROOT / "docs/concepts.md").read_text()
+    assert f"```text\n{lifecycle.diagram()}\n```" in (ROOT / "docs/concepts.md").read_text()
+
+
+def test_the_diagram_of_the_protocol_is_that_of_the_code() -> None:
+    """The protocol page draws both of its tables. Fails when a step is left out, or one of them is another one."""
+    assert f"```text\n{protocol.diagram()}\n```" in (ROOT / "docs/reference/protocol.md").read_text()
 
 
 def test_the_events_are_those_of_the_code() -> None:

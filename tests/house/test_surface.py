@@ -6,6 +6,8 @@ The list stands here a second time on purpose: who changes the API changes this 
 from __future__ import annotations
 
 import ast
+import pydoc
+import re
 import subprocess
 import sys
 from typing import Final
@@ -142,3 +144,15 @@ def test_importing_bridge_imports_nothing_expensive() -> None:
 
     assert "bridge" in loaded
     assert EXPENSIVE.isdisjoint(loaded)
+
+
+def test_help_begins_with_what_a_reader_looks_for() -> None:
+    """What `help(bridge)` prints: every public name, and first of all where to begin, by names that are there. Fails
+    when the docstring names what is gone, or when `__dir__` leaves out what is loaded late."""
+    shown = pydoc.plain(pydoc.render_doc(bridge))
+    named = set(re.findall(r"`([A-Za-z_]+)`", bridge.__doc__ or "")) - {"__all__"}
+
+    assert named - set(bridge.__all__) == {"call", "submit", "map", "stream", "session", "lease", "proxy"}
+    assert all(callable(getattr(bridge.Bridge, verb)) for verb in named - set(bridge.__all__))
+    assert shown.index("`connect` gives a `Bridge`") < shown.index("PACKAGE CONTENTS")
+    assert [name for name in bridge.__all__ if not re.search(rf"\b{name}\b", shown)] == []
