@@ -189,7 +189,10 @@ class AsyncBridge:
             await self.close()
             return
         with suppress(BridgeError):  # the one that leaves the block is to be seen; this one is in the log
-            await self.close(0)
+            if kind is GeneratorExit:  # the task was dropped, perhaps with its loop: nothing can be awaited
+                self._source.close(0)
+            else:
+                await self.close(0)
 
     def __repr__(self) -> str:
         return f"<AsyncBridge of {self._source.peek().name}>"

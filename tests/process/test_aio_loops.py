@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -120,3 +121,30 @@ def test_a_call_that_is_dropped_with_its_loop_gives_its_worker_back(connect: Con
 
     wait_until(lambda: b.stats().busy == 0, what="its worker to be free")
     assert b.call("echo", [1]) == 1
+
+
+def test_a_block_that_is_dropped_with_its_loop_closes_its_bridge(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its task can't go on any more. Fails (RuntimeError: no running event loop) when the end of the block awaits
+    something."""
+    faults: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda fault: faults.append(fault.exc_value))
+    b, loop = connect(ECHO), asyncio.new_event_loop()
+    loop.set_exception_handler(lambda _loop, _context: None)  # asyncio says that a task was dropped
+    entered = asyncio.Event()
+    task = loop.create_task(stay_in(b, entered))
+    loop.run_until_complete(entered.wait())
+    loop.close()
+    del task, loop, entered
+    gc.collect()
+
+    assert faults == []
+    assert b.health().state == "closed"
+
+
+async def stay_in(b: bridge.Bridge, entered: asyncio.Event) -> None:
+    """For ever."""
+    async with b:
+        entered.set()
+        await asyncio.get_running_loop().create_future()
