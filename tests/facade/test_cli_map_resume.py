@@ -14,6 +14,7 @@ import pytest
 from bridge.cli import exits, main
 from bridge.cli.ledger import Ledger
 from bridge.cli.lines import Lines
+from tests.facade.mapped import Gates
 from tests.facade.terminals import Program
 
 HANDLER = f"{Path(__file__).parent / 'mapped.py'}:Mapped"
@@ -64,27 +65,21 @@ def test_results_that_a_shell_has_kept_can_be_resumed(run: Run) -> None:
 
 def test_a_kill_in_the_middle_loses_nothing_that_was_done(tmp_path: Path) -> None:
     """After kill -9, with half a line in each file, the next run does what isn't there, and the errors stand once."""
-    for name in ("begun", "gate"):
-        os.mkfifo(tmp_path / name)
     out, errors = tmp_path / "out", tmp_path / "errors"
     (tmp_path / "in").write_text('bad\n1\n2\n')  # fmt: skip
     words = ("map", HANDLER, "gated", "--arg", "n", "--size", "1", "--resume", str(out), "--errors", str(errors))
     environment = {"BRIDGE_WORKER__CWD": str(tmp_path)}
-    for killed in (True, False):
+    with Gates(tmp_path) as gates:
         with (tmp_path / "in").open() as stdin, Program(*words, stdin=stdin, env=environment) as program:
-            for _ in range(1 if killed else 2):
-                (tmp_path / "begun").read_text()
-                if killed:
-                    program.process.kill()
-                    program.process.wait()
-                else:
-                    (tmp_path / "gate").write_text("")
-            if killed:
-                with out.open("a") as file, errors.open("a") as told:
-                    file.write("[1, ")
-                    told.write('{"line": 2, "kind": "CallTimeout"}\n{"line": 3, "k')
-            else:
-                code, _ = program.end()
+            gates.await_begun()
+            program.process.kill()
+            program.process.wait()
+        with out.open("a") as file, errors.open("a") as told:
+            file.write("[1, ")
+            told.write('{"line": 2, "kind": "CallTimeout"}\n{"line": 3, "k')
+        with (tmp_path / "in").open() as stdin, Program(*words, stdin=stdin, env=environment) as program:
+            gates.let_through(3)  # one more than there are calls: the dying worker may still take one
+            code, _ = program.end()
 
     assert code == exits.FAULT
     assert out.read_text() == "null\n1\n2\n"
