@@ -145,7 +145,7 @@ def wants_no_colour() -> bool:
 
 def variables_with(prefix: str, text: str) -> list[str]:
     """The variables that have that value."""
-    return [name for name in os.environ if name.upper().startswith(prefix.upper()) and os.environ.get(name) == text]
+    return [variable.name for variable in variables_of(prefix).values() if variable.value == text]
 
 
 def refuse_misspelt(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bridge.runtime import Runtime, watching
 
 
-class Watch:
+class Registration:
     """A worker's descriptors, registered with a loop for whoever calls there."""
 
     __slots__ = ("_loop", "_reads", "_writes", "call")
@@ -60,7 +60,7 @@ class LoopCall(LoopClaim):
 
     __slots__ = (
         *("_body", "_command", "_deadline", "_future", "_rest", "_round", "_rounds", "_runtime", "_sent", "_started"),
-        *("_alarms", "_watch", "due"),
+        *("_alarms", "_registration", "due"),
     )
 
     def __init__(self, runtime: Runtime, rounds: Rounds, command: str, body: bytes, deadline: float) -> None:
@@ -69,7 +69,7 @@ class LoopCall(LoopClaim):
         self._deadline, self._rest = deadline, b""
         self._future: asyncio.Future[Any] | None = None
         self._round: Round | None = None
-        self._watch: Watch | None = None
+        self._registration: Registration | None = None
         self._sent, self._started = False, 0.0
         self._alarms = rounds.alarms_of(self._loop)
         self.due = inf  # when it is to look, whatever comes before
@@ -95,9 +95,9 @@ class LoopCall(LoopClaim):
         """Nothing of it is left behind but the worker, which goes back. Idempotent."""
         self._future = None
         self._let_go()
-        if (watch := self._watch) is not None:
-            self._watch = None
-            watch.end()
+        if (registration := self._registration) is not None:
+            self._registration = None
+            registration.end()
         if self._sent:
             self._runtime.pool.checkin(self)
         else:
@@ -162,10 +162,10 @@ class LoopCall(LoopClaim):
         self._rest = link.begin(self._command, self._body, self._deadline - now, claim=worker.holder)
         watched = link.watched
         if watched is not None:
-            if self._watch is None:
-                self._watch = Watch(self._loop, watched, self)
+            if self._registration is None:
+                self._registration = Registration(self._loop, watched, self)
             if self._rest:
-                self._watch.writes(wanted=True)
+                self._registration.writes(wanted=True)
             self._wake_at(self._deadline)
         else:
             self._loop.call_soon(self._look)  # its answer may be there
@@ -176,8 +176,8 @@ class LoopCall(LoopClaim):
         link = worker.link
         if self._rest:
             self._rest = link.push_on(self._rest)
-            if not self._rest and self._watch is not None:
-                self._watch.writes(wanted=False)
+            if not self._rest and self._registration is not None:
+                self._registration.writes(wanted=False)
         try:
             found = link.poll(self._command)
         except Exception as error:
@@ -198,20 +198,20 @@ class LoopCall(LoopClaim):
         worker = self.worker
         self._let_go()
         next_one = self._runtime.pool.give_back(self)
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            if isinstance(next_one, LoopCall) and next_one.goes_on_with(watch, self._loop, worker):
+        registration, self._registration = self._registration, None
+        if registration is not None:
+            if isinstance(next_one, LoopCall) and next_one.goes_on_with(registration, self._loop, worker):
                 next_one.step()
                 return
-            watch.end()
+            registration.end()
         if next_one is not None:
             next_one.wake()
 
-    def goes_on_with(self, watch: Watch, loop: asyncio.AbstractEventLoop, worker: object) -> bool:
+    def goes_on_with(self, registration: Registration, loop: asyncio.AbstractEventLoop, worker: object) -> bool:
         """Whether its call is the next on that worker, in that loop: then it has what is registered."""
-        if self._loop is not loop or self.worker is not worker or self._watch is not None:
+        if self._loop is not loop or self.worker is not worker or self._registration is not None:
             return False
-        self._watch, watch.call = watch, self
+        self._registration, registration.call = registration, self
         return True
 
     def _wake_at(self, due: float) -> None:
