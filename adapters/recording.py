@@ -169,7 +169,7 @@ class RecordingAdapter:
         if self._before is not None:
             drifts = drifts_of(self._before.lines, recorder.takes, recorder.unanswered, self._match)
             if drifts:
-                raise CassetteDrift(self._path, drifts, calls=len(recorder.takes))
+                raise CassetteDrift(self._path, drifts, calls=len(recorder.takes) + len(recorder.unanswered))
 
     def forget(self) -> None:
         """In a forked child: the recording is the parent's."""

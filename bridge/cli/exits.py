@@ -22,7 +22,7 @@ UNREAD: Final = 141
 MEANINGS: Final[Mapping[int, str]] = MappingProxyType(
     {
         OK: "it worked",
-        FAULT: "an item of `map` failed, the demo or `doctor` found a fault, or `bench --check` a missed budget",
+        FAULT: "a fault: an item of `map` that failed, or what `verify`, `doctor`, the demo or `bench --check` found",
         2: "the command line can't be used, or `ConfigurationError`",
         3: "`CallError`: unknown command, wrong arguments, or a value that can't travel",
         4: "`RemoteError`: the handler raised",

@@ -54,6 +54,14 @@ def build() -> argparse.ArgumentParser:
     each.add_argument("--idempotent", action="store_true", help="running one twice does no harm: repeat after a crash")
     each.set_defaults(run=_map)
 
+    tape = commands.add_parser("verify", help="make the calls of a cassette on the real handler; prints what differs")
+    tape.add_argument("cassette", metavar="CASSETTE", help="path of the file")
+    tape.add_argument("handler", metavar="HANDLER", help="pkg.mod:Class, pkg.mod or path/to/file.py:Class")
+    tape.add_argument("--redact", metavar="KEY", action="append", help="a key that is redacted there; may be repeated")
+    tape.add_argument("--timeout", metavar="S", type=_seconds, help="seconds for each call")
+    tape.add_argument("--python", metavar="EXE", help="the worker's interpreter: a path or venv:PATH")
+    tape.set_defaults(run=_verify)
+
     watched.add(commands)
     demo = commands.add_parser("demo", help="parse the standard library in workers, one of which is killed halfway")
     demo.add_argument("--size", metavar="N", type=int, help="workers (default: one per CPU, from 2 to 4)")
@@ -121,6 +129,18 @@ def _map(options: argparse.Namespace) -> int:
 
     names = bulk.Options._fields
     return bulk.run(bulk.Options(**{name: getattr(options, name) for name in names}), PROGRAM)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from bridge.cli import verify
+
+    return verify.run(
+        options.cassette,
+        options.handler,
+        redact=options.redact,
+        timeout=options.timeout,
+        python=options.python,
+    )
 
 
 def _demo(options: argparse.Namespace) -> int:

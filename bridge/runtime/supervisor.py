@@ -257,7 +257,7 @@ class Supervisor:
             except BridgeError as error:  # no defect, but what its user asked to be told
                 drop_frames(error)
                 self.fault = error
-                say(log.error, "the adapter %s of %s, at its end: %s", self._adapter.name, self._spec.name, error)
+                say(log.warning, "the adapter %s of %s, at its end: %s", self._adapter.name, self._spec.name, error)
             finally:
                 try:
                     self.announcer.end()  # before it is finished: who closes finds all of it told

@@ -6,8 +6,8 @@ production.
 
 from bridge.answers import in_turn
 from bridge.testing.adapter_contract import AdapterContract
-from bridge.testing.cassettes import verify
 from bridge.testing.fakes import CRASH, HANG, FakeClock, Gate, Outcome, ScriptedAdapter, ScriptedChannel
+from bridge.verifying import verify
 
 __all__ = [
     "CRASH",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,12 @@ def _mute() -> bridge.MockAdapter:
     mock = bridge.MockAdapter(Shop)
     mock.crash("greet")
     return mock
+
+
+def test_a_call_that_reaches_no_handler_is_an_error(path: Path) -> None:
+    """Nothing was compared: an engine has no sessions, for instance. Fails when that counts as the same answer."""
+    with ThreadPoolExecutor(1) as engine, pytest.raises(bridge.CapabilityError):
+        verify(path, HANDLER, of=lambda: bridge.ExecutorAdapter(engine))
 
 
 def test_a_long_answer_is_told_by_what_differs(tmp_path: Path) -> None:

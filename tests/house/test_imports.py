@@ -149,6 +149,7 @@ FLOORS: Final = (
             "bridge.plan",
             "bridge.binding",
             "bridge.opening",
+            "bridge.verifying",
             "bridge.overrides",
             "bridge.container.providers",
             "bridge.container.graph",
@@ -166,7 +167,6 @@ FLOORS: Final = (
     (
         (
             "bridge.testing.fakes",
-            "bridge.testing.cassettes",
             "bridge.testing.possessions",
             "bridge.testing.contract_handler",
             "bridge.testing.contract_base",

@@ -2,22 +2,27 @@
 
 Rules: its calls are made one after the other on one worker, in the order of its lines, so that a handler that keeps
 something is asked as it was then. Apart from drift.py, which compares, and from the adapters because this needs a
-bridge.
+bridge; from bridge/testing, which has it for tests, because the command line has it too.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from bridge.cassette import Exchange, read, value_of
 from bridge.client import Bridge
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, CapabilityError, PoolError, PoolTimeout, WorkerStartError
 from bridge.opening import connect
 from bridge.redaction import REDACTED
+
+PATIENCE: Final = 60.0
+"""Seconds for another worker in place of one that gave no answer, before verify gives up."""
+NOT_ASKED: Final = (CapabilityError, PoolError, WorkerStartError)
+"""A call that ends so has reached no handler: there is nothing to compare, which doesn't mean that it is the same."""
 
 
 def verify(
@@ -36,7 +41,7 @@ def verify(
 
     Raises:
         CassetteDrift: Something differs; it says what.
-        WorkerStartError, ...: The handler can't be asked.
+        WorkerStartError, PoolError, CapabilityError: The handler can't be asked. What differed before is in the log.
     """
     lines = [line.exchange for line in read(os.path.abspath(cassette)).lines]
     known = [exchange for exchange in lines if not _is_redacted(exchange["args"])]
@@ -47,9 +52,23 @@ def verify(
             bridge.expose(name, caller.function(name))
         for exchange in known:
             caller.answers = deque(said["answer"] for said in exchange.get("said", []) if "answer" in said)
-            with suppress(BridgeError):  # it is compared when the bridge is closed, as every other answer
-                _call(bridge, exchange)
+            _ask(bridge, exchange)
     return len(known)
+
+
+def _ask(bridge: Bridge, exchange: Exchange) -> None:
+    """One call, sent for certain; what comes of it is heard, and compared when the bridge is closed."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return _call(bridge, exchange)
+        except PoolTimeout:  # its worker may have to end the call before, or to be replaced, for longer than `timeout`
+            if time.monotonic() >= until:
+                raise
+        except NOT_ASKED:
+            raise
+        except BridgeError:
+            return None
 
 
 def _call(bridge: Bridge, exchange: Exchange) -> None:
