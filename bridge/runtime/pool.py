@@ -17,13 +17,13 @@ from typing import Final
 
 from bridge.core.members import View
 from bridge.core.recycling import Worn
-from bridge.core.sessions import SessionBook, SessionPolicy
+from bridge.core.sessions import SessionPolicy
 from bridge.errors import CallCancelled, CircuitOpen, PoolClosed, PoolOverloaded, PoolTimeout
 from bridge.runtime.claims import Claim
 from bridge.runtime.handing import begin_for, left_by_loops, may_hand
 from bridge.runtime.keeper import Keeper
-from bridge.runtime.pool_policy import PoolPolicy, state_of
-from bridge.runtime.tally import Counting
+from bridge.runtime.pool_policy import PoolPolicy
+from bridge.runtime.stock import Stock
 from bridge.runtime.worker import Worker
 
 FIRST_LOOK: Final = 0.02
@@ -31,7 +31,7 @@ FIRST_LOOK: Final = 0.02
 LAST_LOOK: Final = 2.0
 
 
-class Pool(Counting):
+class Pool(Stock):
     """Who has which worker.
 
     Args:
@@ -43,15 +43,13 @@ class Pool(Counting):
     def __init__(
         self, policy: PoolPolicy, sessions: SessionPolicy | None = None, *, name: str, clock: Callable[[], float]
     ) -> None:
-        super().__init__(policy.poison_threshold, name, clock)
+        super().__init__(policy, sessions, name, clock)
         self.policy = policy
-        self.sessions: SessionBook[Worker] = SessionBook(sessions or SessionPolicy())
         self.keeper: Keeper | None = None
         self.last_look = LAST_LOOK  # less once tasks wait here too: their loops may not run
         self.fleet = View()  # what the supervisor last said of its workers
         self._may_ask = False  # for one more worker; until the supervisor has answered
         self._closed = False
-        self._state = state_of(policy)
         self._refused, self._refusing = deque[Claim](), threading.Lock()
 
     # -- For callers -------------------------------------------------------------------------------------
@@ -298,60 +296,6 @@ class Pool(Counting):
                 self.keeper.retire(worker)
             self.remove(worker)  # after it was told: cut short between the two, the next audit reports it again
 
-    def add(self, worker: Worker) -> None:
-        """A worker became ready."""
-        with self.lock:
-            next_one = self._state.add(worker, self._clock())
-        if next_one is not None:
-            next_one.wake()
-
-    def remove(self, worker: Worker) -> None:
-        """A worker is dead or to die; whoever holds it finds out by itself."""
-        with self.lock:
-            self._state.remove(worker)
-
-    def bury(self, worker: Worker, how: str) -> None:
-        """A worker is dead, or was told to end: so is what it had of sessions, and whoever wants that one is refused.
-        Idempotent."""
-        with self.lock:
-            self.sessions.worker_gone(worker, worker.info.pid, how)
-            refused = self._state.bury(worker)
-        for waiter in refused:
-            waiter.wake()
-
-    def take(self, worker: Worker) -> bool:
-        """Remove a worker if it is idle."""
-        with self.lock:
-            return self._state.take_out(worker)
-
-    def idle_workers(self) -> list[tuple[Worker, float]]:
-        """Those that can be lent, and since when."""
-        with self.lock:
-            return list(self._state.idle.items())
-
-    def has(self, worker: Worker) -> bool:
-        """Whether a worker is lent or can be."""
-        return worker in self._state.workers
-
-    def take_idle(self, before: float, keep: int) -> Worker | None:
-        """Remove the worker that was idle for longest, if since `before`, and if more than `keep` remain."""
-        with self.lock:
-            coldest = self._state.coldest()
-            if coldest is None or coldest[1] > before or len(self._state.workers) <= keep:
-                return None
-            self._state.remove(coldest[0])
-            return coldest[0]
-
-    @property
-    def strength(self) -> int:
-        """Workers that are lent or can be."""
-        return len(self._state.workers)
-
-    def coldest(self) -> tuple[Worker, float] | None:
-        """The worker that has been idle for longest, and since when."""
-        with self.lock:
-            return self._state.coldest()
-
     def publish(self, fleet: View) -> None:
         """What the supervisor knows and callers need."""
         with self.lock:
@@ -370,25 +314,3 @@ class Pool(Counting):
         with self.lock:
             self._closed = True
         self.refuse_all(PoolClosed(self._name))
-
-    # -- For those who look ------------------------------------------------------------------------------
-
-    @property
-    def waiting(self) -> int:
-        """Callers in the queue, and in those of single workers."""
-        return self._state.all_waiting
-
-    @property
-    def waiting_for_any(self) -> int:
-        """Callers whom one more worker would help."""
-        return len(self._state.waiting)
-
-    def is_away(self, worker: Worker) -> bool:
-        """Whether a worker is neither idle nor lent: it is being looked after, and comes back soon or never."""
-        with self.lock:
-            return worker not in self._state.idle and not worker.lent
-
-    def states(self) -> dict[Worker, str]:
-        """Each worker that can be lent or is: ready or busy."""
-        with self.lock:
-            return {worker: "ready" if worker in self._state.idle else "busy" for worker in self._state.workers}

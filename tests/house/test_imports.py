@@ -89,6 +89,7 @@ FLOORS: Final = (
             "bridge.runtime.drains",
             "bridge.runtime.keeper",
             "bridge.runtime.pool_policy",
+            "bridge.runtime.stock",
             "bridge.runtime.alarms",
             "bridge.runtime.loop_claims",
             "bridge.runtime.pool",
