@@ -30,6 +30,27 @@ def error_of(captured: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.parametrize(
+    ("command", "printed"),
+    [
+        (command, after.splitlines())
+        for command, after in re.findall(
+            r"^\$ (scoped-bridge call .*|printf .*)\n((?:(?!```|\$ ).*\n)+)",
+            (ROOT / "docs" / "reference" / "cli.md").read_text(),
+            re.MULTILINE,
+        )
+    ],
+)
+def test_the_pages_calls_print_what_the_page_says(command: str, printed: list[str], tmp_path: Path) -> None:
+    """In a shell, stderr and all. Fails when a command or an output on the page is altered."""
+    ours = command.replace("scoped-bridge", f"{sys.executable} -m bridge")
+    done = subprocess.run(
+        ["bash", "-c", f"{{ {ours}; }} 2>&1"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.stdout.splitlines() == printed
+
+
+@pytest.mark.parametrize(
     ("words", "result"),
     [
         (["echo"], None),
