@@ -63,11 +63,12 @@ class Arena:
         """Bytes that a result had which the worker had no place for."""
         self._results: dict[int, tuple[int, ref[mmap]]] = {}  # by offset; those that may be views still
         self._kept: list[Place] = []  # for ever: a forked child may have views there
+        self.short = LONG  # a property would cost each call a step into it
+        """Bytes below which the body of a call needs nothing of it: all are above while a place is to be granted."""
 
-    @property
-    def calm(self) -> bool:
-        """Whether a call that isn't long needs nothing of it."""
-        return self._granted[1] >= self._wanted
+    def _changed(self) -> None:
+        """What was granted, or is wanted, has changed."""
+        self.short = LONG if self._granted[1] >= self._wanted else 0
 
     def compose(self, connection: Connection, kind: int, body: Any, flags: int, seconds: float) -> bytes:
         """The frame of a call, and before it a range for its result. A long body is stored here if there is room."""
@@ -81,15 +82,16 @@ class Arena:
         return front + connection.send(kind, body, flags, seconds)
 
     def _grant(self, connection: Connection) -> bytes:
-        if self.calm:
+        if self.short:
             return b""
         before, self._granted = self._granted, NOWHERE
         place = self._find(min(self._wanted + self._wanted // 8, self._limit))
         if place is None:  # the worker has what it had
             self._granted, self._wanted = before, before[1]
-            return b""
-        self._granted, connection.granted = place, True
-        return connection.send(GRANT, PLACE.pack(*place))
+        else:
+            self._granted, connection.granted = place, True
+        self._changed()
+        return b"" if place is None else connection.send(GRANT, PLACE.pack(*place))
 
     def _store(self, body: Any, offset: int) -> bool:
         try:
@@ -125,6 +127,7 @@ class Arena:
         if length <= self._granted[1]:
             self._granted = NOWHERE  # the worker has used it for a result that nobody wanted any more
         self._wanted = max(self._wanted, length)
+        self._changed()
 
     def taken(self, body: Any) -> memoryview:
         """The body of a result that came here: a view, whose range is free when nothing refers to it any more.
@@ -134,6 +137,7 @@ class Arena:
         """
         offset, length = PLACE.unpack(body) if len(body) == PLACE.size else (-1, 0)
         (start, most), self._granted = self._granted, NOWHERE
+        self._changed()
         if offset != start or not 0 < length <= most:
             raise ProtocolError(f"a result of {length} bytes at {offset}, where it was granted {most} at {start}")
         if len(self._results) < MAPPED or self._living() < MAPPED:

@@ -25,7 +25,7 @@ from bridge.core.protocol import Frame
 from bridge.errors import ProtocolError
 from bridge.hearing import HeardConnection
 from bridge.link import HEARING, ClaimRef, DeadlinePassed, Following, Left
-from bridge.wire import ANSWER, CALL, CODEC_JSON, CODEC_PICKLE, CREDIT, EXTRAS, LONG, READ_SIZE, RESULT
+from bridge.wire import ANSWER, CALL, CODEC_JSON, CODEC_PICKLE, CREDIT, EXTRAS, LONG, READ_SIZE, RESULT, decode_json
 
 if TYPE_CHECKING:
     from bridge.busy import BusyPoll
@@ -74,8 +74,8 @@ class FdLink(FdSteps):
         # written, read or waited for besides, `_send` and `finish` do.
         self._claim, self._heard, self._whole = claim, False, False
         connection, arena, data = self.connection, self.arena, None
-        if type(body) is bytes and (arena is None or (len(body) < LONG and arena.calm)):
-            frame = connection.send(kind, body, 0, deadline - self._clock())
+        if kind == CALL and type(body) is bytes and (arena is None or len(body) < arena.short):
+            frame = connection.ask(body, deadline - self._clock())
             try:
                 frame = frame[self._write(self._write_fd, frame) :]
                 if not frame:
@@ -87,9 +87,10 @@ class FdLink(FdSteps):
                 raise WorkerGone(started=self._whole) from None
             if data and (reply := connection.result(data)) is not None:
                 try:
-                    return decode_reply(RESULT, reply, command, self.pid)
-                except ProtocolError as error:
-                    raise self._broken(error) from None
+                    return decode_json(reply)
+                except (ValueError, RecursionError):
+                    pass  # `_value` says what it is
+                return self._value(reply, command)
         else:
             frame = self._composed(kind, body, 0, deadline - self._clock())
         if frame:
@@ -104,8 +105,11 @@ class FdLink(FdSteps):
         """
         connection = self.connection
         try:
-            frame = connection.receive(data) if data else None
-            said, reply = self._receive(frame, deadline)
+            if not data:
+                data = self._data(deadline)
+                if connection.space() is None and (whole := connection.result(data)) is not None:
+                    return self._value(whole, command)
+            said, reply = self._receive(connection.receive(data), deadline)
             if connection.flags or (len(reply) >= LONG and said == RESULT):
                 reply = self._arrived(reply)
             return decode_reply(said, reply, command, self.pid, pickled=connection.pickled)
@@ -127,21 +131,25 @@ class FdLink(FdSteps):
     def _receive(self, frame: Frame | None, deadline: float) -> Frame:
         """The next frame, if none has come yet."""
         while frame is None:
+            frame = self.connection.receive(self._data(deadline))
+            if frame is None:
+                frame = self._read_rest(deadline)
+        return frame
+
+    def _data(self, deadline: float) -> bytes:
+        """What comes next, waited for."""
+        while True:
             try:
                 data: bytes | None = read(self._read_fd, READ_SIZE)
             except BlockingIOError:
                 data = None
-            if data is None and self._busy is not None:
-                self._busy.look()
-            if data is None:  # waited for out here: a Ctrl-C in there would print this error as its context
-                self._wait(deadline)
-                continue
-            if not data:
+            if data:
+                return data
+            if data is not None:
                 raise WorkerGone(started=self._was_read())
-            frame = self.connection.receive(data)
-            if frame is None:
-                frame = self._read_rest(deadline)
-        return frame
+            if self._busy is not None:
+                self._busy.look()
+            self._wait(deadline)  # out here: a Ctrl-C in there would print this error as its context
 
     # -- A call that more than one frame comes for -------------------------------------------------------
 

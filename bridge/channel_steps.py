@@ -24,7 +24,7 @@ from bridge.core.protocol import BUSY, FOLLOWED, IDLE, Body, Connection, Frame, 
 from bridge.errors import ProtocolError
 from bridge.link import ClaimRef, Following, Left, ListenerRef, ring
 from bridge.pipes import write_quietly
-from bridge.wire import ANSWER, CALL, CODEC_JSON, EXTRAS, LONG, READ_SIZE, RESULT, SHARED, STATE
+from bridge.wire import ANSWER, CALL, CODEC_JSON, EXTRAS, LONG, READ_SIZE, RESULT, SHARED, STATE, decode_json
 
 
 class FdSteps:
@@ -112,7 +112,9 @@ class FdSteps:
 
     def _composed(self, kind: int, body: bytes, flags: int, seconds: float) -> bytes:
         """The frame of a call. What is long lies in memory that the worker shares, if there is such."""
-        if self.arena is None or (len(body) < LONG and self.arena.calm):
+        if self.arena is None or len(body) < self.arena.short:
+            if kind == CALL and not flags:
+                return self.connection.ask(body, seconds)
             return self.connection.send(kind, body, flags, seconds)
         return self.arena.compose(self.connection, kind, body, flags, seconds)
 
@@ -131,7 +133,10 @@ class FdSteps:
     def push_on(self, frame: bytes) -> bytes:
         """Write what fits now of the rest; what is left. Raises WorkerGone."""
         try:
-            frame = self._rest_of(frame)
+            if type(frame) is bytes and len(frame) < READ_SIZE:
+                frame = frame[self._write(self._write_fd, frame) :]
+            else:
+                frame = self._rest_of(frame)
         except BlockingIOError:
             pass  # the pipe is full
         except OSError:
@@ -161,8 +166,7 @@ class FdSteps:
                 if space is not None:
                     frame = connection.filled(come)
                 elif (reply := connection.result(come)) is not None:
-                    self.snapshot = None
-                    return RESULT, decode_reply(RESULT, reply, command, self.pid)
+                    return RESULT, self._value(reply, command)
                 else:
                     frame = connection.receive(come)
             return self._said(frame, command)
@@ -191,6 +195,18 @@ class FdSteps:
             self._heard = True
             return kind, decode_item(body, self.pid)
         return kind, decode_reply(kind, body, command, self.pid, pickled=self.connection.pickled)
+
+    def _value(self, reply: bytes, command: str) -> Any:
+        """Of a result that came whole and alone. Raises as `call`."""
+        self.snapshot = None
+        try:
+            return decode_json(reply)
+        except (ValueError, RecursionError):
+            pass  # it is told by the other one
+        try:
+            return decode_reply(RESULT, reply, command, self.pid)
+        except ProtocolError as error:
+            raise self._broken(error) from None
 
     def _broken(self, error: ProtocolError) -> ProtocolError:
         """The same, of this worker, whose conversation is over."""

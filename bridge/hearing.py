@@ -10,6 +10,7 @@ from math import inf
 
 from bridge.contract import Ear
 from bridge.core.protocol import Body, Connection, Frame
+from bridge.wire import CALL
 
 
 class HeardConnection(Connection):
@@ -30,6 +31,10 @@ class HeardConnection(Connection):
         frame = super().send(kind, body, flags, seconds)
         self._ear.said(kind, flags, body)
         return frame
+
+    def ask(self, body: bytes, seconds: float) -> bytes:
+        """The same."""
+        return self.send(CALL, body, 0, seconds)
 
     def result(self, data: bytes) -> None:
         """None: every frame goes the way that is heard."""

@@ -10,7 +10,7 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable, Optional
 
 __scoped_bridge__ = True  # frames of modules that have this are left out of a handler's traceback, as in unittest
 
@@ -72,6 +72,7 @@ except ImportError:  # an interpreter without the accelerator: slower to start, 
     _encode = json.JSONEncoder(check_circular=False, separators=(",", ":"), default=str.upper).iterencode  # type: ignore[assignment]
     _scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
+
 _SCALARS, SHORT = frozenset((str, int, float, bool, type(None))), 16  # items: fewer are looked at one by one
 
 
@@ -105,15 +106,20 @@ def encode_json(value: "Any", root: str) -> bytes:
         raise NotEncodable(root + TOO_DEEP) from None
 
 
-def encode_value(value: "Any", root: str, keyed: "Any" = None) -> "Any":
+def encode_value(
+    value: "Any", root: str, keyed: "Any" = None, doubtful: "Optional[Callable[[str], object]]" = None
+) -> "Any":
     """The same of a value that may hold buffers: bytes, or a Rope of them if one is long.
 
     Args:
         keyed: The part of it that may have keys, if that isn't all of it.
+        doubtful: Whether a key of it may not be text, by the JSON of it: else nobody looks. None: it always may.
     """
     try:
-        _check_keys(value if keyed is None else keyed)
-        return "".join(_encode(value, 0)).encode("ascii")
+        text = "".join(_encode(value, 0))
+        if doubtful is None or doubtful(text):
+            _check_keys(value if keyed is None else keyed)
+        return text.encode("ascii")
     except (TypeError, ValueError, RecursionError):
         pass  # it holds buffers, or the other encoder says what is wrong
     return beside("buffers").encode(value, root)

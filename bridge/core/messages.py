@@ -6,18 +6,24 @@ KeyError. Apart from protocol.py because that one knows frames, not what is in t
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from bridge.batches import column_of
 from bridge.core.limits import is_no_memory, rlimits_of
 from bridge.core.protocol import Body
 from bridge.errors import BridgeError, CallCancelled, CallError, ProtocolError, RemoteError, WorkerStartError
 from bridge.wire import PROTOCOL, RESULT, NotEncodable, decode_json, encode_json, encode_value, is_rich
+
+SHORT: Final = 1024
+"""Characters of a text that is looked through for keys; of a longer one the values are, which are fewer."""
+ODD_KEY: Final = re.compile(r'"(?=[-\dtfnNI])(?:-?\d|true"|false"|null"|NaN"|-?Infinity")').search
+"""What the encoder makes of keys that aren't text: a text that has nothing like it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +46,13 @@ def encode_call(command: Any, args: Any, limit: int, pickle: bool = False) -> by
     Raises:
         CallError: It can't travel; nothing was taken and nothing was sent.
     """
-    if not (isinstance(command, str) or (pickle and callable(command))):  # a list there would end the worker
-        _refuse(repr(command), f"a command is a str, not {type(command).__name__}")
-    if args is not None and type(args) is not dict and not isinstance(args, (dict, list, tuple)):
-        if not isinstance(args, Mapping):
-            _refuse(name_of(command), f"args must be a mapping, a list, a tuple or None, not {type(args).__name__}")
-        args = dict(args)
+    if type(command) is not str or (type(args) is not dict and args is not None):
+        args = _checked(command, args, pickle)
     try:
-        body: bytes = encode_value((command, args), "call", args) if not pickle else _pickled((command, args))
+        if pickle:
+            body: bytes = _pickled((command, args))
+        else:
+            body = encode_value((command, args), "call", args, _doubtful)
     except NotEncodable as fault:
         _refuse(name_of(command), "args" + str(fault).removeprefix("call").removeprefix("[1]"))
     if len(body) > limit:
@@ -56,6 +61,22 @@ def encode_call(command: Any, args: Any, limit: int, pickle: bool = False) -> by
             f"the arguments have {len(body)} bytes, over max_frame_bytes={limit}; raise it, or send less",
         )
     return body
+
+
+def _doubtful(text: str) -> bool:
+    """Whether a value whose JSON this is has to be looked through for keys that aren't text."""
+    return len(text) > SHORT or ODD_KEY(text) is not None
+
+
+def _checked(command: Any, args: Any, pickle: bool) -> Any:
+    """The arguments, of a form that can be passed. Raises CallError, also for a command that is none."""
+    if not (isinstance(command, str) or (pickle and callable(command))):  # a list there would end the worker
+        _refuse(repr(command), f"a command is a str, not {type(command).__name__}")
+    if args is None or isinstance(args, (dict, list, tuple)):
+        return args
+    if not isinstance(args, Mapping):
+        _refuse(name_of(command), f"args must be a mapping, a list, a tuple or None, not {type(args).__name__}")
+    return dict(args)
 
 
 def encode_chunk(command: str, items: list[Any], limit: int) -> Any:

@@ -154,6 +154,11 @@ class PoolState(Generic[W]):
         waiter.withdrawn = False
         return True
 
+    def accept(self, waiter: Waiter[W]) -> None:
+        """The same, by whoever was answered by `checkin` that it is next, in the same breath, and speaks for it."""
+        waiter.taken = True
+        waiter.withdrawn = False
+
     def leave(self, waiter: Waiter[W], now: float) -> Waiter[W] | None:
         """The owner gives up. What was offered to it meanwhile goes to the next one."""
         self._unqueue(waiter)

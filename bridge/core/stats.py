@@ -6,10 +6,12 @@ not depend on how the pool works inside.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate
-from math import frexp
 from typing import Final
 
 SUB_BUCKETS = 16
@@ -23,13 +25,13 @@ SHOWN: Final = range(-16, 9)
 """Powers of two, in seconds, that `Latencies.buckets` has: 15 us to 256 s. Edges of ours, so they are exact."""
 
 
-def _bucket(seconds: float) -> int:
-    """Where it belongs."""
-    if seconds <= 0:
-        return 0
-    mantissa, exponent = frexp(seconds)
-    index = int((exponent + (OFFSET - 1) + 2 * mantissa) * SUB_BUCKETS)
-    return 0 if index < 0 else index if index < BUCKETS else BUCKETS - 1
+_EDGES: Final = tuple(
+    2.0 ** (power - OFFSET - 1) * (1 + step / SUB_BUCKETS)
+    for power in range(BUCKETS // SUB_BUCKETS)
+    for step in range(SUB_BUCKETS)
+)[1:]
+_bucket = partial(bisect_right, _EDGES)  # a search of ten steps in C costs less than a logarithm in Python
+"""Where it belongs, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +57,17 @@ class Histogram:
 
     def note(self, seconds: float) -> None:
         """Count one latency; it is sorted in with others, which costs a call a third."""
-        self._fresh.append(seconds)
-        if len(self._fresh) >= AT_ONCE:
+        fresh = self._fresh
+        fresh.append(seconds)
+        if len(fresh) >= AT_ONCE:
             self._sort_in()
 
     def _sort_in(self) -> None:
         fresh, self._fresh = self._fresh, []
         counts, self._sorted = self._counts, self._sorted + len(fresh)
         self._total += max(0.0, sum(fresh))  # it never falls, whatever a clock does
-        for seconds in fresh:
-            counts[_bucket(seconds)] += 1
+        for index, times in Counter(map(_bucket, fresh)).items():
+            counts[index] += times
 
     @property
     def count(self) -> int:

@@ -70,29 +70,34 @@ def call(
             )
     clock, pool = runtime.clock, runtime.pool
     deadline = inf if timeout is None else (clock() if began_at is None else began_at) + timeout
-    if body is None:
+    if body is None and follow is None:  # as `encoded`
+        spec = runtime.spec
+        body = encode_call(command, args, spec.max_frame_bytes, spec.pickle is not None)
+    elif body is None:
         body = encoded(runtime, command, args, follow)
     if type(command) is not str:
         command = name_of(command)
     if claim is None:
         claim = Claim()
+    else:
+        claim.body, claim.begun = None, False  # it may have been another call's
     visit = None if follow is None else follow.visit
     if pool.policy.poison_threshold is not None:
         pool.refuse_poison(command, body)
     retries = 0
     while True:
         try:
-            claim.body, claim.begun = None, False  # it may have been another call's
             lent = pool.lend(claim) if visit is None else visit.checkout(claim, deadline)
-            if lent is None:
+            if lent is not None:
+                worker = lent
+            else:
                 claim.body, claim.deadline = None if follow else body, deadline
-                lent = pool.checkout(claim, deadline)
+                worker = pool.checkout(claim, deadline)
                 claim.await_begun()
-            worker = lent
-            if claim.begun:
-                if claim.begun is not True:
+                if claim.begun is True:
+                    return worker.link.finish(command, deadline)
+                if claim.begun:
                     raise claim.begun
-                return worker.link.finish(command, deadline)
             if claim.cancelled:
                 raise CallCancelled(command, pid=None)
             worker.calls += 1
@@ -112,6 +117,7 @@ def call(
                 if not again or not isinstance(lost, WorkerCrashed) or clock() >= deadline:
                     raise lost from None
                 pool.refuse_poison(command, body)
+            claim.body, claim.begun = None, False
             retries += 1
             pool.count_again(worker, started=gone.started)
         except DeadlinePassed as end:
@@ -122,7 +128,8 @@ def call(
             try:
                 if watch is not None:
                     watch.saw(claim)
-                pool.checkin(claim)
+                if (next_one := pool.give_back(claim)) is not None:
+                    next_one.wake()
             finally:
                 if visit is not None:
                     visit.leave()

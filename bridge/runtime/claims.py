@@ -49,6 +49,11 @@ class Claim(Waiter[Worker]):
         except RuntimeError:
             pass  # it was woken already, and hasn't looked yet
 
+    def follows(self, loop: object, now: float) -> bool:
+        """Whether a callback of that loop, whose worker it is lent next, may begin its call here and now."""
+        del loop, now
+        return False
+
     def await_begun(self) -> None:
         """Wait for whoever is about to begin its call: some microseconds, since it can't be interrupted."""
         while self.handing and self._bell is not None:

@@ -59,14 +59,14 @@ class LoopCall(LoopClaim):
     """
 
     __slots__ = (
-        *("_body", "_command", "_deadline", "_future", "_rest", "_round", "_rounds", "_runtime", "_sent", "_started"),
-        *("_alarms", "_registration", "due"),
+        *("_body", "_command", "_future", "_rest", "_round", "_rounds", "_runtime", "_sent", "_started"),
+        *("_alarms", "_registration", "deadline", "due"),
     )
 
     def __init__(self, runtime: Runtime, rounds: Rounds, command: str, body: bytes, deadline: float) -> None:
         super().__init__(runtime.clock, runtime.pool.refuse_grant)
         self._runtime, self._rounds, self._command, self._body = runtime, rounds, command, body
-        self._deadline, self._rest = deadline, b""
+        self.deadline, self._rest = deadline, b""
         self._future: asyncio.Future[Any] | None = None
         self._round: Round | None = None
         self._registration: Registration | None = None
@@ -87,12 +87,14 @@ class LoopCall(LoopClaim):
         if self._runtime.pool.ask(self, now):
             self._send()
         else:
-            self._round = self._rounds.enter()
-            self._wait()
+            self._round = self._rounds.enter(self._loop)
+            self._goes_on(self._runtime.pool.first_look(self, self.deadline, now))
         return future
 
     def end(self) -> None:
         """Nothing of it is left behind but the worker, which goes back. Idempotent."""
+        if self._future is None:
+            return  # it was passed on
         self._future = None
         self._let_go()
         if (registration := self._registration) is not None:
@@ -134,17 +136,17 @@ class LoopCall(LoopClaim):
             if self._sent:
                 self._hear(future)
             else:
-                self._wait()
+                self._goes_on(self._runtime.pool.look(self, self.deadline, self._started))
         except Exception as error:
             if not future.done():
                 future.set_exception(error)
 
-    def _wait(self) -> None:
-        left = self._runtime.pool.look(self, self._deadline, self._started)
+    def _goes_on(self, left: float | None) -> None:
+        """As the pool has said: now, or when so many seconds are over."""
         if left is None:
             self._send()
-        else:
-            self._wake_at(self._clock() + left)
+        elif (due := self._clock() + left) < self.due:
+            self._wake_at(due)
 
     def _send(self) -> None:
         if self.cancelled:
@@ -159,14 +161,15 @@ class LoopCall(LoopClaim):
         self.sent_at = worker.active_at = now = self._clock()
         link = worker.link
         link.listener = ref(self)
-        self._rest = link.begin(self._command, self._body, self._deadline - now, claim=worker.holder)
+        self._rest = link.begin(self._command, self._body, self.deadline - now, claim=worker.holder)
         watched = link.watched
         if watched is not None:
             if self._registration is None:
                 self._registration = Registration(self._loop, watched, self)
             if self._rest:
                 self._registration.writes(wanted=True)
-            self._wake_at(self._deadline)
+            if self.deadline < self.due:
+                self._wake_at(self.deadline)
         else:
             self._loop.call_soon(self._look)  # its answer may be there
 
@@ -186,39 +189,48 @@ class LoopCall(LoopClaim):
             future.set_exception(error)
         else:
             if found is None:
-                if self._clock() >= self._deadline:
+                if self._clock() >= self.deadline:
                     raise DeadlinePassed(started=not self._rest)
-                self._wake_at(min(self._deadline, link.next_look))
+                if (due := min(self.deadline, link.next_look)) < self.due:
+                    self._wake_at(due)
                 return
             future.set_result(found[1])
         self._pass_on()
 
     def _pass_on(self) -> None:
         """The worker goes back, and on to the next caller here, with what is registered for it."""
-        worker = self.worker
         self._let_go()
-        next_one = self._runtime.pool.give_back(self)
         registration, self._registration = self._registration, None
+        next_one = self._runtime.pool.give_back(self, None if registration is None else self._loop)
+        self._future = None
         if registration is not None:
-            if isinstance(next_one, LoopCall) and next_one.goes_on_with(registration, self._loop, worker):
-                next_one.step()
+            if isinstance(next_one, LoopCall) and next_one.taken:
+                next_one.follow(registration)
                 return
             registration.end()
         if next_one is not None:
             next_one.wake()
 
-    def goes_on_with(self, registration: Registration, loop: asyncio.AbstractEventLoop, worker: object) -> bool:
-        """Whether its call is the next on that worker, in that loop: then it has what is registered."""
-        if self._loop is not loop or self.worker is not worker or self._registration is not None:
+    def follows(self, loop: object, now: float) -> bool:
+        """Not when it is over, or late: then it looks for itself."""
+        if self._loop is not loop or self.cancelled or now >= self.deadline:
             return False
+        future = self._future
+        return future is not None and not future.done()
+
+    def follow(self, registration: Registration) -> None:
+        """Its turn was taken: begin its call, on the worker whose descriptors are registered."""
         self._registration, registration.call = registration, self
-        return True
+        try:
+            self._send()
+        except Exception as error:
+            if self._future is not None:
+                self._future.set_exception(error)
 
     def _wake_at(self, due: float) -> None:
-        """Have it look at that time, or before it: most calls end before any is due."""
-        if due < self.due:
-            self.due = due
-            self._alarms.set(self, self._loop)
+        """Have it look at a time before that at which it will: most calls end before any is due."""
+        self.due = due
+        self._alarms.set(self, self._loop)
 
     def alarm(self) -> None:
         """It is time."""

@@ -110,9 +110,8 @@ class Rounds:
             found = self._alarms[ref(loop)] = Alarms(self._clock)
         return found
 
-    def enter(self) -> Round:
+    def enter(self, loop: asyncio.AbstractEventLoop) -> Round:
         """A task of the running loop begins to wait; it ends by `leave`. No context manager: ten thousand may wait."""
-        loop = asyncio.get_running_loop()
         found = self._of.get(loop)
         if found is None:
             for gone in [other for other in list(self._of) if other.is_closed()]:

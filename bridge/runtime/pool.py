@@ -103,8 +103,12 @@ class Pool(Stock):
         if claim.worker is not None and (next_one := self.give_back(claim)) is not None:
             next_one.wake()
 
-    def give_back(self, claim: Claim) -> Claim | None:
-        """The same, but that whoever is lent it next is for the caller to wake."""
+    def give_back(self, claim: Claim, loop: object = None) -> Claim | None:
+        """The same, but that whoever is lent it next is for the caller to wake.
+
+        Args:
+            loop: In whose callback this is: if the next one follows that, its turn is taken, and it is to go on now.
+        """
         worker = claim.worker
         if worker is None:
             return None
@@ -119,8 +123,11 @@ class Pool(Stock):
                     self.tally.latencies.note(now - sent_at)
                     claim.sent_at = 0.0
                 next_one: Claim | None = self._state.checkin(claim, now)  # type: ignore[assignment]
-                if next_one is not None and next_one.body is not None:
-                    next_one.handing = may_hand(next_one, worker, now)
+                if next_one is not None:
+                    if next_one.body is not None:
+                        next_one.handing = may_hand(next_one, worker, now)
+                    elif loop is not None and next_one.worker is worker and next_one.follows(loop, now):
+                        self._state.accept(next_one)
         except BaseException:
             self.checkin(claim)  # a signal cut it short; else it would be for the audit to find
             raise
@@ -171,28 +178,37 @@ class Pool(Stock):
         if self._closed:
             raise PoolClosed(self._name)
         error = self.fleet.last_error
-        if self.fleet.unavailable and error is not None:
+        if error is not None and self.fleet.unavailable:
             last = error.brief
             raise CircuitOpen(self._name, last_error=last, retry_in=max(0.0, self.fleet.probe_at - now)) from error
-        worker, queued = claim.wants, self._state.queue_of(claim)
-        if worker in self._state.idle:
+        worker, limit = claim.wants, self.policy.max_waiting
+        if (worker is None and limit is None) or worker in self._state.idle:
             return
+        queued = self._state.queue_of(claim)
         if claim.fails_fast and worker is not None and worker.lent:
             raise PoolOverloaded(self._name, queued=queued, session=claim.session)
-        limit = self.policy.max_waiting
         if limit is not None and queued >= limit:
             self.tally.refused += 1
             raise PoolOverloaded(self._name, queued=queued, limit=limit)
 
+    def first_look(self, claim: Claim, deadline: float, now: float) -> float | None:
+        """`look`, of one that was queued at this moment: mostly there is nothing to be seen yet."""
+        policy = self.policy
+        left = min(deadline - now, policy.checkout_timeout, LAST_LOOK)
+        if left <= 0 or self._may_ask or policy.queue_target is not None or claim.cancelled:
+            return self.look(claim, deadline, now)
+        return left
+
     def _wait(self, claim: Claim, deadline: float, started: float) -> None:
         pause = FIRST_LOOK
         try:
-            while (left := self.look(claim, deadline, started)) is not None:
-                if self.keeper is not None and self.keeper.attend(min(FIRST_LOOK, left)):
-                    continue
-                if not claim.sleep(min(pause, left)):
+            left = self.first_look(claim, deadline, started)
+            while left is not None:
+                attended = self.keeper is not None and self.keeper.attend(min(FIRST_LOOK, left))
+                if not attended and not claim.sleep(min(pause, left)):
                     pause = min(2 * pause, self.last_look)
                     self.notice()
+                left = self.look(claim, deadline, started)
         except BaseException:
             self.leave(claim)
             raise

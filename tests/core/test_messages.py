@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bridge.core.messages import decode_failed, encode_call, encode_hook, encode_start
+from bridge.core.messages import SHORT, decode_failed, encode_call, encode_hook, encode_start
 from bridge.errors import CallError
 
 LIMIT = 10_000
@@ -127,6 +127,20 @@ def test_what_cannot_travel_is_refused_with_its_place_and_a_cure(args: Any, path
 
     assert path in reason
     assert cure in reason
+
+
+@pytest.mark.parametrize("key", [0, -7, 10**30, 0.5, -0.5, 1e300, nan, inf, -inf, True, False, None])
+def test_no_key_becomes_text_by_itself(key: Any) -> None:
+    """First or not, in a short call and in a long one. Fails when a form of ODD_KEY is missing, or the walk."""
+    for args in ({key: 0}, {"a": [{"b": 1, key: {}}]}, ["x" * SHORT, {key: 0}]):
+        assert "str(key)" in refusal(args)
+
+
+def test_text_that_looks_like_such_a_key_passes() -> None:
+    """As a key and as a value. Fails when what may be odd is refused unlooked at."""
+    args = {"1": "2", "-7": {"true": "false"}, "null": ["None", "NaN", "-Infinity", ',"1":']}
+
+    assert sent(args) == args
 
 
 def test_a_coroutine_is_refused_with_its_cure() -> None:

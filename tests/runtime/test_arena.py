@@ -88,7 +88,7 @@ def test_without_room_a_body_stays_in_its_frame(fd: int) -> None:
         connection = idle()
         arena.heard(SIZE * 2)
         frame = arena.compose(connection, CALL, b"x" * SIZE * 2, 0, inf)
-        assert (frame[0], len(frame), arena.calm) == (CALL, 16 + SIZE * 2, True)
+        assert (frame[0], len(frame), arena.short) == (CALL, 16 + SIZE * 2, LONG)
     os.close(null)
     sealed = Arena(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY), LIMIT)
     os.posix_fallocate(fd, 0, SIZE * 2)
@@ -100,18 +100,18 @@ def test_without_room_a_body_stays_in_its_frame(fd: int) -> None:
 def test_a_place_is_granted_once_and_when_it_is_needed(fd: int) -> None:
     """Fails when each call grants one, or when one that is too short isn't replaced."""
     arena, connection = Arena(fd, LIMIT), idle()
-    assert arena.calm
+    assert arena.short == LONG
     arena.heard(SIZE)
-    assert not arena.calm
+    assert arena.short == 0
 
     frame = arena.compose(connection, CALL, b"[]", 0, inf)
     offset, length = PLACE.unpack_from(frame, 16)
-    assert (frame[0], HEADER.unpack_from(frame, 32)[0], length >= SIZE, arena.calm) == (GRANT, CALL, True, True)
+    assert (frame[0], HEADER.unpack_from(frame, 32)[0], length >= SIZE, arena.short) == (GRANT, CALL, True, LONG)
     assert connection.granted
     connection.state = State.IDLE
     assert granted(arena, connection, SIZE * 3)[1] >= SIZE * 3
     arena.heard(SIZE)  # though there was a place: its worker has lost it
-    assert not arena.calm
+    assert arena.short == 0
     assert offset >= 0
 
 

@@ -80,3 +80,19 @@ def test_a_result_that_comes_in_pieces_is_one(pipes: list[int], cut: int) -> Non
         answered.result(20)
     assert link.clean
     link.close()
+
+
+def test_what_looks_like_a_result_inside_of_one_is_a_part_of_it(pipes: list[int]) -> None:
+    """One began while its request was still being written; the rest of it is read later, as what it is. Fails when
+    `finish` doesn't ask whether a frame is open."""
+    link = FdLink((pipes[0], pipes[3]), None, 1000, None, time.monotonic)
+    link.connection.state = State.IDLE
+    assert not link.begin("c", encode_json(["c", None], "call"), 60.0)
+    within = HEADER.pack(RESULT, CODEC_JSON, 0, 1, 1) + b"7"
+    assert link.connection.receive(HEADER.pack(RESULT, CODEC_JSON, 0, len(within), 1)) is None
+    os.write(pipes[1], within)
+    with pytest.raises(ProtocolError, match="isn't JSON"):
+        link.finish("c", time.monotonic() + 20)
+    link.close()
+
+    assert not link.clean
