@@ -43,6 +43,26 @@ def in_vain(name: str, waited: float, *, queued: int, workers: int, starting: in
     return f"no worker of {name} came free in {waited:.3f} s: {why}, {queued} other callers wait. {cure}."
 
 
+def refused(name: str, *, queued: int, limit: int | None, waited: float, session: str | None) -> str:
+    """What a caller is told that isn't let wait, or not any longer."""
+    if session is not None:
+        why = f"the worker of {name} that has the state of session {session!r} is busy (strict_fail_fast)"
+    elif limit is not None:
+        why = f"{queued} callers wait already for a worker of {name} (max_waiting={limit})"
+    else:
+        why = f"the queue of {name} has stood for too long, and this caller waited {waited:.3f} s (queue_target)"
+    cure = "Slow down, raise `size`, or raise the limit" if session is None else "Try later, or use strict_queue"
+    return f"{why}. {cure}."
+
+
+def given_up(name: str, last_error: str, retry_in: float) -> str:
+    """What a caller is told where the breaker is open."""
+    return (
+        f"workers of {name} failed to start too often; the next one is tried by itself in {retry_in:.1f} s. "
+        f"Mend what made the last one fail: {last_error}"
+    )
+
+
 def lost(who: str, command: str, how: str, *, hung_up: bool, guess: bool, replaced: bool) -> str:
     """What a call is told whose worker is gone.
 
@@ -84,6 +104,45 @@ def late(command: str, timeout: float, who: str, *, started: bool, adapter: str 
     return (
         f"{command!r} gave no answer within its {timeout:.3f} s. Its worker ({who}) is told to stop, and is replaced "
         f"if it doesn't within `cancel_grace`. {cure}."
+    )
+
+
+def cancelled(command: str, who: str, why: str, *, started: bool) -> str:
+    """What the caller of a call is told that somebody ended.
+
+    Args:
+        who: Its worker, if that is known, in brackets.
+    """
+    when = f"while its worker{who} ran it" if started else "before it was sent"
+    then = "It may have run in part" if started else "Nothing ran; repeat it if it is still wanted"
+    return f"{command!r} was cancelled {when}{why and f': {why}'}. {then}."
+
+
+def forgotten(key: str, where: str, why: str) -> str:
+    """What a session's next call is told when its state is gone.
+
+    Args:
+        where: Which worker had it, if one did, in brackets.
+    """
+    return (
+        f"the state of session {key!r} is gone{where}: {why}. The next call begins with a new one: build it up "
+        "again, or open the session with durable=True, which survives its worker"
+    )
+
+
+def poisoned(command: str, deaths: int, how: str) -> str:
+    """What the caller of a call is told that has killed too many workers."""
+    return (
+        f"{command!r} with these arguments killed {deaths} workers, the last one so: {how}. It is not sent again; "
+        "mend the handler, or raise `poison_threshold`"
+    )
+
+
+def garbled(who: str, detail: str) -> str:
+    """What is told of a worker that sent what is no frame, or not in its turn."""
+    return (
+        f"{who} broke the protocol: {detail}. Does its code write to file descriptors that it did not open? Does it "
+        "run this package's own worker file?"
     )
 
 

@@ -10,7 +10,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from bridge.endings import at, ending, in_vain, is_sigkill, late, lost, signal_name, tail, traced
+from bridge.endings import (
+    at,
+    cancelled,
+    ending,
+    forgotten,
+    garbled,
+    given_up,
+    in_vain,
+    is_sigkill,
+    late,
+    lost,
+    poisoned,
+    refused,
+    signal_name,
+    tail,
+    traced,
+)
 
 __all__ = [
     "BridgeError",
@@ -158,14 +174,7 @@ class PoolOverloaded(PoolError):
     def __init__(
         self, name: str, *, queued: int, limit: int | None = None, waited: float = 0.0, session: str | None = None
     ) -> None:
-        if session is not None:
-            why = f"the worker of {name} that has the state of session {session!r} is busy (strict_fail_fast)"
-        elif limit is not None:
-            why = f"{queued} callers wait already for a worker of {name} (max_waiting={limit})"
-        else:
-            why = f"the queue of {name} has stood for too long, and this caller waited {waited:.3f} s (queue_target)"
-        cure = "Slow down, raise `size`, or raise the limit" if session is None else "Try later, or use strict_queue"
-        super().__init__(f"{why}. {cure}.")
+        super().__init__(refused(name, queued=queued, limit=limit, waited=waited, session=session))
         self.name, self.queued, self.limit, self.waited, self.session = name, queued, limit, waited, session
 
 
@@ -175,10 +184,7 @@ class CircuitOpen(PoolError):
     __module__ = "bridge"
 
     def __init__(self, name: str, *, last_error: str, retry_in: float) -> None:
-        super().__init__(
-            f"workers of {name} failed to start too often; the next one is tried by itself in {retry_in:.1f} s. "
-            f"Mend what made the last one fail: {last_error}"
-        )
+        super().__init__(given_up(name, last_error, retry_in))
         self.name, self.last_error, self.retry_in = name, last_error, retry_in
 
 
@@ -290,10 +296,7 @@ class CallCancelled(WorkerError):
 
     def __init__(self, command: str, *, pid: int | None, why: str = "", started: bool = False) -> None:
         started = started or pid is not None
-        who = "its worker" if pid is None else f"its worker (pid {pid})"
-        when = f"while {who} ran it" if started else "before it was sent"
-        then = "It may have run in part" if started else "Nothing ran; repeat it if it is still wanted"
-        super().__init__(f"{command!r} was cancelled {when}{why and f': {why}'}. {then}.")
+        super().__init__(cancelled(command, "" if pid is None else f" (pid {pid})", why, started=started))
         self.command, self.pid, self.retryable = command, pid, not started
 
 
@@ -309,11 +312,7 @@ class SessionLost(WorkerError):
     retryable = True
 
     def __init__(self, key: str, *, pid: int | None, why: str) -> None:
-        where = "" if pid is None else f" (it was in the worker with pid {pid})"
-        super().__init__(
-            f"the state of session {key!r} is gone{where}: {why}. The next call begins with a new one: build it up "
-            "again, or open the session with durable=True, which survives its worker"
-        )
+        super().__init__(forgotten(key, "" if pid is None else f" (it was in the worker with pid {pid})", why))
         self.key, self.pid, self.why = key, pid, why
 
 
@@ -323,10 +322,7 @@ class PoisonCall(WorkerError):
     __module__ = "bridge"
 
     def __init__(self, command: str, *, deaths: int, how: str) -> None:
-        super().__init__(
-            f"{command!r} with these arguments killed {deaths} workers, the last one so: {how}. It is not sent again; "
-            "mend the handler, or raise `poison_threshold`"
-        )
+        super().__init__(poisoned(command, deaths, how))
         self.command, self.deaths, self.how = command, deaths, how
 
 
@@ -336,10 +332,7 @@ class ProtocolError(BridgeError):
     __module__ = "bridge"
 
     def __init__(self, detail: str, *, pid: int | None = None) -> None:
-        super().__init__(
-            f"the worker (pid {pid}) broke the protocol: {detail}. Does its code write to file descriptors that it "
-            "did not open? Does it run this package's own worker file?"
-        )
+        super().__init__(garbled(f"the worker (pid {pid})", detail))
         self.detail, self.pid = detail, pid
 
 
