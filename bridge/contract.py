@@ -352,6 +352,7 @@ class Adapter(Protocol):
 
         Raises:
             WorkerStartError: Nothing was started, nothing is left behind.
+            ConfigurationError: The same, and another start would end so too. Callers get this very error.
         """
 
     def close(self) -> None:

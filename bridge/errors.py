@@ -195,6 +195,7 @@ class WorkerStartError(WorkerError):
     """A worker never became ready. No call was sent to it.
 
     `reason` is one of: handler, interpreter, spawn, crashed, timeout, protocol; `host` is one of `pool.hosts`, or None.
+    In events and `health()` it may be configuration, too: callers get the adapter's own ConfigurationError then.
     """
 
     __module__ = "bridge"
@@ -219,7 +220,7 @@ class WorkerStartError(WorkerError):
     @property
     def final(self) -> bool:
         """Whether another start would end the same way."""
-        return self.reason in ("handler", "interpreter")
+        return self.reason in ("handler", "interpreter", "configuration")
 
     @property
     def brief(self) -> str:

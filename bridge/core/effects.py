@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from bridge.errors import WorkerStartError
+from bridge.errors import BridgeError
 
 
 class Why(str, Enum):
@@ -81,7 +81,7 @@ class Kill:
 class Refuse:
     """Tell everybody who waits that no worker will come."""
 
-    error: WorkerStartError
+    error: BridgeError
 
 
 Effect = Spawn | Admit | Cancel | Ping | Retire | Stop | Kill | Refuse

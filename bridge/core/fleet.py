@@ -18,7 +18,7 @@ from typing import Final
 from bridge.core.effects import Admit, Cancel, Effect, Kill, Ping, Refuse, Retire, Spawn, Stop, Why
 from bridge.core.events import Event, moved, of_worker
 from bridge.core.lifecycle import WorkerState, step
-from bridge.core.members import Asked, Member, View
+from bridge.core.members import Asked, Member, View, told
 from bridge.core.policy import Breaker, RestartPolicy
 from bridge.core.recycling import Worn
 from bridge.errors import WorkerStartError
@@ -248,12 +248,13 @@ class Fleet:
             self.failed_starts += 1
             self.last_error = error
             self.events.append(Event("worker.failed", generation=generation, reason=error.reason, detail=error.detail))
-            self.policy.failed(member.started_at, now, self._chance(), unanswered=error.reason == "timeout")
+            late, wrong = error.reason == "timeout", error.reason == "configuration"
+            self.policy.failed(member.started_at, now, self._chance(), unanswered=late, for_good=wrong)
             # One that was ready, and died before a call reached it, costs nobody an error: another one is tried first.
             tell = member.state is WorkerState.STARTING or self.policy.breaker is not Breaker.CLOSED
             alive = any(each.state in (WorkerState.READY, WorkerState.DRAINING) for each in self.members.values())
             if tell and not alive and (error.final or not self._starting()):
-                effects.append(Refuse(error))
+                effects.append(Refuse(told(error)))
         if (member.spare or self._missing() > 0) and not self.closing and member.worn is None:
             self.restarts += 1
         return effects + self._fill(now)

@@ -12,7 +12,7 @@ from math import inf
 from bridge.core.lifecycle import WorkerState
 from bridge.core.policy import Breaker
 from bridge.core.recycling import Worn
-from bridge.errors import WorkerStartError
+from bridge.errors import BridgeError, ConfigurationError, WorkerStartError
 
 
 class Asked(str, Enum):
@@ -20,6 +20,12 @@ class Asked(str, Enum):
 
     CANCEL = "to end the call that its holder has left"
     HEALTH = "to say how it is"
+
+
+def told(error: WorkerStartError) -> BridgeError:
+    """What callers get who can't have a worker for that reason: where the adapter found its own configuration to be at
+    fault, just that. No worker failed then."""
+    return error.__cause__ if isinstance(error.__cause__, ConfigurationError) else error
 
 
 @dataclass
@@ -90,6 +96,11 @@ class View:
     """By `pool.hosts`."""
     failing: frozenset[str] = frozenset()
     """Names of the hosts whose last start failed."""
+
+    @property
+    def refusal(self) -> BridgeError | None:
+        """What those are told who can't have a worker; None where the last start succeeded."""
+        return None if self.last_error is None else told(self.last_error)
 
     @property
     def lost(self) -> int:

@@ -50,12 +50,15 @@ class RestartPolicy:
         self.events: deque[Event] = deque()
         """What the breaker did, until somebody takes it away."""
 
-    def failed(self, started_at: float, now: float, chance: float, *, unanswered: bool = False) -> None:
+    def failed(
+        self, started_at: float, now: float, chance: float, *, unanswered: bool = False, for_good: bool = False
+    ) -> None:
         """A start failed. Starts that were under way together count once: they share their cause.
 
         Args:
             chance: A random number in [0, 1): the jitter, so that a fleet doesn't come back at once.
             unanswered: It was given up, for its time was over.
+            for_good: Nothing that changes by itself made it fail: one is enough, and the next is tried late.
         """
         if started_at <= self._last_failure:
             return
@@ -67,9 +70,9 @@ class RestartPolicy:
         self._failures.append(now)
         self._in_a_row += 1
         many = unanswered or self._in_a_row > self._max_restarts if self._of_host else False
-        if many or len(self._failures) > self._max_restarts or self.breaker is not Breaker.CLOSED:
+        if for_good or many or len(self._failures) > self._max_restarts or self.breaker is not Breaker.CLOSED:
             self._turn(Breaker.OPEN)
-        pause = min(MAX_BACKOFF, self._backoff * 2 ** min(self._in_a_row - 1, 30))
+        pause = MAX_BACKOFF if for_good else min(MAX_BACKOFF, self._backoff * 2 ** min(self._in_a_row - 1, 30))
         self.not_before = self._resumed_at = now + pause * (0.75 + chance / 2)
 
     def became_ready(self) -> None:

@@ -209,7 +209,7 @@ class Runtime:
                 return
             if self.state in (RuntimeState.CLOSING, RuntimeState.CLOSED):
                 raise PoolClosed(self.name)
-            failed = fleet.last_error
+            failed = fleet.refusal
             if failed is not None and fleet.hopeless:
                 raise copy(failed)
             left = deadline - self.clock()

@@ -179,6 +179,8 @@ class Pool(Stock):
             raise PoolClosed(self._name)
         error = self.fleet.last_error
         if error is not None and self.fleet.unavailable:
+            if (refusal := self.fleet.refusal) is not None and refusal is not error:
+                raise copy(refusal)
             last = error.brief
             raise CircuitOpen(self._name, last_error=last, retry_in=max(0.0, self.fleet.probe_at - now)) from error
         worker, limit = claim.wants, self.policy.max_waiting

@@ -18,7 +18,7 @@ from bridge.contract import Channel, FdChannel, PrefacedChannel, ProcessChannel,
 from bridge.core.effects import Why
 from bridge.core.messages import decode_failed, decode_hello, decode_ready, encode_start
 from bridge.core.protocol import Frame, State
-from bridge.errors import ProtocolError, WorkerStartError
+from bridge.errors import ConfigurationError, ProtocolError, WorkerStartError
 from bridge.runtime.poller import Poller
 from bridge.runtime.worker import Worker
 from bridge.wire import FAILED, HELLO, START
@@ -142,7 +142,10 @@ def discard(channel: Channel) -> None:
 def fault_of(error: Exception, adapter: str, handler: str) -> WorkerStartError:
     """Whatever an adapter, which may be anybody's, raised at a start."""
     fault = error
-    if not isinstance(fault, WorkerStartError):
+    if isinstance(error, ConfigurationError):
+        fault = WorkerStartError("configuration", str(error), handler=handler)
+        fault.__cause__ = error
+    elif not isinstance(fault, WorkerStartError):
         detail = f"the adapter {adapter} raised {type(error).__name__}: {error}"
         if isinstance(error, OSError) and error.errno in SCARCE:
             detail = f"{error}. The system refused what a worker needs; lower `size`, or raise its limits"

@@ -224,6 +224,15 @@ def test_one_start_that_is_not_answered_opens_a_hosts_breaker() -> None:
     assert (host.breaker, alone.breaker) == (Breaker.OPEN, Breaker.CLOSED)
 
 
+def test_a_failure_for_good_opens_at_once_and_is_tried_again_late() -> None:
+    """It is no matter of luck. Fails when it takes max_restarts of them, or when the pause begins with `backoff`."""
+    policy = policy_of(max_restarts=9)
+    policy.failed(0, 1, MIDDLE, for_good=True)
+
+    assert policy.breaker is Breaker.OPEN
+    assert policy.not_before == 1 + MAX_BACKOFF
+
+
 def test_slow_failures_in_a_row_open_a_hosts_breaker() -> None:
     """Each takes longer than the window. Fails when those within it alone are counted."""
     host, alone = policy_of_host(max_restarts=2), policy_of(max_restarts=2)
