@@ -41,6 +41,9 @@ def _run(argv: Sequence[str] | None) -> int:
     except BridgeError as error:
         _say(f"{type(error).__name__}: {error}")
         return exits.code_of(error)
+    except UnwritableError:
+        _abandon(sys.stdout)  # else it fails again below, and that would be told in place of this
+        raise
     except NobodyError as error:
         _say(str(error))
         return exits.NOBODY

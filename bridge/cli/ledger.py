@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
+from types import TracebackType
 from typing import Any, Final
 
 from bridge.cli.lines import Lines
@@ -199,14 +200,22 @@ class Ledger:
                 json.dump(note, file)
             os.replace(f"{path}.new", path)  # whole, whenever we are killed
         except OSError as error:
+            with suppress(OSError):
+                os.unlink(f"{path}.new")
             raise UnwritableError(f"{path} can't be written: {error.strerror or error}") from error
 
     def __enter__(self) -> Ledger:
         return self
 
-    def __exit__(self, *how: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         with self._files:
-            self._write_note()
+            try:
+                self._write_note()
+            except UnwritableError:
+                if error is None:  # else that one is told: on a full disk, which file met it first
+                    raise
 
 
 _NOTHING: Final = object()

@@ -19,7 +19,7 @@ from bridge.cli import exits
 from bridge.cli.call import search_path
 from bridge.cli.ledger import Ledger
 from bridge.cli.lines import Lines
-from bridge.cli.output import put, result_line
+from bridge.cli.output import UnwritableError, put, result_line
 from bridge.cli.rate import Rate
 from bridge.cli.stopping import Stop
 from bridge.client import Bridge
@@ -52,29 +52,41 @@ def run(options: Options, program: str) -> int:
 
     Raises:
         ConfigurationError: The files or the input can't be used, or don't belong together.
+        UnwritableError: A file or stdout can't be written any more; says what is done, and how to go on.
         PoolError, WorkerStartError, CallError: What no further item would survive. All before it is written.
     """
     if sys.stdin is None:
         raise ConfigurationError("stdin is closed; give it a file of JSON lines, as in `< in.jsonl`")
     job = {"handler": options.handler, "command": options.command, "arg": options.arg}
-    with Stop(program) as stop, Ledger(options.resume, options.errors, job) as ledger:
-        lines = Lines(sys.stdin.fileno(), stop.bell)
-        shown = options.resume is not None or not _is_terminal(sys.stdout)  # else results would run into the bar
-        rate = Rate(lines.size, "lines", sys.stderr, visible=shown)
-        if _is_terminal(sys.stdin):
-            rate.line.say(f"{program}: reading items from the terminal, one line of JSON each; Ctrl-D ends them")
-        work = Work(options, lines, ledger, rate, stop)
-        try:
-            if ledger.catch_up(lines, rate.skip):
-                work.run()
-        except KeyboardInterrupt:
-            stop.asked = True
-        except BridgeError:
-            rate.line.wipe()
-            if ledger.done:
-                put(f"{program}: {_so_far(ledger)}\n", sys.stderr)
-            raise
-        return _conclude(options, ledger, rate, program, stopped=stop.asked)
+    ledger = Ledger(options.resume, options.errors, job)
+    try:
+        with Stop(program) as stop, ledger:
+            return _run(options, program, stop, ledger)
+    except UnwritableError as error:
+        raise UnwritableError(f"{error}; {_so_far(ledger)}") from error
+
+
+def _run(options: Options, program: str, stop: Stop, ledger: Ledger) -> int:
+    lines = Lines(sys.stdin.fileno(), stop.bell)
+    shown = options.resume is not None or not _is_terminal(sys.stdout)  # else results would run into the bar
+    rate = Rate(lines.size, "lines", sys.stderr, visible=shown)
+    if _is_terminal(sys.stdin):
+        rate.line.say(f"{program}: reading items from the terminal, one line of JSON each; Ctrl-D ends them")
+    work = Work(options, lines, ledger, rate, stop)
+    try:
+        if ledger.catch_up(lines, rate.skip):
+            work.run()
+    except KeyboardInterrupt:
+        stop.asked = True
+    except UnwritableError:
+        rate.line.wipe()
+        raise
+    except BridgeError:
+        rate.line.wipe()
+        if ledger.done:
+            put(f"{program}: {_so_far(ledger)}\n", sys.stderr)
+        raise
+    return _conclude(options, ledger, rate, program, stopped=stop.asked)
 
 
 class Work:

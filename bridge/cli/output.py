@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from enum import Enum
+from io import RawIOBase
 from typing import Any, TextIO
 
 from bridge.errors import CallError
@@ -44,12 +45,21 @@ def put(text: str, stream: TextIO | None) -> None:
     if stream is None:
         return
     try:
-        stream.write(text)
-        stream.flush()
+        if isinstance(getattr(stream, "buffer", None), RawIOBase):  # PYTHONUNBUFFERED
+            _write_whole(text.encode(stream.encoding, stream.errors or "strict"), stream.fileno())
+        else:
+            stream.write(text)
+            stream.flush()
     except BrokenPipeError:
         raise
     except OSError as error:
         raise UnwritableError(f"{stream.name} can't be written: {error.strerror or error}") from error
+
+
+def _write_whole(data: bytes, fd: int) -> None:
+    """Past any buffer; Python's own streams without one lose what a disk has no more room for."""
+    while data:
+        data = data[os.write(fd, data) :]
 
 
 def painted(text: str, colour: Colour, stream: TextIO | None) -> str:
@@ -73,8 +83,7 @@ def put_all(data: bytes, fd: int, name: str) -> None:
         UnwritableError: Some of it may have been written.
     """
     try:
-        while data:
-            data = data[os.write(fd, data) :]
+        _write_whole(data, fd)
     except OSError as error:
         raise UnwritableError(f"{name} can't be written: {error.strerror or error}") from error
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +16,9 @@ import pytest
 from bridge.cli import exits, main
 from bridge.cli.ledger import Ledger
 from bridge.cli.lines import Lines
+from bridge.cli.output import UnwritableError
 from tests.facade.mapped import Gates
-from tests.facade.terminals import Program
+from tests.facade.terminals import ROOT, Program
 
 HANDLER = f"{Path(__file__).parent / 'mapped.py'}:Mapped"
 Run = Callable[..., int]
@@ -187,3 +190,88 @@ def test_results_and_errors_cannot_be_one_file(run: Run, capsys: pytest.CaptureF
     """Neither would be readable."""
     assert run("2 4", "--errors", "out") == 2
     assert "is named twice" in capsys.readouterr().err
+
+
+FULL = """
+import resource, sys
+from bridge.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+sys.exit(main(sys.argv[1:]))
+"""
+"""A disk that has room for 819 results and one byte of the next."""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_full_disk_says_what_is_done_and_how_to_go_on(tmp_path: Path, resume: bool, unbuffered: str) -> None:
+    """One line, and what is said there is true: the same input goes on behind the last whole line. Fails when it isn't
+    said; when a stream without a buffer counts a result that it wrote in part; when the last flush of stdout is told in
+    place of it."""
+    numbers = "".join(f"{number}\n" for number in range(1000, 3000))
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.write_text(numbers)
+    words = ["map", HANDLER, "die", "--arg", "n", "--size", "1"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
+    with open(source) as stdin, open(os.devnull if resume else out, "w") as stdout:
+        done = subprocess.run(
+            [sys.executable, "-c", FULL, *words, *(["--resume", str(out)] if resume else [])],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=env,
+        )
+    name = out if resume else "<stdout>"
+
+    assert done.returncode == exits.UNWRITABLE
+    assert done.stderr == (
+        f"scoped-bridge: {name} can't be written: File too large; done: 819 lines, failed: 0. To go on: the same "
+        f"command and input, with --resume {out}\n"
+    )
+    with open(source) as stdin:
+        subprocess.run([sys.executable, "-m", "bridge", *words, "--resume", str(out)], stdin=stdin, check=True, env=env)
+    assert out.read_text() == numbers
+
+
+def test_what_cannot_be_resumed_says_how_it_could() -> None:
+    """/dev/full is no file that keeps results."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "bridge", "map", HANDLER, "die", "--arg", "n"],
+            input="1\n",
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+
+    assert done.returncode == exits.UNWRITABLE
+    assert done.stderr == (
+        "scoped-bridge: <stdout> can't be written: No space left on device; done: 0 lines, failed: 0. Results in a "
+        "file can be resumed: --resume OUT\n"
+    )
+
+
+def test_what_fails_first_is_told_and_a_note_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk the last note fails, too. Fails when that is told in place of it, or when nothing is, at an end
+    without another error; and when an empty file lies there afterwards."""
+
+    def refuse(old: str, new: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def run(reader: int, error: Exception | None) -> None:
+        with Ledger(str(tmp_path / "out"), None, {}) as ledger:
+            ledger.catch_up(Lines(reader, reader), lambda _: None)
+            if error is not None:
+                raise error
+
+    monkeypatch.setattr(os, "replace", refuse)
+    for error, told in ((UnwritableError("the first"), "^the first$"), (None, "resume can't be written: No space")):
+        with open(os.devnull) as empty:
+            monkeypatch.setattr(sys, "stdin", empty)
+            with pytest.raises(UnwritableError, match=told):
+                run(empty.fileno(), error)
+
+    assert [*tmp_path.iterdir()] == [tmp_path / "out"]
