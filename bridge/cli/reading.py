@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,7 +41,11 @@ def read(path: str) -> Reading:
             f"{where}: there is no such socket. Is the application running, with status_socket={path}?"
         ) from None
     except ConnectionRefusedError:
+        if not _is_socket(path):
+            raise NobodyError(f"{where}: that is no socket. Name the path of a status_socket") from None
         raise NobodyError(f"{where}: nobody serves that socket. Its application has ended; start it again") from None
+    except BlockingIOError:
+        raise NobodyError(f"{where}: too many others are asking. Try again in a moment") from None
     except PermissionError:
         raise NobodyError(f"{where}: it is another user's. Ask as the user that the application runs as") from None
     except TimeoutError:
@@ -54,6 +59,14 @@ def read(path: str) -> Reading:
     if not isinstance(found, dict) or not isinstance(found.get("stats"), dict):
         raise NobodyError(f"{where}: what answers there is something else. Name the path of a status_socket")
     return Reading(found)
+
+
+def _is_socket(path: str) -> bool:
+    """Or there is nothing any more."""
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return True
 
 
 def _asked(path: str) -> bytes:

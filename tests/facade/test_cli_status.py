@@ -122,7 +122,8 @@ def test_other_commands_leave_the_socket_to_the_application(
 
 
 def test_nobody_there_is_one_line_and_a_code_of_its_own(path: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """No such socket, one whose application is dead, one that isn't ours, one that tells something else."""
+    """No such socket, one whose application is dead, what is no socket, one that isn't ours, one that tells something
+    else. Fails when a file or a folder is told as an application that has ended."""
     told = []
     assert main(["status", path]) == exits.NOBODY
     told.append(capsys.readouterr().err)
@@ -134,6 +135,8 @@ def test_nobody_there_is_one_line_and_a_code_of_its_own(path: str, capsys: pytes
     Path(path).write_text("")
     assert main(["status", path]) == exits.NOBODY
     told.append(capsys.readouterr().err)
+    assert main(["status", str(Path(path).parent)]) == exits.NOBODY
+    told.append(capsys.readouterr().err)
     assert main(["status", "x" * 200]) == exits.NOBODY
     told.append(capsys.readouterr().err)
     os.unlink(path)
@@ -142,11 +145,29 @@ def test_nobody_there_is_one_line_and_a_code_of_its_own(path: str, capsys: pytes
             assert main(["status", path]) == exits.NOBODY
             told.append(capsys.readouterr().err)
 
-    assert [line.count("\n") for line in told] == [1] * 8
-    reasons = ["no such socket", "nobody serves that socket", "nobody serves", "too long", *["something else"] * 4]
+    assert [line.count("\n") for line in told] == [1] * 9
+    reasons = [
+        "no such socket",
+        "nobody serves that socket",
+        *["that is no socket"] * 2,
+        "too long",
+        *["something else"] * 4,
+    ]
     for line, reason in zip(told, reasons, strict=True):
         assert line.startswith("scoped-bridge: no status of a bridge at ")
         assert reason in line
+
+
+def test_a_socket_that_many_ask_is_told_as_such(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its queue is full, though its application lives. Fails when another path is asked for."""
+    with socket.socket(socket.AF_UNIX) as busy, contextlib.ExitStack() as clients:
+        busy.bind(path)
+        busy.listen(0)
+        client = clients.enter_context(socket.socket(socket.AF_UNIX))
+        client.connect(path)  # and nobody accepts it
+        assert main(["status", path]) == exits.NOBODY
+
+    assert "too many others are asking. Try again in a moment" in capsys.readouterr().err
 
 
 def test_the_socket_of_another_user_is_told_as_such(

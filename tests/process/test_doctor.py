@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pty
+import shlex
 import signal
 import struct
 import subprocess
@@ -159,6 +160,26 @@ def test_each_host_is_tried_and_told_with_what_its_launcher_lacks(handlers: str)
     assert "there is no kill, " in channels["far"]["text"]
     assert "shared_memory: " in channels["far"]["detail"]
     assert "max_rss: " in channels["far"]["detail"]
+
+
+def test_what_to_do_about_a_start_speaks_of_what_failed(tmp_path: Path) -> None:
+    """Of the launcher where that never brought a worker, of the handler where the worker had spoken, of the interpreter
+    where that is none. Fails when a crash behind a working launcher is blamed on it, or /bin/false on native code."""
+    (tmp_path / "aborts.py").write_text("import os\nos.abort()\n")
+
+    def remedy(check: str, handler: str | None, **worker: Any) -> str:
+        found = look({"worker": worker}, handler)[check]
+        assert found.outcome is Outcome.FAIL
+        return found.remedy
+
+    for launcher in (["sh", "-c", "exit 7"], ["sh", "-c", "kill -9 $$"], ["/no/such/launcher"]):
+        assert remedy("worker", None, launcher=launcher).startswith(
+            f"try it by hand: {shlex.join(launcher)} python3 -V"
+        )
+    aborts = f"{tmp_path}/aborts.py"
+    for launched in ({}, {"launcher": ["env", "X=1"], "ship": [aborts]}):
+        assert remedy("handler", aborts, **launched).startswith("run what it does by hand in that interpreter")
+    assert "BRIDGE_WORKER__PYTHON" in remedy("worker", None, python="/bin/false")
 
 
 def test_no_host_that_answers_is_a_failure_of_each(handlers: str) -> None:

@@ -103,7 +103,8 @@ def _start(
     """Whether it came to be ready, and answered."""
     if place in trial.seconds and place not in trial.answers:
         fault = trial.faults.get(place) or trial.error or "it is gone"
-        return fail(check, f"it was ready, and then: {fault}", _remedy("crashed", "", values, launcher), host=place)
+        remedy = _remedy("crashed", str(fault), values, launcher)
+        return fail(check, f"it was ready, and then: {fault}", remedy, host=place)
     if place in trial.seconds:
         if not handler:
             found = trial.python.get(place, "it")
@@ -161,8 +162,10 @@ def _remedy(reason: str, why: str, values: BridgeSettings, launcher: Sequence[st
     setting = why.partition(" ")[0]
     if setting in ("worker.cwd", "worker.python"):
         return f"change {setting} (BRIDGE_{setting.replace('.', '__').upper()})"
+    if "worker.python" in why:
+        return "name a CPython from 3.8 on by worker.python (BRIDGE_WORKER__PYTHON), or leave it out"
     remedy = dict(REMEDIES).get(reason, "mend that")
-    if not launcher:
+    if not launcher or ("launcher" not in why and reason != "protocol"):  # the worker has spoken, so that does its part
         return remedy
     command = shlex.join([*launcher, values.worker.python or "python3", "-V"])
     by_hand = f"try it by hand: {command} has to print a version"
