@@ -1,107 +1,57 @@
-"""What other pools do, seen by doing it: each check answers with the words of its cell in docs/design/comparison.md.
+"""The pools of docs/design/comparison.md, each asked in its own way: the standard library's two, and ours.
 
-Rules: nothing is asserted here, only found out; nothing is timed. A check runs in an interpreter of its own
-(`python -m tests.process.peers NAME CHECK FOLDER`), since what it does to a pool isn't always to be repaired. The pools
-are made as one gets them without arguments: the standard library's two, and ours.
+Rules: what a pool is asked is what its documentation tells a user to write, with its defaults, of two workers or one.
+Those of others are in tests/interop/peers.py. Apart from situations.py, which doesn't know one from another.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-import os
-import select
-import signal
-import subprocess
-import sys
-import traceback
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from functools import cached_property, partial
 from multiprocessing import pool as pools
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import bridge
+from tests.process import held
+from tests.process.held import LONG, SOON, told
 
-LONG: Final = 60.0
-"""Seconds in which everything that is to happen has happened."""
-SOON: Final = 2.0
-"""Seconds after which a worker that hasn't ended with its parent is asked to show that it lives."""
-ENDLESS: Final = 20_000
-"""Items of an iterable that stands for an endless one."""
-
-
-# -- What workers run --------------------------------------------------------------------------------------
-
-
-def hold(folder: str) -> int:
-    """Tell who runs, wait until the gate is open, and tell that it went on."""
-    with open(f"{folder}/told", "w") as told:
-        told.write(f"{os.getpid()}\n")
-        told.flush()
-        with open(f"{folder}/gate", "rb", buffering=0) as gate:
-            gate.read(1)
-        told.write("went on\n")
-    return os.getpid()
-
-
-def crash() -> None:
-    """Die as native code does."""
-    sys.stderr.write("last words\n")
-    sys.stderr.flush()
-    os.abort()
-
-
-class Money:
-    """An object of one's own."""
-
-    def __init__(self, amount: int) -> None:
-        self.amount = amount
-
-
-def double(money: Money) -> Money:
-    """Takes and returns such an object."""
-    return Money(2 * money.amount)
-
-
-def negative(number: int) -> int:
-    """As quick as can be."""
-    return -number
-
-
-class Handler:
-    """The same for a bridge."""
-
-    def hold(self, folder: str) -> int:
-        """See `hold`."""
-        return hold(folder)
-
-    def crash(self) -> None:
-        """See `crash`."""
-        crash()
-
-    def negative(self, number: int) -> int:
-        """See `negative`."""
-        return negative(number)
-
-    def double(self, money: Money) -> Money:
-        """See `double`."""
-        return double(money)
-
-
-# -- The pools ---------------------------------------------------------------------------------------------
+STATES: Final = ("session", "actor", "sticky", "affinity")
+DOUBLES: Final = ("mock", "fake", "double", "stub", "override", "scope")
 
 
 class Peer:
-    """A pool of two workers, asked in its own way. This is that of concurrent.futures."""
+    """A pool, and how it is asked. This one is that of concurrent.futures, and of all that have its interface."""
+
+    tells: ClassVar[bool] = True
+    """Whether the caller hears of a crash."""
+    patience: ClassVar[float] = 0
+    """Seconds to wait further for workers that end with their parent in their own time."""
+    command: ClassVar[tuple[str, ...]] = ("tests.process.peers", "ProcessPoolExecutor")
+    """What makes this pool in another program."""
 
     def __init__(self) -> None:
-        self.pool: Any = self.make()
+        self.size = 2
+        self.context: Any = None
+        """What starts its workers, in place of the default."""
 
-    def make(self, size: int = 2) -> Any:
+    @cached_property
+    def pool(self) -> Any:
+        """Made at the first use."""
+        return self.make()
+
+    def make(self) -> Any:
         """A new pool."""
-        return ProcessPoolExecutor(size)
+        return ProcessPoolExecutor(self.size, self.context)
+
+    def surface(self) -> tuple[Any, ...]:
+        """Whose public names are all that a user has."""
+        return futures, ProcessPoolExecutor, futures.Future
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Any:
         """Begin a call."""
@@ -111,35 +61,87 @@ class Peer:
         """Its result."""
         return call.result(timeout)
 
-    def late(self, folder: str) -> Any:
-        """A call of `hold` whose caller gave up, by the deadline that this pool has."""
-        call = self.submit(hold, folder)
-        told(folder)
+    def late(self, folder: str) -> int:
+        """Who runs a call that is held, and whose caller gave up, by the deadline that this pool has."""
+        call = self.submit(held.hold, folder)
+        worker = told(folder)
         with suppress(futures.TimeoutError, multiprocessing.TimeoutError):  # one class with TimeoutError from 3.11 on
             self.result(call, 0.01)
-        return call
+        return worker
 
-    def map(self, function: Callable[..., Any], items: Iterator[Any]) -> Any:
-        """Results for many items."""
-        return self.pool.map(function, items)
+    def can_cancel(self, call: Any) -> bool:
+        """Whether there is such a thing."""
+        return hasattr(call, "cancel")
 
-    def cancel(self, call: Any) -> object:
-        """Cancel a call that runs."""
-        return call.cancel()
+    def cancel(self, call: Any) -> bool:
+        """Cancel a call. False if there is no such thing, or if it says itself that it did nothing."""
+        return self.can_cancel(call) and call.cancel() is not False
 
-    def gone_with(self, error: BaseException) -> str:
-        """What the error of a crash says of it."""
-        text = f"{error!r} {error}"
-        parts = [name for name, sign in (("signal", "SIGABRT"), ("stderr", "last words")) if sign in text]
-        return ", ".join(parts) or "nothing"
+    def map(self, function: Callable[..., Any], items: Iterator[Any]) -> Iterator[Any] | None:
+        """Results for many items; None where there is no such thing."""
+        results: Iterator[Any] = iter(self.pool.map(function, items))
+        return results
+
+    def settle(self) -> None:
+        """Let a thread that takes items in the background take what it takes."""
+
+    @cached_property
+    def settings(self) -> Mapping[str, Callable[[Peer], Peer]]:
+        """What may make a value travel, and a pool of that kind."""
+        return {"yes": lambda peer: peer}
+
+    def states(self) -> tuple[str, Callable[[], int], Callable[[], int]] | None:
+        """Two states in workers, each with a call that counts in it; None where nothing public has such a name."""
+        self.lacks(STATES)
+        return None
+
+    def items(self, function: Callable[[str], Iterator[int]], folder: str) -> tuple[str, Iterator[int]]:
+        """What a call yields."""
+        return "results", iter(self.result(self.submit(function, folder)))
+
+    def doubles(self) -> str:
+        """What there is for tests; a dash where nothing public has such a name."""
+        self.lacks(DOUBLES)
+        return "—"
+
+    def lacks(self, words: tuple[str, ...]) -> None:
+        """Nothing, if no public name has one of these words in it."""
+        found = [
+            f"{place}.{name}"
+            for place in self.surface()
+            for name in dir(place)
+            if name[0] != "_" and any(word in name.lower() for word in words)
+        ]
+        if found:
+            raise LookupError(f"there may be such a thing: {found}")
+
+    def elsewhere(self, folder: str) -> str:
+        """By the interpreter that multiprocessing is told to start."""
+        self.context = multiprocessing.get_context("spawn")
+        self.context.set_executable(f"{folder}/bin/python")
+        return self.there(folder)
+
+    def there(self, folder: str) -> str:
+        """Whether the workers see what is installed there."""
+        try:
+            return "yes" if Path(self.result(self.submit(held.prefix))) == Path(folder) else "no"
+        except ModuleNotFoundError as error:
+            return "no" if error.name == "only_there" else repr(error)
 
 
 class MultiprocessingPool(Peer):
     """multiprocessing.Pool."""
 
-    def make(self, size: int = 2) -> pools.Pool:
+    tells = False
+    command = ("tests.process.peers", "multiprocessing.Pool")
+
+    def make(self) -> Any:
         """A new pool."""
-        return multiprocessing.Pool(size)
+        return (self.context or multiprocessing).Pool(self.size)
+
+    def surface(self) -> tuple[Any, ...]:
+        """Whose public names are all that a user has."""
+        return multiprocessing, pools.Pool, pools.AsyncResult
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Any:
         """Begin a call."""
@@ -149,226 +151,99 @@ class MultiprocessingPool(Peer):
         """Its result."""
         return call.get(timeout)
 
-    def map(self, function: Callable[..., Any], items: Iterator[Any]) -> Any:
-        """Results for many items."""
-        return self.pool.imap(function, items)
+    def map(self, function: Callable[..., Any], items: Iterator[Any]) -> Iterator[Any]:
+        """The map that doesn't wait for all results."""
+        return iter(self.pool.imap(function, items))
 
-    def cancel(self, call: Any) -> object:
-        """There is no such thing."""
-        return getattr(call, "cancel", lambda: False)()
+    def settle(self) -> None:
+        """Once it is closed, its thread takes the rest."""
+        self.pool.close()
+        self.pool.join()
 
 
 class Ours(Peer):
     """A bridge."""
 
-    def make(self, size: int = 2) -> Any:
+    command = ("tests.process.peers", "scoped-bridge")
+
+    def make(self) -> Any:
         """A new pool."""
-        return bridge.connect(f"{__name__}:Handler", size=size, timeout=LONG)
+        return bridge.connect(f"{held.__name__}:Handler", size=self.size, timeout=LONG)
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Any:
         """Begin a call."""
         return self.pool.submit(function.__name__, list(args))
 
-    def late(self, folder: str) -> Any:
+    def late(self, folder: str) -> int:
         """By its own deadline."""
         call = self.pool.submit("hold", [folder], timeout=SOON)
+        worker = told(folder)
         with suppress(bridge.CallTimeout):
             call.result(LONG)
-        return call
+        return worker
 
-    def map(self, function: Callable[..., Any], items: Iterator[Any]) -> Any:
+    def map(self, function: Callable[..., Any], items: Iterator[Any]) -> Iterator[Any]:
         """Results for many items."""
-        return self.pool.map(function.__name__, items, arg="number")
+        return iter(self.pool.map(function.__name__, items, arg="number"))
+
+    @cached_property
+    def settings(self) -> Mapping[str, Callable[[Peer], Peer]]:
+        """A bridge carries what JSON has, and by a setting what pickles."""
+        return {**super().settings, 'by `codec="pickle"`': Pickling}
+
+    def states(self) -> tuple[str, Callable[[], int], Callable[[], int]]:
+        """By sessions."""
+        one, other = (partial(self.pool.session(key).call, "count") for key in "ab")
+        return "sessions", one, other
+
+    def items(self, function: Callable[[str], Iterator[int]], folder: str) -> tuple[str, Iterator[int]]:
+        """By a stream."""
+        return "streams", iter(self.pool.stream(function.__name__, {"folder": folder}))
+
+    def doubles(self) -> str:
+        """By scopes: both threads are in their calls of one bridge at once, only one of them in a scope."""
+        here, found = threading.Barrier(2), dict[str, Any]()
+        self.result(self.submit(held.negative, 1))  # out of any scope
+
+        def real() -> None:
+            here.wait(LONG)
+            found["real"] = self.result(self.submit(held.negative, 2))
+            here.wait(LONG)
+
+        thread = threading.Thread(target=real)
+        thread.start()
+        with bridge.with_adapter("mock", answers={"negative": 0}):
+            here.wait(LONG)
+            double = self.result(self.submit(held.negative, 2))
+            here.wait(LONG)
+        thread.join(LONG)
+        return "scopes" if (double, found) == (0, {"real": -2}) else f"{double}, {found}"
+
+    def elsewhere(self, folder: str) -> str:
+        """By the setting that names the environment."""
+        self.pool = bridge.connect(f"{held.__file__}:Handler", python=f"venv:{folder}", size=self.size)
+        return self.there(folder)
 
 
-# -- The checks --------------------------------------------------------------------------------------------
+class Pickling(Ours):
+    """A bridge that carries what pickles."""
+
+    def __init__(self, plain: Peer) -> None:
+        super().__init__()
+
+    def make(self) -> Any:
+        """A new pool."""
+        return bridge.connect(f"{held.__name__}:Handler", size=self.size, timeout=LONG, codec="pickle")
 
 
-@contextmanager
-def gate(folder: str) -> Iterator[Callable[[], None]]:
-    """Open the gate of `hold`; nobody waits for somebody at the other end."""
-    Path(folder).mkdir(exist_ok=True)
-    for name in ("told", "gate"):
-        os.mkfifo(f"{folder}/{name}")
-    ends = [os.open(f"{folder}/{name}", os.O_RDWR) for name in ("told", "gate")]
-    try:
-        yield lambda: void(os.write(ends[1], b"x"))
-    finally:
-        for end in ends:
-            os.close(end)
-
-
-def void(_: object) -> None:
-    """Nothing."""
-
-
-def told(folder: str) -> int:
-    """Wait until `hold` says who runs it."""
-    with open(f"{folder}/told") as end:
-        return int(end.readline())
-
-
-def ends(process: int, seconds: float) -> bool:
-    """Whether a process ends within so many seconds."""
-    try:
-        watch = os.pidfd_open(process)
-    except ProcessLookupError:
-        return True
-    with open(watch, "rb"):
-        poll = select.poll()
-        poll.register(watch, select.POLLIN)
-        return bool(poll.poll(1000 * seconds))
-
-
-def crashing(peer: Peer, folder: str) -> str:
-    """What a worker that dies costs, while another one is in a call."""
-    with gate(folder) as go:
-        held = peer.submit(hold, folder)
-        told(folder)
-        call = peer.submit(crash)
-        if isinstance(peer, MultiprocessingPool):
-            peer.result(peer.submit(negative, 1))  # by a worker that was started in its place
-            go()
-            peer.result(held)
-            return "that call, whose caller waits for ever" if not call.ready() else "that call"
-        with suppress(Exception):
-            peer.result(call)
-        go()
-        try:
-            peer.result(held)
-            peer.result(peer.submit(negative, 1))
-        except Exception:  # of the pool's, whichever it has for that
-            return "all calls, and the pool"
-    return "that call"
-
-
-def report(peer: Peer, folder: str) -> str:
-    """What is said of a crash."""
-    void(folder)
-    if isinstance(peer, MultiprocessingPool):
-        return "nothing"  # nobody is told: see `crashing`
-    try:
-        peer.result(peer.submit(crash))
-    except Exception as error:
-        return peer.gone_with(error)
-    return "nothing"
-
-
-def deadline(peer: Peer, folder: str) -> str:
-    """Whether a deadline stops the work, and what becomes of the worker."""
-    with gate(folder) as go:
-        call = peer.late(folder)
-        go()
-        with suppress(Exception):
-            if peer.result(call):
-                return "frees the caller; the work goes on"
-        return "stops the work"
-
-
-def keeps(peer: Peer, folder: str) -> str:
-    """Whether a worker whose call was stopped lives on."""
-    if "stops" not in deadline(peer, folder):
-        return "nothing is stopped"
-    peer.pool = peer.make(1)
-    with gate(f"{folder}/again"):
-        call = peer.submit(hold, f"{folder}/again")
-        worker = told(f"{folder}/again")
-        peer.cancel(call)
-        return "is killed" if ends(worker, SOON) else "lives on, with its state"
-
-
-def cancelling(peer: Peer, folder: str) -> str:
-    """What `cancel` stops."""
-    with gate(folder) as go:
-        call = peer.submit(hold, folder)
-        told(folder)
-        stopped = peer.cancel(call)
-        if not stopped:
-            go()
-            with suppress(Exception):
-                peer.result(call)
-        return "what runs, too" if stopped else "only what waits" if hasattr(call, "cancel") else "nothing"
-
-
-def orphans(peer: Peer, folder: str) -> str:
-    """What a busy worker does once its parent was killed by SIGKILL."""
-    void(peer)
-    with gate(folder) as go:
-        command = [sys.executable, "-m", "tests.process.peers", sys.argv[1], "parent", folder]
-        parent = subprocess.Popen(command)
-        worker = told(folder)
-        parent.send_signal(signal.SIGKILL)
-        parent.wait()
-        if ends(worker, SOON):
-            return "ends"
-        go()
-        with open(f"{folder}/told") as end:
-            return "works on" if end.readline() == "went on\n" else "ends"
-
-
-def parent(peer: Peer, folder: str) -> str:
-    """That parent."""
-    peer.result(peer.submit(hold, folder))
-    return ""
-
-
-def endless(peer: Peer, folder: str) -> str:
-    """How many items `map` takes before the first result is asked for."""
-    void(folder)
-    taken = 0
-
-    def items() -> Iterator[int]:
-        nonlocal taken
-        while taken < ENDLESS:
-            taken += 1
-            yield taken
-
-    results = iter(peer.map(negative, items()))
-    next(results)
-    if isinstance(peer, MultiprocessingPool):
-        peer.pool.close()  # then the thread that takes items takes the rest of them
-        peer.pool.join()
-    return "all items" if taken == ENDLESS else "some items ahead"
-
-
-def own_objects(peer: Peer, folder: str) -> str:
-    """Whether an object of a class of one's own travels as it is."""
-    void(folder)
-    try:
-        return "yes" if peer.result(peer.submit(double, Money(2))).amount == 4 else "no"
-    except Exception:
-        return 'by `codec="pickle"`'
-
-
-CHECKS: Final = {
-    "crashing": crashing,
-    "report": report,
-    "deadline": deadline,
-    "keeps": keeps,
-    "cancelling": cancelling,
-    "orphans": orphans,
-    "endless": endless,
-    "own_objects": own_objects,
-}
-PEERS: Final[dict[str, type[Peer]]] = {
+PEERS: Final[Mapping[str, type[Peer]]] = {
     "scoped-bridge": Ours,
     "ProcessPoolExecutor": Peer,
     "multiprocessing.Pool": MultiprocessingPool,
 }
 
 
-def main(peers: dict[str, type[Peer]]) -> None:
-    """Say what a check finds, and leave without waiting for whatever the pool waits for."""
-    name, check, folder = sys.argv[1:]
-    try:
-        print({**CHECKS, "parent": parent}[check](peers[name](), folder), flush=True)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(0)  # a pool whose worker is in a call would be waited for, for ever
-
-
 if __name__ == "__main__":
-    from tests.process import peers  # by its name, so that what is pickled is found there
+    from tests.process import peers, situations  # by its name, so that what is pickled is found there
 
-    peers.main(peers.PEERS)
+    situations.main(peers.PEERS)

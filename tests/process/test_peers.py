@@ -1,64 +1,66 @@
-"""docs/design/comparison.md, cell by cell: what the page says of other pools is what they do here and now."""
+"""docs/design/comparison.md, cell by cell: what the page says of other pools is what they do here and now.
+
+The columns of what has to be installed are checked by tests/interop/test_peers.py.
+"""
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.process.peers import CHECKS, PEERS
+from tests.process import peers
+from tests.process.comparison import MARK, PAGE, PEERS, README, answer, cells, linked, links, place, table
+from tests.process.situations import CHECKS
+from tests.process.waiting import is_gone
 
-ROOT: Final = Path(__file__).parents[2]
-PAGE: Final = (ROOT / "docs" / "design" / "comparison.md").read_text()
-ROWS: Final = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line[:1] == "|"]
-HEAD: Final = ROWS[0]
-CELLS: Final = {
-    (name, row[1].strip("`")): cell
-    for row in ROWS
-    if row[1].strip("`") in CHECKS
-    for name, cell in zip(HEAD, row, strict=False)
-}
-
-
-def found(name: str, check: str, folder: Path) -> str:
-    """What a check says. Whatever it leaves behind is ended."""
-    command = [sys.executable, "-m", "tests.process.peers", name, check, str(folder / "gate")]
-    program = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    assert program.stdout is not None
-    with program, program.stdout:
-        try:
-            return program.stdout.readline().strip()
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(program.pid, signal.SIGKILL)
-
-
-def test_each_check_has_its_row() -> None:
-    """No cell is left without a check, and no check without a row."""
-    assert {check for _, check in CELLS} == set(CHECKS)
-    assert set(PEERS) <= set(HEAD)
+CELLS: Final = cells(PAGE)
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("name", PEERS)
-def test_a_cell_says_what_happens(name: str, check: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", peers.PEERS)
+def test_a_cell_says_what_happens(name: str, check: str) -> None:
     """The situation is provoked with that pool. Fails when the pool, ours or another, behaves otherwise."""
-    monkeypatch.delenv("TEST_MODE", raising=False)
+    assert answer(name, check) == CELLS[name, check]
 
-    assert found(name, check, tmp_path) == CELLS[name, check]
+
+def test_each_cell_has_its_check_and_each_check_its_cells() -> None:
+    """No pool and no situation is left out. Fails when a cell is linked to a check of another row."""
+    assert set(CELLS) == {(name, check) for name in PEERS for check in CHECKS}
+    head, *rows = table(PAGE)
+    assert [linked(cell) for cell in head[1:]] == [(name, kind.__name__) for name, kind in PEERS.items()]
+    assert [len({linked(cell)[1] for cell in row[1:]}) for row in rows] == [1] * len(rows)
+
+
+@pytest.mark.parametrize("page", [PAGE, README], ids=lambda page: page.stem)
+def test_a_link_leads_to_the_line_of_its_check(page: Path) -> None:
+    """Fails when a check was moved: `python -m tests.process.comparison` prints the lines to put there."""
+    said = [line for line in page.read_text().splitlines() if line.startswith("[") and "]: " in line]
+
+    assert said == links(page)
 
 
 def test_the_readme_says_the_same() -> None:
-    """Its rows are those of the page, but for what is no behaviour. Fails when one of the two is changed alone."""
-    readme = (ROOT / "README.md").read_text().partition("## Beside other pools\n")[2].partition("\n## ")[0]
-    short = [[cell.strip() for cell in line.strip("|").split("|")] for line in readme.splitlines() if line[:1] == "|"]
-    whole = {row[0]: row[2:] for row in ROWS if row[1].strip("`") in CHECKS}
+    """All pools, and rows of the page. Fails when one of the two is changed alone."""
+    short, whole = table(README), table(PAGE)
 
-    assert len(short) > 6
-    assert {row[0]: row[1:] for row in short[2:] if row[0] in whole} == {row[0]: whole[row[0]] for row in short[2:-1]}
+    assert len(short) > 8
+    assert short[0] == whole[0]
+    assert [row for row in short if row not in whole] == []
+
+
+def test_what_a_check_leaves_behind_is_ended() -> None:
+    """A process that outlives its parent, and is in a session of its own. Fails when `place` only ends its child."""
+    orphan = "from subprocess import *; print(Popen(['sleep', '600'], stdout=DEVNULL, start_new_session=True).pid)"
+    with place() as (folder, environment):
+        left = subprocess.run([sys.executable, "-c", orphan], env=environment, stdout=subprocess.PIPE)
+        process = int(left.stdout)
+        assert environment[MARK] == folder
+        assert not is_gone(process)
+
+    assert is_gone(process)
+    assert not os.path.exists(folder)
