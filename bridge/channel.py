@@ -22,7 +22,7 @@ from bridge.channel_submit import SubmitLink
 from bridge.contract import Channel, Ear, SharingChannel, WorkerGone
 from bridge.core.messages import decode_reply
 from bridge.core.protocol import Frame
-from bridge.errors import ProtocolError
+from bridge.errors import CallCancelled, ProtocolError
 from bridge.hearing import HeardConnection
 from bridge.link import HEARING, ClaimRef, DeadlinePassed, Following, Left
 from bridge.wire import ANSWER, CALL, CODEC_JSON, CODEC_PICKLE, CREDIT, EXTRAS, LONG, READ_SIZE, RESULT, decode_json
@@ -113,8 +113,8 @@ class FdLink(FdSteps):
             if connection.flags or (len(reply) >= LONG and said == RESULT):
                 reply = self._arrived(reply)
             return decode_reply(said, reply, command, self.pid, pickled=connection.pickled)
-        except ProtocolError as error:
-            raise self._broken(error) from None
+        except (ProtocolError, CallCancelled) as error:
+            raise self._named(error) from None
 
     def _send(self, frame: Any, deadline: float) -> None:
         self._whole = False
@@ -176,8 +176,8 @@ class FdLink(FdSteps):
         """The next frame of it, as its kind and value: ITEM, ASK, and at the end RESULT. Raises as `call`."""
         try:
             return self._said(self._receive(self.connection.receive(b""), deadline), command)
-        except ProtocolError as error:
-            raise self._broken(error) from None
+        except (ProtocolError, CallCancelled) as error:
+            raise self._named(error) from None
 
     def answer(self, body: bytes, deadline: float) -> None:
         """Answer an ASK. Raises DeadlinePassed, too, when making the answer took too long."""

@@ -21,7 +21,7 @@ from bridge.buffers import Rope
 from bridge.contract import WorkerGone
 from bridge.core.messages import decode_item, decode_reply, split_state
 from bridge.core.protocol import BUSY, FOLLOWED, IDLE, Body, Connection, Frame, State
-from bridge.errors import ProtocolError
+from bridge.errors import BridgeError, CallCancelled, ProtocolError
 from bridge.link import ClaimRef, Following, Left, ListenerRef, ring
 from bridge.pipes import write_quietly
 from bridge.wire import ANSWER, CALL, CODEC_JSON, EXTRAS, LONG, READ_SIZE, RESULT, SHARED, STATE, decode_json
@@ -47,6 +47,7 @@ class FdSteps:
         "_write_fd",
         "arena",
         "connection",
+        "host",
         "listener",
         "pid",
         "snapshot",
@@ -72,6 +73,7 @@ class FdSteps:
         self._sentinel = sentinel
         self.connection = Connection(limit, codec)
         self.pid = pid
+        self.host: str | None = None  # one of `pool.hosts`
         self.arena: Arena | None = None
         self.snapshot: bytes | None = None
         self.listener: ListenerRef | None = None
@@ -170,8 +172,8 @@ class FdSteps:
                 else:
                     frame = connection.receive(come)
             return self._said(frame, command)
-        except ProtocolError as error:
-            raise self._broken(error) from None
+        except (ProtocolError, CallCancelled) as error:
+            raise self._named(error) from None
 
     def _read_now(self, space: memoryview | None) -> Any:
         """What has come, or how much of it was read into `space`; None while there is nothing."""
@@ -206,12 +208,14 @@ class FdSteps:
         try:
             return decode_reply(RESULT, reply, command, self.pid)
         except ProtocolError as error:
-            raise self._broken(error) from None
+            raise self._named(error) from None
 
-    def _broken(self, error: ProtocolError) -> ProtocolError:
-        """The same, of this worker, whose conversation is over."""
+    def _named(self, error: ProtocolError | CallCancelled) -> BridgeError:
+        """The same, of this worker; its conversation is over if it broke the protocol."""
+        if isinstance(error, CallCancelled):
+            return CallCancelled(error.command, pid=self.pid, started=True, host=self.host)
         self.connection.state = State.CLOSED
-        return ProtocolError(error.detail, pid=self.pid)
+        return ProtocolError(error.detail, pid=self.pid, host=self.host)
 
     @property
     def watched(self) -> tuple[int, int] | None:

@@ -290,31 +290,35 @@ class CallTimeout(WorkerError, TimeoutError):
 
 class CallCancelled(WorkerError):
     """Somebody cancelled the call, or closed its bridge: before it was sent if `retryable`, else while a worker ran it,
-    which is told to stop. `pid` is that worker's, if it is a process.
+    which is told to stop. `pid` is that worker's, if it is a process; `host` is one of `pool.hosts`, or None.
     """
 
     __module__ = "bridge"
 
-    def __init__(self, command: str, *, pid: int | None, why: str = "", started: bool = False) -> None:
+    def __init__(
+        self, command: str, *, pid: int | None, why: str = "", started: bool = False, host: str | None = None
+    ) -> None:
         started = started or pid is not None
-        super().__init__(cancelled(command, "" if pid is None else f" (pid {pid})", why, started=started))
-        self.command, self.pid, self.retryable = command, pid, not started
+        super().__init__(cancelled(command, "" if pid is None else f" (pid {pid}{at(host)})", why, started=started))
+        self.command, self.pid, self.host, self.retryable = command, pid, host, not started
 
 
 class SessionLost(WorkerError):
     """A session's state is gone, with the worker that had it or because the session has ended. The call was not sent;
     the next one begins with a new state.
 
-    `key` is the session's, `pid` that worker's, if its death took the state; `why` says how it came about.
+    `key` is the session's, `pid` that worker's, if its death took the state, and `host` where that was, one of
+    `pool.hosts`; `why` says how it came about.
     """
 
     __module__ = "bridge"
 
     retryable = True
 
-    def __init__(self, key: str, *, pid: int | None, why: str) -> None:
-        super().__init__(forgotten(key, "" if pid is None else f" (it was in the worker with pid {pid})", why))
-        self.key, self.pid, self.why = key, pid, why
+    def __init__(self, key: str, *, pid: int | None, why: str, host: str | None = None) -> None:
+        where = "" if pid is None else f" (it was in the worker with pid {pid}{at(host)})"
+        super().__init__(forgotten(key, where, why))
+        self.key, self.pid, self.why, self.host = key, pid, why, host
 
 
 class PoisonCall(WorkerError):
@@ -332,9 +336,9 @@ class ProtocolError(BridgeError):
 
     __module__ = "bridge"
 
-    def __init__(self, detail: str, *, pid: int | None = None) -> None:
-        super().__init__(garbled(f"the worker (pid {pid})", detail))
-        self.detail, self.pid = detail, pid
+    def __init__(self, detail: str, *, pid: int | None = None, host: str | None = None) -> None:
+        super().__init__(garbled(f"the worker (pid {pid}{at(host)})", detail))
+        self.detail, self.pid, self.host = detail, pid, host
 
 
 # -- The call itself ---------------------------------------------------------------------------------------

@@ -94,7 +94,8 @@ class Record(Generic[W]):
         self.durable = False  # since a first snapshot came, or from the beginning
         self.strict = False  # somebody relies on its state
         self.snapshot: bytes | None = None
-        self.lost: tuple[int | None, str] | None = None  # whose death took the state, and how, until somebody is told
+        self.lost: tuple[int | None, str, str | None] | None = None
+        """Whose death took the state, how, and on which host, until somebody is told."""
         self.ended = ""  # why it isn't in the book any more
         self.used_at = 0.0
 
@@ -222,12 +223,12 @@ class SessionBook(Generic[W]):
 
     # -- Workers -----------------------------------------------------------------------------------------
 
-    def worker_gone(self, worker: W, pid: int | None, how: str) -> None:
+    def worker_gone(self, worker: W, pid: int | None, how: str, host: str | None = None) -> None:
         """A worker is dead, or was told to end: it takes with it what isn't durable. Idempotent."""
         for record in [*self._at.get(worker, {}).values()]:
             if record.worker is worker:
                 if record.strict and not record.durable:
-                    record.lost = (pid, how)
+                    record.lost = (pid, how, host)
                 if record.snapshot is None:
                     record.lineage = 0
                 record.worker = None

@@ -123,7 +123,7 @@ def call(
         except DeadlinePassed as end:
             raise _late(runtime, worker, command, timeout, started=end.started) from None
         except Left:
-            raise CallCancelled(command, pid=worker.info.pid, started=True) from None
+            raise _cancelled(worker, command) from None
         finally:
             try:
                 if watch is not None:
@@ -255,7 +255,11 @@ def outcome(
         return _lost(runtime, claim, worker, command, deadline, body=body, started=end.started)
     if isinstance(end, DeadlinePassed):
         return _late(runtime, worker, command, timeout, started=end.started)
-    return CallCancelled(command, pid=worker.info.pid, started=True)
+    return _cancelled(worker, command)
+
+
+def _cancelled(worker: Worker, command: str, why: str = "") -> CallCancelled:
+    return CallCancelled(command, pid=worker.info.pid, why=why, started=True, host=worker.host or None)
 
 
 def _late(runtime: Runtime, worker: Worker, command: str, timeout: float | None, *, started: bool) -> CallTimeout:
@@ -278,13 +282,13 @@ def _lost(
 ) -> BridgeError:
     """The report of a death, once the supervisor knows how it happened."""
     if claim.cancelled:
-        return CallCancelled(command, pid=worker.info.pid, started=True)
+        return _cancelled(worker, command)
     left = deadline - runtime.clock()
     if worker.process is None or not worker.exited.wait(min(DYING, left)):
         runtime.supervisor.retire(worker)  # it may only have closed its pipe
         worker.exited.wait(min(STATUS_WAIT, left))
     if worker.killed is Why.SHUTDOWN_TIMEOUT:
-        return CallCancelled(command, pid=worker.info.pid, why="the bridge was closed", started=True)
+        return _cancelled(worker, command, "the bridge was closed")
     runtime.pool.count(crashes=1)
     if started:
         runtime.pool.suspect(body, worker.how_it_ended())

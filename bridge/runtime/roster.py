@@ -116,6 +116,8 @@ class Roster:
             channel = self._adapter.open(spec, deadline=now + self._policy.startup_timeout)
             worker = self._enlist(channel, generation, now)
             worker.host = host
+            if isinstance(worker.link, FdLink):
+                worker.link.host = host or None
         except Exception as error:  # an adapter may be anybody's; whatever it raises is a failed start
             fault = on_host(fault_of(error, self._adapter.name, spec.handler), host)
             self.perform(self._fleet.exited(generation, fault, served=False, now=now))

@@ -120,7 +120,8 @@ class Visit:
                 claim.prefers = worker
         if gone:
             self._memory.record, self._memory.lineage = record, 0
-            raise SessionLost(self._key, pid=None if lost is None else lost[0], why=gone)
+            pid, _, host = lost or (None, "", None)
+            raise SessionLost(self._key, pid=pid, why=gone, host=host)
 
     def _gone_since(self, record: Record[Worker]) -> str:
         """Why what the handle met before isn't there any more; empty if it is."""
@@ -142,8 +143,9 @@ class Visit:
             with self._runtime.pool.lock:
                 lost, record.lost = record.lost, None
             self._memory.record, self._memory.lineage = record, 0
-            pid, how = lost or (worker.info.pid, worker.how_it_ended())  # else another call was told already
-            raise SessionLost(self._key, pid=pid, why=f"its worker is gone: {how}")
+            # Without it another call was told already.
+            pid, how, host = lost or (worker.info.pid, worker.how_it_ended(), worker.host or None)
+            raise SessionLost(self._key, pid=pid, why=f"its worker is gone: {how}", host=host)
 
     def land(self, worker: Worker) -> bool:
         """A worker was lent; False if it isn't the one, and the claim has to go back."""
@@ -193,7 +195,9 @@ class Visit:
         if record is None or not (record.durable or self._durable):
             return
         if link.snapshot is None:
-            raise ProtocolError("the result of a durable session came without its state")
+            detail, worker = "the result of a durable session came without its state", self._worker
+            assert worker is not None
+            raise ProtocolError(detail, pid=worker.info.pid, host=worker.host or None)
         with self._runtime.pool.lock:
             stored = self._runtime.pool.sessions.store(record, self._epoch, link.snapshot)
         if not stored:

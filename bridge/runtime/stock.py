@@ -48,7 +48,7 @@ class Stock(Counting):
         """A worker is dead, or was told to end: so is what it had of sessions, and whoever wants that one is refused.
         Idempotent."""
         with self.lock:
-            self.sessions.worker_gone(worker, worker.info.pid, how)
+            self.sessions.worker_gone(worker, worker.info.pid, how, worker.host or None)
             refused = self._state.bury(worker)
         for waiter in refused:
             waiter.wake()

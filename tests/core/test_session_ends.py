@@ -146,9 +146,9 @@ def test_what_a_strict_one_loses_with_its_worker() -> None:
     durable = placed(book, "durable", worker, strict=True, durable=True)
     hint = placed(book, "hint", worker)
 
-    book.worker_gone(worker, 123, "SIGKILL")
+    book.worker_gone(worker, 123, "SIGKILL", "a")
 
-    assert strict.lost == (123, "SIGKILL")
+    assert strict.lost == (123, "SIGKILL", "a")
     assert (durable.lost, hint.lost) == (None, None)
     assert [record.worker for record in (strict, durable, hint)] == [None] * 3
     assert all(map(book.is_current, (strict, durable, hint)))
@@ -228,7 +228,7 @@ def test_a_state_that_a_strict_one_relies_on_does_not_move() -> None:
     book.worker_gone(worker, 7, "exit code 3")
     lost = a.lost
     assert book.land(a, other, strict=False, durable=False) is Landing.BEGUN
-    assert (lost, a.strict, a.lost) == ((7, "exit code 3"), False, None)
+    assert (lost, a.strict, a.lost) == ((7, "exit code 3", None), False, None)
 
 
 def test_a_lineage_is_as_long_as_the_state_goes_on() -> None:

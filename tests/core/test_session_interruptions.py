@@ -52,7 +52,7 @@ class World:
             assert record.worker is None or not record.worker.departed, "it points at a worker that is gone"
             lost, record.lost = record.lost, None
             if lost is not None:
-                assert lost == (1, "SIGKILL")
+                assert lost == (1, "SIGKILL", None)
                 self.stands_at[record] = 0
             place = record.worker if record.worker is not None and strict else worker
             caller = Caller(place, key)
