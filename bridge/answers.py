@@ -21,13 +21,13 @@ from bridge.core.messages import error_of
 from bridge.dialogue import Context, encode_question, fill, nothing_exposed, steps_of, value_of
 from bridge.errors import BridgeError, CallError, ConfigurationError
 from bridge.handler import (
-    NO_COMMAND,
     Misused,
     arguments_fault,
     commands_of,
     describe,
     fault_of,
     invoke,
+    no_command,
     result_of,
     wanted_of,
 )
@@ -268,7 +268,7 @@ class Shape:
     def fault(self, command: str, args: Any) -> CallError | None:
         """The error by which the real handler's worker would refuse this call."""
         if command not in self._commands:
-            message = NO_COMMAND % ", ".join(sorted(self._commands))
+            message = no_command(self._commands)
             return CallError("command", message, command=command, side="caller")
         likeness = self._commands[command]
         fault = None if likeness is None else arguments_fault(TypeError(), likeness, args)

@@ -223,7 +223,15 @@ def _adapter(values: BridgeSettings, choice: Choice) -> Adapter:
                     f"adapter_options: the adapter {choice.label} has no option {option!r}; it has: {known}"
                 )
         options = {**values.adapter_options, **options}
-    made: Adapter = _factory(choice)(**options)
+    try:
+        made: Adapter = _factory(choice)(**options)
+    except TypeError:
+        if missing := _missing(choice, options):
+            raise ConfigurationError(
+                f"the adapter {choice.label} needs the option {missing!r}: adapter_options={{{missing!r}: ...}} in "
+                f"the settings, or with_adapter(..., {missing}=...)"
+            ) from None
+        raise
     if not hasattr(made, "capabilities"):
         raise ConfigurationError(
             f"{choice.label} made {made!r:.60}, which is no adapter: it has no capabilities. It has to return one "
@@ -234,6 +242,15 @@ def _adapter(values: BridgeSettings, choice: Choice) -> Adapter:
 
 def _factory(choice: Choice) -> Any:
     return registry.find(choice.source) if isinstance(choice.source, str) else choice.source
+
+
+def _missing(choice: Choice, options: Mapping[str, Any]) -> str | None:
+    """The first option that its constructor can't do without, and isn't given."""
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    for name, parameter in (_parameters(choice) or {}).items():
+        if parameter.default is parameter.empty and parameter.kind in named and name not in options:
+            return name
+    return None
 
 
 def _parameters(choice: Choice) -> Mapping[str, inspect.Parameter] | None:

@@ -24,6 +24,7 @@ from bridge.errors import PoolClosed, WorkerStartError
 from bridge.runtime import calls
 from bridge.runtime.claims import Claim
 from bridge.runtime.follow import Follow, follow_chunk, follow_item, propagated
+from bridge.runtime.threads import begin
 
 if TYPE_CHECKING:
     from bridge.runtime import Runtime
@@ -50,7 +51,7 @@ class _Crew:
             thread = threading.Thread(target=work, name=f"bridge-map-{self._command}", daemon=True)
             self._threads.append(thread)
             try:
-                thread.start()
+                begin(thread)
             except RuntimeError as error:
                 self._threads.remove(thread)
                 if not self._threads:  # else those that run do all the work
@@ -105,7 +106,7 @@ class _Crew:
         for _ in self._threads:
             self._inbox.put(None)
         for thread in self._threads:
-            if thread.ident is not None:  # else a signal cut its start short
+            if thread.is_alive():  # else it is over, or a signal cut its start short
                 thread.join(JOIN_TIMEOUT)
 
 

@@ -20,13 +20,13 @@ from typing import Any, Final
 from bridge.dialogue import Context, answer_of_error, encode_question, fill, scope_of, value_of
 from bridge.errors import CapabilityError
 from bridge.handler import (
-    NO_COMMAND,
     commands_of,
     describe,
     fault_frame,
     fault_of,
     hooks_of,
     invoke,
+    no_command,
     result_of,
     wanted_of,
 )
@@ -169,7 +169,7 @@ def _answer(kept: Kept, call_id: int, call: bytes, context: bytes, seconds: floa
         return fault_frame(ERROR, call_id, kept.limit, kind="arguments", message=message)
     function = kept.commands.get(command)
     if function is None:
-        message = NO_COMMAND % (", ".join(sorted(kept.commands)) or "none")
+        message = no_command(kept.commands)
         return fault_frame(ERROR, call_id, kept.limit, kind="command", message=message)
     try:
         values = decode_json(context) if context else {}

@@ -20,7 +20,6 @@ HOOKS = frozenset(("on_start", "on_session_start", "on_session_end", "on_health"
 FILLED = frozenset(("context", "parent", "progress", "session"))
 """Keyword-only parameters of commands that are given what is named so here."""
 TOO_LONG = "the result has %d bytes, over max_frame_bytes=%d; return less, or raise the limit"
-NO_COMMAND = "the handler has no such command; it has: %s"
 
 
 async def _nothing() -> None: ...
@@ -113,6 +112,12 @@ def commands_of(handler: "Any") -> "Dict[str, Callable[..., Any]]":
         if offered and callable(member) and not name.startswith("_"):
             found[name] = getattr(handler, name)
     return found
+
+
+def no_command(commands: "Any") -> str:
+    """What is said of a command that isn't there, by the names of those that are."""
+    has = ", ".join(sorted(commands)) or "none. If it is a class that you mean, name that too, as in module:Class"
+    return "the handler has no such command; it has: " + has
 
 
 def hooks_of(handler: "Any") -> "Dict[str, Callable[..., Any]]":

@@ -156,16 +156,19 @@ class Lease:
             if self._claim.worker is None:
                 return
             self._claim.cancelled = False  # that was for a call; who cancels from here on ends the `on_reset`
-            done = False
             try:
                 calls.reset(self._runtime, self._claim, self._runtime.call_timeout)
-                done = True
-            finally:
-                if not done:
-                    self._runtime.pool.condemn(self._claim)
                 self._runtime.pool.checkin(self._claim)
+            finally:
+                self._give_up()
         finally:
             self._calling.release()
+
+    def _give_up(self) -> None:
+        """Have its worker replaced, if it wasn't given back: nobody knows what is left in it."""
+        if self._claim.worker is not None:
+            self._runtime.pool.condemn(self._claim)
+            self._runtime.pool.checkin(self._claim)
 
     def __enter__(self) -> Lease:
         return self
@@ -173,4 +176,10 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        # Whoever keeps the name that `with` gave it keeps its worker, too: a Ctrl-C in the first steps of `close` must
+        # not leave it lent. (One in the first step of this is beyond what Python can do.)
+        try:
+            self.close()
+        finally:
+            if self._pid == os.getpid():
+                self._give_up()

@@ -11,7 +11,6 @@ import os
 import sys
 
 from bridge.handler import (
-    NO_COMMAND,
     Cancelled,
     Coroutine,
     commands_of,
@@ -20,6 +19,7 @@ from bridge.handler import (
     fault_of,
     hooks_of,
     load,
+    no_command,
     result_of,
     wanted_of,
 )
@@ -332,7 +332,7 @@ def _answer(
             if coding is not None:
                 return bytes(coding.error_frame(call_id, limit, fault, error))
     else:
-        fault, result = {"kind": "command", "message": NO_COMMAND % (", ".join(sorted(commands)) or "none")}, b""
+        fault, result = {"kind": "command", "message": no_command(commands)}, b""
     if fault is not None:
         return fault_frame(ERROR, call_id, limit, **fault)
     return HEADER.pack(RESULT, CODEC_JSON if coding is None else CODEC_PICKLE, marks, len(result), call_id) + result

@@ -20,6 +20,8 @@ from bridge.cli.output import Colour, NobodyError
 
 PATIENCE: Final = 5.0
 """Seconds for an answer; it takes milliseconds, but a machine may be busy."""
+BREATH: Final = 0.05
+"""Seconds between two tries to be heard, where many ask."""
 MOST: Final = 64 << 20
 """Bytes of an answer."""
 UNKNOWN: Final = "-"
@@ -44,11 +46,9 @@ def read(path: str) -> Reading:
         if not _is_socket(path):
             raise NobodyError(f"{where}: that is no socket. Name the path of a status_socket") from None
         raise NobodyError(f"{where}: nobody serves that socket. Its application has ended; start it again") from None
-    except BlockingIOError:
-        raise NobodyError(f"{where}: too many others are asking. Try again in a moment") from None
     except PermissionError:
         raise NobodyError(f"{where}: it is another user's. Ask as the user that the application runs as") from None
-    except TimeoutError:
+    except (TimeoutError, BlockingIOError):
         raise NobodyError(f"{where}: no answer within {PATIENCE:g} s. Is the application stopped?") from None
     except OSError as error:
         raise NobodyError(f"{where}: {error.strerror or error}. Name the path of a status_socket") from None
@@ -74,7 +74,14 @@ def _asked(path: str) -> bytes:
     data = bytearray()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(PATIENCE)
-        client.connect(os.fsencode(path))
+        while True:
+            try:
+                client.connect(os.fsencode(path))
+                break
+            except BlockingIOError:  # as many as it has room for ask already
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(BREATH)
         while not data.endswith(b"\n"):
             client.settimeout(max(0.001, until - time.monotonic()))
             piece = client.recv(1 << 20)

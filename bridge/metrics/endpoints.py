@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from bridge.core.stats import Health, Stats
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, ConfigurationError
 from bridge.metrics.exposition import CONTENT_TYPE, prometheus
 from bridge.metrics.history import History
 from bridge.metrics.page import POLICY, Shown, page
@@ -65,6 +65,9 @@ class Desk:
     """
 
     def __init__(self, bridges: tuple[Watched, ...], clock: Callable[[], float] = time.monotonic) -> None:
+        for each in bridges:
+            if not callable(getattr(each, "stats", None)):
+                raise ConfigurationError(f"{each!r:.99} is no bridge: name those that are to be shown")
         self._bridges, self._history = bridges, History(clock)
         self._answers: Mapping[str, Callable[[], Answer]] = MappingProxyType(
             {"/": self._page, "/metrics": self._metrics, "/healthz": self._healthy, "/readyz": self._ready}

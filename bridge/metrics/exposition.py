@@ -190,9 +190,12 @@ def prometheus(stats: Stats, /, *more: Stats) -> str:
         more: Of other bridges; the label `bridge` has the name of each.
 
     Raises:
-        ConfigurationError: Two have the same name, so their series would be the same.
+        ConfigurationError: Two have the same name, so their series would be the same; or one is no Stats.
     """
     every = (stats, *more)
+    for one in every:
+        if not isinstance(one, Stats):
+            raise ConfigurationError(f"prometheus() takes what stats() of a bridge says, not {one!r:.99}")
     for name, times in Counter(one.name for one in every).items():
         if times > 1:
             raise ConfigurationError(f"{times} bridges are named {name!r}: give each its own, by the setting `name`")

@@ -18,6 +18,7 @@ from typing import Final
 
 from bridge.core.events import Event
 from bridge.runtime.journal import say
+from bridge.runtime.threads import begin
 
 log = logging.getLogger("bridge.events")
 
@@ -50,7 +51,7 @@ class Courier:
         thread = threading.Thread(target=self._run, name=f"bridge-events-{self._name}", daemon=True)
         self._threads.append(thread)  # first: a signal may cut the start short
         try:
-            thread.start()
+            begin(thread)
         except RuntimeError:
             self._threads.remove(thread)
             say(log.exception, "on_event of %s gets no thread: the system has none", self._name)

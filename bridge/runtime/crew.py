@@ -17,6 +17,7 @@ from typing import Final, Protocol
 
 from bridge.errors import PoolClosed, WorkerStartError
 from bridge.runtime.journal import log, say
+from bridge.runtime.threads import begin
 
 GONE: Final = "shutdown"
 """In what Python says when no thread can be started any more, since the interpreter is exiting."""
@@ -112,7 +113,7 @@ class Crew:
         thread = threading.Thread(target=target, name=f"bridge-{word}-{self._name}", daemon=True)
         kind.append(thread)
         try:
-            thread.start()
+            begin(thread)
         except BaseException:
             if not thread.is_alive():  # else a signal came after the start
                 kind.remove(thread)

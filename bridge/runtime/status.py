@@ -28,6 +28,7 @@ from weakref import ReferenceType
 from bridge.errors import ConfigurationError
 from bridge.runtime.checkups import resident
 from bridge.runtime.journal import log, say
+from bridge.runtime.threads import begin
 from bridge.runtime.worker import Latch
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class StatusSocket:
                 thread = threading.Thread(target=self._run, name=f"bridge-status-{self._name}", daemon=True)
                 self._threads.append(thread)
                 self._wakes.append(self._listener)
-                thread.start()
+                begin(thread)
             except BaseException:
                 self._begun = False
                 self._threads.clear()
@@ -128,6 +129,8 @@ class StatusSocket:
         path = os.fsencode(self._path)
         if len(path) > LONGEST:
             raise self._unusable(f"it has {len(path)} bytes, and a socket's path has {LONGEST} at the most")
+        if b"\0" in path:
+            raise self._unusable("a path has no NUL in it")
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             os.fchmod(listener.fileno(), MODE)  # before it has a name: `bind` makes the file with these permissions

@@ -33,6 +33,7 @@ from bridge.runtime.pool import FIRST_LOOK, Pool
 from bridge.runtime.roster import Roster
 from bridge.runtime.session import end_late, next_end
 from bridge.runtime.starting import drop_frames
+from bridge.runtime.threads import begin
 from bridge.runtime.worker import Latch, Worker
 
 __all__ = ["Supervisor", "SupervisorPolicy"]
@@ -100,7 +101,7 @@ class Supervisor:
             self.roster.lookout.open()
             name = f"bridge-supervisor-{self._spec.name}"
             # Daemon: a thread that interpreter exit waits for would hang it; the exit hook closes with a bound.
-            threading.Thread(target=self._run, name=name, daemon=True).start()
+            begin(threading.Thread(target=self._run, name=name, daemon=True))
         elif Capability.FDS in able:
             self.roster.lookout.open()
         self.announcer.begin()

@@ -158,18 +158,6 @@ def test_nobody_there_is_one_line_and_a_code_of_its_own(path: str, capsys: pytes
         assert reason in line
 
 
-def test_a_socket_that_many_ask_is_told_as_such(path: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its queue is full, though its application lives. Fails when another path is asked for."""
-    with socket.socket(socket.AF_UNIX) as busy, contextlib.ExitStack() as clients:
-        busy.bind(path)
-        busy.listen(0)
-        client = clients.enter_context(socket.socket(socket.AF_UNIX))
-        client.connect(path)  # and nobody accepts it
-        assert main(["status", path]) == exits.NOBODY
-
-    assert "too many others are asking. Try again in a moment" in capsys.readouterr().err
-
-
 def test_the_socket_of_another_user_is_told_as_such(
     path: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +170,40 @@ def test_the_socket_of_another_user_is_told_as_such(
 
     assert main(["status", path]) == exits.NOBODY
     assert "it is another user's. Ask as the user that the application runs as" in capsys.readouterr().err
+
+
+def test_a_socket_that_too_many_ask_is_asked_until_there_is_room(
+    path: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And if there is none in time, its application is stopped, or as good as. Fails when that error is taken for any
+    other, or isn't waited for; hangs without PATIENCE."""
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as waiting:
+        listener.bind(path)
+        listener.listen(0)
+        ahead = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                client = waiting.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(path)
+                ahead += 1
+
+        monkeypatch.setattr(reading, "PATIENCE", 0.1)
+        assert main(["status", path]) == exits.NOBODY
+        assert "Is the application stopped?" in capsys.readouterr().err
+
+        def make_room(_: float) -> None:
+            for _ in range(ahead):
+                listener.accept()[0].close()
+            threading.Thread(target=answer).start()
+
+        def answer() -> None:
+            with listener.accept()[0] as asking:
+                asking.sendall(json.dumps(document()).encode() + b"\n")
+
+        monkeypatch.setattr(reading, "PATIENCE", 10.0)
+        monkeypatch.setattr("bridge.cli.reading.time.sleep", make_room)
+        assert main(["status", path]) == exits.OK
 
 
 def test_an_application_that_does_not_answer_is_not_waited_for(

@@ -85,6 +85,7 @@ def test_a_timeout_that_is_none_is_refused(timeout: object) -> None:
             bridge.ConfigurationError,
             "'python_port' has no option 'a'",
         ),
+        ({"adapter": "recording"}, bridge.ConfigurationError, "'recording' needs the option 'cassette'"),
         ({"size": 0}, bridge.ConfigurationError, r"pool\.size"),
         ({"handler": "statistics"}, bridge.ConfigurationError, r"worker\.handler is given twice"),
         ({"worker": {"handler": "statistics"}}, bridge.ConfigurationError, r"worker\.handler is given twice"),

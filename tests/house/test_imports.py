@@ -76,6 +76,7 @@ FLOORS: Final = (
             "bridge.runtime.forking",
             "bridge.runtime.inbox",
             "bridge.runtime.journal",
+            "bridge.runtime.threads",
             "bridge.runtime.poller",
             "bridge.runtime.guard",
             "bridge.runtime.worker",

@@ -12,7 +12,8 @@ import pytest
 
 import bridge
 from bridge.core.stats import Health, Stats
-from bridge.metrics import asgi, wsgi
+from bridge.errors import ConfigurationError
+from bridge.metrics import asgi, prometheus, wsgi
 from bridge.metrics.endpoints import STUCK, Watched
 from bridge.testing import ScriptedAdapter
 from tests.metrics.asking import Heard, ask_asgi, ask_wsgi, drive, served
@@ -174,6 +175,15 @@ def test_starting_is_not_ready() -> None:
 
     assert before[::2] == (503, "shop: no worker is ready yet\n")
     assert after[0] == 200
+
+
+def test_what_is_no_bridge_is_refused_where_it_is_named() -> None:
+    """And the bridge itself where its stats are asked for. Fails when the first scrape finds out."""
+    for wrong in (5, None, "shop"):
+        with pytest.raises(ConfigurationError, match="is no bridge"):
+            asgi(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"what stats\(\) of a bridge says"):
+        prometheus(Shown(WELL))  # type: ignore[arg-type]
 
 
 def test_two_of_one_name_are_an_error_that_says_so() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from bridge import Bridge, CallError, RemoteError
@@ -18,6 +20,14 @@ def test_an_unknown_command_is_an_error_that_lists_those_there_are(shared_echo: 
 
     assert (caught.value.kind, caught.value.command, caught.value.side) == ("command", "ecko", "caller")
     assert shared_echo.call("echo", {"value": 1}) == 1
+
+
+def test_a_module_that_has_no_functions_is_told_to_be_named_with_its_class(connect: Connect, tmp_path: Path) -> None:
+    """Who forgot `:Class` learns it. Fails when what it has is only said to be none."""
+    (tmp_path / "jobs.py").write_text("class Jobs:\n    def half(self, n):\n        return n / 2\n")
+
+    with pytest.raises(CallError, match=r"it has: none. If it is a class that you mean, .* as in module:Class"):
+        connect(str(tmp_path / "jobs.py")).call("half", [4])
 
 
 @pytest.mark.parametrize("name", ["_hidden", "__init__", "__class__", "greeting", "on_reset"])

@@ -160,6 +160,7 @@ def test_that_of_another_process_is_named_by_its_pid(handlers: str, path: str, m
         ("no/folder/s", "No such file or directory"),
         ("x" * 108, "107 at the most"),
         (".", "no socket"),
+        ("a\0b", "no NUL"),
     ],
 )
 def test_a_path_that_cannot_be_used_is_told_so(handlers: str, path: str, name: str, why: str) -> None:
