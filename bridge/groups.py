@@ -56,13 +56,17 @@ def _octal(mask: Any) -> Any:
 
 
 def _argv(launcher: Any) -> Any:
-    """Text is split as a shell would split it; nothing in it is expanded."""
-    if not isinstance(launcher, str):
-        return launcher
-    try:
-        return tuple(shlex.split(launcher))
-    except ValueError as error:
-        raise ValueError(f"{launcher!r:.60} can't be split into arguments: {error}") from None
+    """Text is split as a shell would split it; nothing in it is expanded. What is wrong is said here, once: pydantic
+    tells of each kind that it might have been."""
+    parts = launcher
+    if isinstance(launcher, str):
+        try:
+            parts = shlex.split(launcher)
+        except ValueError as error:
+            raise ValueError(f"{launcher!r:.60} can't be split into arguments: {error}") from None
+    elif not isinstance(launcher, (list, tuple)) or not all(isinstance(part, str) for part in launcher):
+        raise ValueError(f"is a text such as 'ssh host', or a list of texts, not {launcher!r:.60}")
+    return tuple(_for_the_system(part) for part in parts)
 
 
 _SystemText = Annotated[str, AfterValidator(_for_the_system)]

@@ -282,6 +282,8 @@ def _explained(error: ValidationError, where: str) -> ConfigurationError:
             text = f"{'.'.join(place)} is no setting{closest(place[-1], names)}"
         elif fault["type"] == "tuple_type":
             text = f"{'.'.join(place)} is a list, as in {'.'.join(place[-1:])}=[...], not {fault['input']!r:.60}"
+        elif fault["type"] in ("dict_type", "model_type"):
+            text = f"{'.'.join(place)} is a mapping, not {fault['input']!r:.60}"
         elif "input" in fault:
             text += f", not {fault['input']!r:.60}"
         lines.append(text)

@@ -56,7 +56,11 @@ def test_hosts_come_from_the_environment_as_json(monkeypatch: pytest.MonkeyPatch
         ({"hosts": [{"size": 0}]}, r"pool\.hosts\.0\.size: .*, not 0"),
         ({"hosts": [{"name": ""}]}, r"pool\.hosts\.0\.name is empty"),
         ({"hosts": [{"launcher": "ssh 'a"}]}, r"pool\.hosts\.0\.launcher \"ssh 'a\" can't be split"),
-        ({"hosts": ["ssh a"]}, r"pool\.hosts\.0: .*, not 'ssh a'"),
+        ({"hosts": ["ssh a"]}, r"pool\.hosts\.0 is a mapping, not 'ssh a'"),
+        (
+            {"hosts": [{"launcher": 3}]},
+            r"pool\.hosts\.0\.launcher is a text such as 'ssh host', or a list of texts, not 3",
+        ),
         ({"hosts": A}, r"pool\.hosts is a list, as in hosts=\[\.\.\.\], not \{'launcher'"),
     ],
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from bridge import BridgeSettings, ConfigurationError
+from bridge.schema import LEAVES
 from bridge.settings import sort_keywords
 from tests.fakes import Haunted
 
@@ -103,6 +105,29 @@ def test_limits_come_from_everywhere_and_are_merged(monkeypatch: pytest.MonkeyPa
     limits = BridgeSettings.load({"worker": {"limits": {"core": False, "cpu_seconds": 9}}}).worker.limits
 
     assert limits.model_dump(exclude_unset=True) == {"core": False, "open_files": 64, "cpu_seconds": 5}
+
+
+@pytest.mark.parametrize("name", sorted(LEAVES))
+def test_a_value_of_a_wrong_type_is_one_sentence(name: str) -> None:
+    """It names the setting and what was given, and no class of ours or of pydantic's. Fails when a setting that takes
+    this or that is told once for each, as a union is."""
+    with pytest.raises(ConfigurationError) as caught:
+        BridgeSettings().with_changes(sort_keywords({name: 1j})[0])
+
+    told = str(caught.value)
+    assert f"{'.'.join(LEAVES[name])}" in told
+    assert told.endswith("not 1j")
+    assert not re.search(r"; |\n|\[function|instance of|tuple", told)
+
+
+@pytest.mark.parametrize("launcher", [3, ["ssh", 3], {"ssh": "host"}, b"ssh host"])
+def test_a_launcher_is_a_text_or_a_list_of_texts(launcher: object) -> None:
+    """Nothing else can be an argv."""
+    with pytest.raises(ConfigurationError) as caught:
+        BridgeSettings(worker={"launcher": launcher})
+
+    told = "settings: worker.launcher is a text such as 'ssh host', or a list of texts, not "
+    assert str(caught.value) == f"{told}{launcher!r}"
 
 
 @pytest.mark.parametrize(("given", "mask"), [("027", 0o27), ("0o27", 0o27), ("77", 0o77), (0o27, 0o27), (None, None)])
