@@ -237,10 +237,10 @@ class Pipes:
             while frame:
                 count = self._put(self.reply, frame) if type(frame) is bytes else frame.put(self.reply, self._put)
                 frame = frame[count:]
-        except OSError:
+        except OSError as error:
             if self.reply < 0:
                 os._exit(0)  # a child that the handler forked came back from the call; its parent answers it
-            raise HungUp from None
+            raise HungUp if error.errno != 9 else OSError(9, "the handler closed its worker's descriptors") from None
 
     def forget(self) -> None:
         """In a forked child: it must neither answer its parent's calls nor keep its pipes open."""

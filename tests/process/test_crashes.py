@@ -75,6 +75,19 @@ def test_a_death_in_a_call_fails_that_call_alone_and_says_how(
 
 
 @pytest.mark.usefixtures("each_start_method")
+def test_a_handler_that_closes_its_workers_descriptors_is_told_as_such(connect: Connect, rough: str) -> None:
+    """An end of its own making is no kill, nor want of memory. Fails when each error of a write is taken for the end of
+    its caller."""
+    with connect(f"{rough}:Rough") as b:
+        with pytest.raises(WorkerCrashed) as caught:
+            b.call("close_all")
+
+        assert (caught.value.exit_code, caught.value.signal) == (1, None)
+        assert "the handler closed its worker's descriptors" in caught.value.stderr_tail
+        assert b.call("echo", [1], timeout=20) == 1
+
+
+@pytest.mark.usefixtures("each_start_method")
 def test_an_idle_worker_that_was_killed_costs_nobody_an_error(connect: Connect, rough: str) -> None:
     """Its next caller is served by another one. Fails when `call` doesn't retry what certainly didn't start."""
     with connect(f"{rough}:Rough") as b:
