@@ -53,6 +53,13 @@ def test_the_readme_says_the_same() -> None:
     assert [row for row in short if row not in whole] == []
 
 
+def test_a_dash_is_only_for_what_no_name_speaks_of() -> None:
+    """Fails when `lacks` looks at nothing, or at the names of nothing public."""
+    for kind in peers.PEERS.values():
+        with pytest.raises(LookupError, match="there may be such a thing"):
+            kind().lacks(("future", "async"))
+
+
 def test_what_a_check_leaves_behind_is_ended() -> None:
     """A process that outlives its parent, and is in a session of its own. Fails when `place` only ends its child."""
     orphan = "from subprocess import *; print(Popen(['sleep', '600'], stdout=DEVNULL, start_new_session=True).pid)"
