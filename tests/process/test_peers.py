@@ -6,6 +6,7 @@ The columns of what has to be installed are checked by tests/interop/test_peers.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Final
 import pytest
 
 from tests.process import peers
-from tests.process.comparison import MARK, PAGE, PEERS, README, answer, cells, linked, links, place, table
+from tests.process.comparison import MARK, PAGE, PEERS, README, ROOT, answer, cells, linked, links, place, table
 from tests.process.situations import CHECKS
 from tests.process.waiting import is_gone
 
@@ -51,6 +52,15 @@ def test_the_readme_says_the_same() -> None:
     assert len(short) > 8
     assert short[0] == whole[0]
     assert [row for row in short if row not in whole] == []
+
+
+def test_the_page_names_the_versions_that_are_asked() -> None:
+    """Those that `.ci/run` installs. Fails when a package is updated there alone: its cells are to be looked at again."""
+    said = re.findall(r"\b(\w+)\s(\d+\.\d+\.\d+)\b", PAGE.read_text().partition("\n|")[0])
+
+    assert {name for name, _ in said} == set(PEERS) - set(peers.PEERS)
+    pins = (ROOT / ".ci" / "run").read_text().split()
+    assert [f"{name.lower()}=={version}" for name, version in said if f"{name.lower()}=={version}" not in pins] == []
 
 
 def test_a_dash_is_only_for_what_no_name_speaks_of() -> None:
