@@ -55,7 +55,7 @@ def test_the_readme_says_the_same() -> None:
 
 
 def test_the_page_names_the_versions_that_are_asked() -> None:
-    """Those that `.ci/run` installs. Fails when a package is updated there alone: its cells are to be looked at again."""
+    """Those that `.ci/run` installs. Fails when one is updated there alone: its cells are to be looked at again."""
     said = re.findall(r"\b(\w+)\s(\d+\.\d+\.\d+)\b", PAGE.read_text().partition("\n|")[0])
 
     assert {name for name, _ in said} == set(PEERS) - set(peers.PEERS)
