@@ -14,6 +14,7 @@ from typing import Final
 
 import pytest
 
+from tests.interop.loopback import is_alone
 from tests.interop.peers import PEERS
 from tests.process.comparison import PAGE, answer, cells, place
 from tests.process.situations import CHECKS
@@ -25,7 +26,9 @@ QUIET: Final = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "PY
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[str]:
-    """The address of a cluster that all checks of Ray share, since it takes seconds to start; on loopback."""
+    """The address of a cluster that all checks of Ray share, since it takes seconds to start."""
+    if not is_alone():
+        pytest.skip("Ray listens on every interface: `unshare --net python -m tests.interop.loopback pytest ...`")
     program = Path(sys.executable).with_name("ray")
     options = ["--head", "--num-cpus=2", "--port=0", "--node-ip-address=127.0.0.2", "--include-dashboard=false"]
     with place(**QUIET) as (folder, environment):
