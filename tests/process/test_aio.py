@@ -92,7 +92,9 @@ def test_a_task_cancelled_after_any_step_loses_nothing(connect: Connect, adapter
 
     async def main(ab: AsyncBridge) -> None:
         finished = 0
-        for steps in [*range(40), *(2**power for power in range(6, 14))]:
+        for steps in [*range(40), *(2**power for power in range(6, 24))]:
+            if steps >= 2**14 and finished:
+                break  # else its worker had no turn yet: the machine is busy
             task = asyncio.create_task(ab.call("echo", [f"first {steps}"]))
             behind = asyncio.create_task(ab.call("echo", [f"behind {steps}"]))
             await turns(steps)
