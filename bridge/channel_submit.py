@@ -83,7 +83,9 @@ class SubmitLink:
     def finish(self, command: str, deadline: float) -> Any:
         """The reply to a call that was begun. Raises as `call`."""
         del command
-        reply = self._await(deadline)
+        reply = self._reply  # mostly it has come by now, and there is nothing to be waited for
+        if reply is None or reply.delay > 0 or reply.error is not None or self._clock() > deadline:
+            reply = self._await(deadline)
         self._outstanding = False
         if reply.error is not None:
             raise reply.error
@@ -109,7 +111,7 @@ class SubmitLink:
         return caller is not None and caller.cancelled
 
     def _await(self, deadline: float) -> Reply:
-        reply = self._reply  # mostly it has come by now, and there is nothing to be waited for
+        reply = self._reply
         waits = reply is None or reply.delay > 0
         # An answer that a slow `submit` gives behind the deadline comes too late as well.
         if (left := deadline - self._clock()) < 0 or (waits and not _rings(self._bell, left)):
