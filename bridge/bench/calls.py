@@ -25,9 +25,10 @@ BUSY_POLL_US: Final = 100
 
 def latency(effort: Effort, found: Found) -> None:
     """On one core, then anywhere."""
-    with one_core():
-        _on_one_core(effort, found)
-    _anywhere(effort, found)
+    for part in effort.parts():
+        with one_core():
+            _on_one_core(part, found)
+        _anywhere(part, found)
 
 
 def _on_one_core(effort: Effort, found: Found) -> None:

@@ -24,6 +24,11 @@ TASKS: Final = 1000
 
 def throughput(effort: Effort, found: Found) -> None:
     """Threads."""
+    for part in effort.parts():
+        _threads(part, found)
+
+
+def _threads(effort: Effort, found: Found) -> None:
     each = effort.of(250, 10)
     payload = dict(PAYLOAD)
 
@@ -48,10 +53,11 @@ def throughput(effort: Effort, found: Found) -> None:
 
 def asynchronous(effort: Effort, found: Found) -> None:
     """Tasks of one event loop."""
-    with executor(WORKERS) as futures:
-        asyncio.run(
-            _tasks(effort, found, lambda value: asyncio.get_running_loop().run_in_executor(futures, echo, value))
-        )
+    for part in effort.parts():
+        with executor(WORKERS) as futures:
+            asyncio.run(
+                _tasks(part, found, lambda value: asyncio.get_running_loop().run_in_executor(futures, echo, value))
+            )
 
 
 async def _tasks(effort: Effort, found: Found, peer: Callable[[object], Awaitable[object]]) -> None:

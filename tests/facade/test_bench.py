@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bridge.bench import SECTIONS, timing
-from bridge.bench.found import Effort, Found
+from bridge.bench.found import FRESH, Effort, Found
 from bridge.bench.growth import TOO_LONG
 from bridge.bench.rows import ROWS
 from bridge.cli import exits, parser
@@ -58,6 +58,15 @@ def test_what_quick_leaves_out_can_be_measured() -> None:
 
     assert TOO_LONG not in found.missing.values()
     assert {len(series.samples) for series in found.series.values()} == {1}
+
+
+def test_the_parts_of_an_effort_are_all_of_it() -> None:
+    """Each of few rounds, for processes of its own. Fails when one is lost, or when all are one part."""
+    for rounds in range(1, 12):
+        parts = [*Effort(rounds, quick=True).parts()]
+
+        assert sum(part.rounds for part in parts) == rounds
+        assert all(0 < part.rounds <= FRESH and part.quick for part in parts)
 
 
 def test_rounds_take_turns_and_every_second_goes_backwards() -> None:
