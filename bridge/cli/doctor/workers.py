@@ -93,7 +93,7 @@ def commands(lease: Lease) -> str:
     try:
         lease.call(NOBODY, timeout=ANSWER)
     except CallError as error:
-        return error.detail.partition("it has: ")[2]
+        return error.detail.partition("it has: ")[2].partition(". ")[0]
     return ""
 
 
