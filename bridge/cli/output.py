@@ -57,9 +57,10 @@ def put(text: str, stream: TextIO | None) -> None:
 
 
 def _write_whole(data: bytes, fd: int) -> None:
-    """Past any buffer; Python's own streams without one lose what a disk has no more room for."""
-    while data:
-        data = data[os.write(fd, data) :]
+    """Past any buffer; Python's own streams without one lose what a disk has no more room for. Nothing is written, too:
+    that tells whether a device takes anything, after argparse has ignored that it doesn't."""
+    while data := data[os.write(fd, data) :]:
+        pass
 
 
 def painted(text: str, colour: Colour, stream: TextIO | None) -> str:
