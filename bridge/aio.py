@@ -17,7 +17,7 @@ from bridge import async_bulk
 from bridge.async_sessions import AsyncSession
 from bridge.bulk import goes_together
 from bridge.chunks import chunk_size
-from bridge.door import DEFAULT, OPEN, Source, Timeout, checked, enter
+from bridge.door import DEFAULT, Source, Timeout, checked, enter
 from bridge.errors import BridgeError, WorkerError
 from bridge.leasing import lent, refuse_forked
 from bridge.returns import Returns, apply
@@ -94,17 +94,11 @@ class AsyncBridge:
             return await chosen.call(
                 command, args, timeout=timeout, idempotent=idempotent, on_progress=on_progress, returns=returns
             )
-        convert = None if returns is None else self._returns.convert(returns)
-        # As in Bridge.call.
-        runtime = self._source.runtime()
-        if runtime.state is not OPEN:
-            runtime.start()
-        seconds = runtime.call_timeout if timeout is DEFAULT else checked(timeout)
-        follow = None
-        if on_progress is not None or self._functions or runtime.spec.propagate:
-            follow = follow_call(runtime, self._functions, on_progress)
+        convert = self._returns.convert(returns)
+        runtime, seconds = enter(self._source, timeout)
+        follow = follow_call(runtime, self._functions, on_progress)
         result = await async_calls.call(runtime, command, args, seconds, idempotent=idempotent, follow=follow)
-        return result if convert is None else apply(convert, result, command)
+        return apply(convert, result, command)
 
     def session(self, key: str, *, affinity: Affinity | str | None = None, durable: bool = False) -> AsyncSession:
         """Calls that share a state. As Bridge.session; the sessions of both are the same."""

@@ -135,10 +135,7 @@ class FdSteps:
     def push_on(self, frame: bytes) -> bytes:
         """Write what fits now of the rest; what is left. Raises WorkerGone."""
         try:
-            if type(frame) is bytes and len(frame) < READ_SIZE:
-                frame = frame[self._write(self._write_fd, frame) :]
-            else:
-                frame = self._rest_of(frame)
+            frame = self._rest_of(frame)
         except BlockingIOError:
             pass  # the pipe is full
         except OSError:
@@ -204,7 +201,7 @@ class FdSteps:
         try:
             return decode_json(reply)
         except (ValueError, RecursionError):
-            pass  # it is told by the other one
+            pass  # `decode_reply` says what it is; out here, or it would print this error as its context
         try:
             return decode_reply(RESULT, reply, command, self.pid)
         except ProtocolError as error:

@@ -62,6 +62,7 @@ __scoped_bridge__ = True  # frames of modules that have this are left out of a h
 
 FOREVER = float("inf")
 BESIDES = frozenset((CANCEL, CREDIT))  # they follow a call, and nobody asks for them when it is over
+EBADF = 9
 START_LIMIT = 2**24  # bytes of START, which says what the limit is for the others
 
 
@@ -240,7 +241,7 @@ class Pipes:
         except OSError as error:
             if self.reply < 0:
                 os._exit(0)  # a child that the handler forked came back from the call; its parent answers it
-            raise HungUp if error.errno != 9 else OSError(9, "the handler closed its worker's descriptors") from None
+            raise HungUp if error.errno != EBADF else OSError("the handler closed its worker's descriptors") from None
 
     def forget(self) -> None:
         """In a forked child: it must neither answer its parent's calls nor keep its pipes open."""

@@ -31,7 +31,7 @@ _EDGES: Final = tuple(
     for step in range(SUB_BUCKETS)
 )[1:]
 _bucket = partial(bisect_right, _EDGES)  # a search of ten steps in C costs less than a logarithm in Python
-"""Where it belongs, in seconds."""
+"""The bucket of so many seconds: how many edges aren't above them."""
 
 
 @dataclass(frozen=True)

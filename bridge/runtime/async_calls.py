@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.channel_async import Conversation
 from bridge.contract import WorkerGone
-from bridge.core.messages import encode_call, encode_hook, name_of
+from bridge.core.messages import encode_hook, name_of
 from bridge.core.pool_state import Departed
 from bridge.errors import BridgeError, CallCancelled, WorkerCrashed
 from bridge.link import DeadlinePassed, Left
@@ -96,13 +96,9 @@ def call(
             runtime, runtime.watcher, command, args, timeout, idempotent=idempotent, follow=follow, body=body
         )
     deadline = inf if timeout is None else runtime.clock() + timeout
-    if body is None and follow is None:  # as `encoded`
-        spec = runtime.spec
-        body = encode_call(command, args, spec.max_frame_bytes, spec.pickle is not None)
-    elif body is None:
+    if body is None:
         body = encoded(runtime, command, args, follow)
-    if type(command) is not str:
-        command = name_of(command)
+    command = name_of(command)
     if runtime.pool.policy.poison_threshold is not None:
         runtime.pool.refuse_poison(command, body)
     if follow is None:

@@ -128,8 +128,7 @@ def call(
             try:
                 if watch is not None:
                     watch.saw(claim)
-                if (next_one := pool.give_back(claim)) is not None:
-                    next_one.wake()
+                pool.checkin(claim)
             finally:
                 if visit is not None:
                     visit.leave()

@@ -100,7 +100,7 @@ class Pool(Stock):
 
     def checkin(self, claim: Claim) -> None:
         """Take the worker back: lend it on when it is clean, else have it ended. Idempotent."""
-        if claim.worker is not None and (next_one := self.give_back(claim)) is not None:
+        if (next_one := self.give_back(claim)) is not None:
             next_one.wake()
 
     def give_back(self, claim: Claim, loop: object = None) -> Claim | None:
