@@ -20,10 +20,10 @@ may move; docs/design/architecture.md says where things are.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # not that of typing, whose import takes ten times as long as all else here
 if TYPE_CHECKING:
+    from typing import Any
+
     from bridge import metrics
     from bridge.adapters.bridge_mock import BridgeMockAdapter
     from bridge.adapters.executor import ExecutorAdapter
@@ -205,6 +205,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module  # not above: it imports `warnings`
+
     if name == "metrics":
         return import_module("bridge.metrics")
     if name in __all__:
