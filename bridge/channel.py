@@ -25,7 +25,7 @@ from bridge.core.protocol import Frame
 from bridge.errors import CallCancelled, ProtocolError
 from bridge.hearing import HeardConnection
 from bridge.link import HEARING, ClaimRef, DeadlinePassed, Following, Left
-from bridge.wire import ANSWER, CALL, CODEC_JSON, CODEC_PICKLE, CREDIT, EXTRAS, LONG, READ_SIZE, RESULT, decode_json
+from bridge.wire import ANSWER, CALL, CODEC_JSON, CODEC_PICKLE, CREDIT, EXTRAS, LONG, READ_SIZE, RESULT, scan_text
 
 if TYPE_CHECKING:
     from bridge.busy import BusyPoll
@@ -87,9 +87,11 @@ class FdLink(FdSteps):
                 raise WorkerGone(started=self._whole) from None
             if data and (reply := connection.result(data)) is not None:
                 try:
-                    return decode_json(reply)
-                except (ValueError, RecursionError):
-                    pass  # `_value` says what it is
+                    value, end = scan_text(text := str(reply, "utf-8"), 0)
+                    if end == len(text):
+                        return value
+                except (ValueError, RecursionError, StopIteration):
+                    pass  # `_value` says what it is, or has buffers
                 return self._value(reply, command)
         else:
             frame = self._composed(kind, body, 0, deadline - self._clock())

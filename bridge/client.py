@@ -112,17 +112,19 @@ class Bridge:
             return chosen.call(
                 command, args, timeout=timeout, idempotent=idempotent, on_progress=on_progress, returns=returns
             )
-        convert = None if returns is None else self._returns.convert(returns)
-        # As `enter` and `follow_call`, whose calls would cost most calls more than what they find out.
+        if returns is not None:
+            convert = self._returns.convert(returns)
+            value = self.call(command, args, timeout=timeout, idempotent=idempotent, on_progress=on_progress)
+            return apply(convert, value, command)
+        # As `enter`, whose call would cost most calls more than what it finds out.
         runtime = self._source.runtime()
         if runtime.state is not OPEN:
             runtime.start()
         seconds = runtime.call_timeout if timeout is DEFAULT else checked(timeout)
-        follow = None
-        if on_progress is not None or self._functions or runtime.spec.propagate:
-            follow = follow_call(runtime, self._functions, on_progress)
-        result = calls.call(runtime, command, args, seconds, None, idempotent, follow)
-        return result if convert is None else apply(convert, result, command)
+        if runtime.plain and on_progress is None and not self._functions:
+            return calls.plain(runtime, command, args, seconds, idempotent)
+        follow = follow_call(runtime, self._functions, on_progress)
+        return calls.call(runtime, command, args, seconds, None, idempotent, follow)
 
     def stream(
         self, command: str, args: Any = None, /, *, timeout: Timeout = DEFAULT, ahead: int = DEFAULT_AHEAD

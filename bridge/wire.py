@@ -10,7 +10,7 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional
+    from typing import Any
 
 __scoped_bridge__ = True  # frames of modules that have this are left out of a handler's traceback, as in unittest
 
@@ -64,13 +64,13 @@ try:
         parse_constant = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}.__getitem__
 
     # No circle check: a circle ends as RecursionError, and checks cost. str.upper: TypeError for all that isn't text.
-    _encode = _json.make_encoder(None, str.upper, _json.encode_basestring_ascii, None, ":", ",", False, False, True)
-    _scan = _json.make_scanner(_Reading)  # type: ignore[arg-type]
+    encode_text = _json.make_encoder(None, str.upper, _json.encode_basestring_ascii, None, ":", ",", False, False, True)
+    scan_text = _json.make_scanner(_Reading)  # type: ignore[arg-type]
 except ImportError:  # an interpreter without the accelerator: slower to start, same values
     import json
 
-    _encode = json.JSONEncoder(check_circular=False, separators=(",", ":"), default=str.upper).iterencode  # type: ignore[assignment]
-    _scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+    encode_text = json.JSONEncoder(check_circular=False, separators=(",", ":"), default=str.upper).iterencode  # type: ignore[assignment]
+    scan_text = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 _SCALARS, SHORT = frozenset((str, int, float, bool, type(None))), 16  # items: fewer are looked at one by one
@@ -97,7 +97,7 @@ def encode_json(value: "Any", root: str) -> bytes:
     problem: "Any" = None
     try:
         _check_keys(value)
-        return "".join(_encode(value, 0)).encode("ascii")
+        return "".join(encode_text(value, 0)).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
         problem = error
     try:
@@ -106,20 +106,11 @@ def encode_json(value: "Any", root: str) -> bytes:
         raise NotEncodable(root + TOO_DEEP) from None
 
 
-def encode_value(
-    value: "Any", root: str, keyed: "Any" = None, doubtful: "Optional[Callable[[str], object]]" = None
-) -> "Any":
-    """The same of a value that may hold buffers: bytes, or a Rope of them if one is long.
-
-    Args:
-        keyed: The part of it that may have keys, if that isn't all of it.
-        doubtful: Whether a key of it may not be text, by the JSON of it: else nobody looks. None: it always may.
-    """
+def encode_value(value: "Any", root: str) -> "Any":
+    """The same of a value that may hold buffers: bytes, or a Rope of them if one is long."""
     try:
-        text = "".join(_encode(value, 0))
-        if doubtful is None or doubtful(text):
-            _check_keys(value if keyed is None else keyed)
-        return text.encode("ascii")
+        _check_keys(value)
+        return "".join(encode_text(value, 0)).encode("ascii")
     except (TypeError, ValueError, RecursionError):
         pass  # it holds buffers, or the other encoder says what is wrong
     return beside("buffers").encode(value, root)
@@ -168,7 +159,7 @@ def decode_json(data: "Any") -> "Any":
         return beside("buffers").decode(data)
     text = str(data, "utf-8")
     try:
-        value, end = _scan(text, 0)
+        value, end = scan_text(text, 0)
     except StopIteration:
         raise ValueError("not JSON") from None
     if end == len(text):

@@ -18,12 +18,15 @@ from bridge.batches import column_of
 from bridge.core.limits import is_no_memory, rlimits_of
 from bridge.core.protocol import Body
 from bridge.errors import BridgeError, CallCancelled, CallError, ProtocolError, RemoteError, WorkerStartError
-from bridge.wire import PROTOCOL, RESULT, NotEncodable, decode_json, encode_json, encode_value, is_rich
+from bridge.wire import PROTOCOL, RESULT, NotEncodable, decode_json, encode_json, encode_text, encode_value, is_rich
 
 SHORT: Final = 1024
 """Characters of a text that is looked through for keys; of a longer one the values are, which are fewer."""
-ODD_KEY: Final = re.compile(r'"(?=[-\dtfnNI])(?:-?\d|true"|false"|null"|NaN"|-?Infinity")').search
-"""What the encoder makes of keys that aren't text: a text that has nothing like it has none."""
+ODD_KEY: Final = re.compile(
+    r'":(?<=[\delNy]":)(?:(?<=\d":)|(?<="true":)|(?<="false":)|(?<="null":)|(?<="NaN":)|(?<=Infinity":))'
+).search
+"""How keys end that the encoder makes of what isn't text: a text that has nothing like it has none. Looked for from
+behind, since `":` stands behind keys alone, and is found without a step at each quotation mark: 0.3 of 0.6 us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +49,21 @@ def encode_call(command: Any, args: Any, limit: int, pickle: bool = False) -> by
     Raises:
         CallError: It can't travel; nothing was taken and nothing was sent.
     """
-    if type(command) is not str or (type(args) is not dict and args is not None):
+    if not pickle and type(command) is str and (type(args) is dict or args is None):
+        # Most calls: what is short and has no odd key needs no second look.
+        try:
+            text = "".join(encode_text((command, args), 0))
+            if SHORT >= len(text) <= limit and ODD_KEY(text) is None:
+                return text.encode("ascii")
+        except (TypeError, ValueError, RecursionError):
+            pass  # it has buffers, or it is said below what is wrong
+    else:
         args = _checked(command, args, pickle)
     try:
         if pickle:
             body: bytes = _pickled((command, args))
         else:
-            body = encode_value((command, args), "call", args, _doubtful)
+            body = encode_value((command, args), "call")
     except NotEncodable as fault:
         _refuse(name_of(command), "args" + str(fault).removeprefix("call").removeprefix("[1]"))
     if len(body) > limit:
@@ -61,11 +72,6 @@ def encode_call(command: Any, args: Any, limit: int, pickle: bool = False) -> by
             f"the arguments have {len(body)} bytes, over max_frame_bytes={limit}; raise it, or send less",
         )
     return body
-
-
-def _doubtful(text: str) -> bool:
-    """Whether a value whose JSON this is has to be looked through for keys that aren't text."""
-    return len(text) > SHORT or ODD_KEY(text) is not None
 
 
 def _checked(command: Any, args: Any, pickle: bool) -> Any:

@@ -88,12 +88,12 @@ class Runtime:
     ) -> None:
         self.adapter, self.spec, self.name = adapter, spec, spec.name
         self.origin: object = None  # the frame that it was built in or for; opaque here
-        self.call_timeout, self.test_mode = call_timeout, test_mode
+        self.call_timeout, self.test_mode, self.clock = call_timeout, test_mode, clock
+        self.plain = (on_call, pool_policy.poison_threshold, spec.pickle, spec.propagate) == (None, None, None, ())
         self.depths, self.watcher = Depths(), None if on_call is None else Watcher(on_call, spec.name)
         self.propagation: Propagation | None = None  # made by the first call that has something to carry
         self._prewarm = pool_policy.size if prewarm is None else prewarm
         self._owns_adapter, self._on_event, self._status_path = owns_adapter, on_event, status_path
-        self.clock = clock
         self._pool_policy, self._supervisor_policy = pool_policy, supervisor_policy
         self._recycle_policy, self._session_policy = recycle_policy or RecyclePolicy(), session_policy
         self._build()

@@ -23,6 +23,7 @@ from bridge.wire import ASK, CALL, HOOK, RESULT
 if TYPE_CHECKING:
     from bridge.runtime import Runtime
     from bridge.runtime.follow import Follow
+    from bridge.runtime.pool import Pool
     from bridge.runtime.watching import Watch
 
 ENDINGS: Final = (WorkerGone, DeadlinePassed, Left)
@@ -34,6 +35,45 @@ DYING: Final = 0.1
 """Seconds in which a process whose pipe was closed by its own death is seen to be dead; it takes some microseconds."""
 STATUS_WAIT: Final = 1.0
 """Seconds that a caller whose worker died waits for its exit status, at the most."""
+
+
+def plain(runtime: Runtime, command: str, args: Any, timeout: float | None, idempotent: bool = False) -> Any:
+    """`call` on a runtime that is plain, of what nothing goes with: the way of most calls, in the fewest steps.
+
+    It ends here if its worker answers. Whatever else becomes of it, `call` goes on with. Nobody can cancel it: nobody
+    else has its claim.
+    """
+    clock, pool = runtime.clock, runtime.pool
+    began_at = clock()
+    deadline = inf if timeout is None else began_at + timeout
+    body = encode_call(command, args, runtime.spec.max_frame_bytes)
+    claim = Claim()
+    try:
+        worker = pool.lend(claim) or _in_turn(pool, claim, body, deadline)
+        if claim.begun:
+            result = worker.link.finish(command, deadline)
+        else:
+            worker.calls += 1
+            claim.sent_at = worker.active_at = clock()
+            result = worker.link.call(command, body, deadline)
+        pool.take_back(claim, worker)
+        return result
+    except ENDINGS as end:
+        return call(runtime, command, args, timeout, claim, idempotent, body=body, began_at=began_at, ended=end)
+    finally:
+        if claim.worker is not None:
+            pool.checkin(claim)
+
+
+def _in_turn(pool: Pool, claim: Claim, body: bytes | None, deadline: float) -> Worker:
+    """The worker that a claim is lent when it is its turn. Whoever gave it back may have begun the call: then what
+    came of that is in `begun`, or raised."""
+    claim.body, claim.deadline = body, deadline
+    worker = pool.checkout(claim, deadline)
+    claim.await_begun()
+    if claim.begun and claim.begun is not True:
+        raise claim.begun
+    return worker
 
 
 def call(
@@ -48,6 +88,7 @@ def call(
     body: bytes | None = None,
     began_at: float | None = None,
     watch: Watch | None = None,
+    ended: Exception | None = None,
 ) -> Any:
     """Call a command on any worker.
 
@@ -60,6 +101,7 @@ def call(
         body: What `command` and the arguments were encoded to, where that was done before.
         began_at: When the timeout began, if not now; monotonic seconds.
         watch: Sees what becomes of it. None: if there is an `on_call`, one is made.
+        ended: One of ENDINGS, with which the first try has ended, on the worker that the claim has.
     """
     if runtime.watcher is not None and watch is None:
         if began_at is None:
@@ -87,17 +129,13 @@ def call(
     retries = 0
     while True:
         try:
+            if ended is not None:
+                end, ended = ended, None
+                raise end
             lent = pool.lend(claim) if visit is None else visit.checkout(claim, deadline)
-            if lent is not None:
-                worker = lent
-            else:
-                claim.body, claim.deadline = None if follow else body, deadline
-                worker = pool.checkout(claim, deadline)
-                claim.await_begun()
-                if claim.begun is True:
-                    return worker.link.finish(command, deadline)
-                if claim.begun:
-                    raise claim.begun
+            worker = lent or _in_turn(pool, claim, None if follow else body, deadline)
+            if claim.begun:
+                return worker.link.finish(command, deadline)
             if claim.cancelled:
                 raise CallCancelled(command, pid=None)
             worker.calls += 1
@@ -111,6 +149,7 @@ def call(
                 pool.count_chunk(worker, claim, result)
             return result
         except WorkerGone as gone:
+            worker = _lent(claim)
             again = (not gone.started or idempotent) and retries < MAX_RETRIES and not claim.cancelled
             if gone.started or not again:
                 lost = _lost(runtime, claim, worker, command, deadline, body=body, started=gone.started)
@@ -121,9 +160,9 @@ def call(
             retries += 1
             pool.count_again(worker, started=gone.started)
         except DeadlinePassed as end:
-            raise _late(runtime, worker, command, timeout, started=end.started) from None
+            raise _late(runtime, _lent(claim), command, timeout, started=end.started) from None
         except Left:
-            raise _cancelled(worker, command) from None
+            raise _cancelled(_lent(claim), command) from None
         finally:
             try:
                 if watch is not None:
@@ -132,6 +171,12 @@ def call(
             finally:
                 if visit is not None:
                     visit.leave()
+
+
+def _lent(claim: Claim) -> Worker:
+    """Whom it has."""
+    assert claim.worker is not None
+    return claim.worker
 
 
 def encoded(runtime: Runtime, command: Any, args: Any, follow: Follow | None = None) -> bytes:
@@ -231,8 +276,7 @@ def _call_on(
 
 def begin_on(runtime: Runtime, claim: Claim, timeout: float | None, kind: int) -> tuple[Worker, float, float]:
     """A call on a lease begins: its worker, the time, and its deadline."""
-    worker = claim.worker
-    assert worker is not None
+    worker = _lent(claim)
     worker.calls += 1
     worker.needs_reset = kind == CALL
     worker.active_at = sent_at = runtime.clock()

@@ -133,13 +133,34 @@ class Pool(Stock):
             raise
         if next_one is not None and next_one.handing:
             begin_for(next_one, now)
-        if (worker.worn or self._closed or worker.calls >= worker.thresholds.calls) and self.keeper is not None:
-            if worker.worn or worker.calls < worker.thresholds.calls:
-                self.keeper.notice()  # it waits for the return
-            else:
-                worker.worn = True
-                self.keeper.wear(worker.generation, Worn.CALLS)
+        if worker.worn or self._closed or worker.calls >= worker.thresholds.calls:
+            self._wear(worker)
         return next_one
+
+    def take_back(self, claim: Claim, worker: Worker) -> None:
+        """`checkin` of a worker that has answered, and isn't lent on: after most calls, in fewer steps."""
+        worker.active_at = now = self._clock()
+        with self.lock:
+            state = self._state
+            at_home = not state.waiting and not state.own and worker.status is None
+            if at_home:
+                self.tally.latencies.note(now - claim.sent_at)
+                claim.sent_at = 0.0
+                state.checkin(claim, now)
+        if not at_home:
+            self.checkin(claim)
+        elif worker.worn or self._closed or worker.calls >= worker.thresholds.calls:
+            self._wear(worker)
+
+    def _wear(self, worker: Worker) -> None:
+        """One was given back that isn't to be lent any more."""
+        if self.keeper is None:
+            return
+        if worker.worn or worker.calls < worker.thresholds.calls:
+            self.keeper.notice()  # it waits for the return
+        else:
+            worker.worn = True
+            self.keeper.wear(worker.generation, Worn.CALLS)
 
     def cancel(self, claim: Claim) -> None:
         """End what a claim is doing, from any thread: its call is left, or it leaves the queue."""

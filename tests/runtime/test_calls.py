@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from math import inf
+from typing import Any
 
 import pytest
 
@@ -27,58 +29,67 @@ from bridge.testing import CRASH, HANG, FakeClock, Gate, ScriptedAdapter
 from tests.fakes import AnnouncedClaim
 from tests.runtime.conftest import MakeRuntime
 
+Call = Callable[..., Any]
 
-def test_an_answer_is_returned_and_the_worker_is_lent_again(make_runtime: MakeRuntime) -> None:
+
+@pytest.fixture(params=[calls.plain, calls.call], ids=lambda way: str(way.__name__))
+def call(request: pytest.FixtureRequest) -> Call:
+    """The way of most calls, and that of all."""
+    way: Call = request.param
+    return way
+
+
+def test_an_answer_is_returned_and_the_worker_is_lent_again(make_runtime: MakeRuntime, call: Call) -> None:
     """Two calls in a row use the one worker."""
     adapter = ScriptedAdapter([("a", 1), ("b", 2)])
     runtime = make_runtime(adapter)
     runtime.start()
 
-    assert [calls.call(runtime, name, None, 5) for name in "ab"] == [1, 2]
+    assert [call(runtime, name, None, 5) for name in "ab"] == [1, 2]
     assert adapter.opened == 1
     assert adapter.finished
 
 
-def test_an_error_of_the_handler_leaves_the_worker_clean(make_runtime: MakeRuntime) -> None:
+def test_an_error_of_the_handler_leaves_the_worker_clean(make_runtime: MakeRuntime, call: Call) -> None:
     """A RemoteError is an answer: the worker isn't replaced. Fails when a handler's error makes the lease dirty."""
     adapter = ScriptedAdapter([("a", RemoteError("ValueError", "no", command="a")), ("b", 2)])
     runtime = make_runtime(adapter)
     runtime.start()
 
     with pytest.raises(RemoteError):
-        calls.call(runtime, "a", None, 5)
-    assert calls.call(runtime, "b", None, 5) == 2
+        call(runtime, "a", None, 5)
+    assert call(runtime, "b", None, 5) == 2
     assert adapter.opened == 1
 
 
-def test_a_crash_fails_one_call_and_the_worker_is_replaced(make_runtime: MakeRuntime) -> None:
+def test_a_crash_fails_one_call_and_the_worker_is_replaced(make_runtime: MakeRuntime, call: Call) -> None:
     """The next call runs on another worker."""
     adapter = ScriptedAdapter([("a", CRASH)], [("b", 2)])
     runtime = make_runtime(adapter)
     runtime.start()
 
     with pytest.raises(WorkerCrashed):
-        calls.call(runtime, "a", None, 5)
-    assert calls.call(runtime, "b", None, 5) == 2
+        call(runtime, "a", None, 5)
+    assert call(runtime, "b", None, 5) == 2
     assert runtime.stats().crashes == 1
     assert runtime.stats().restarts == 1
     assert adapter.channels[0].killed
 
 
-def test_a_timeout_releases_the_caller_and_kills_the_worker(make_runtime: MakeRuntime) -> None:
+def test_a_timeout_releases_the_caller_and_kills_the_worker(make_runtime: MakeRuntime, call: Call) -> None:
     """A worker with an outstanding reply is never lent again. Fails when `checkin` takes a link that isn't clean."""
     adapter = ScriptedAdapter([("a", HANG)], [("b", 2)])
     runtime = make_runtime(adapter)
     runtime.start()
 
     with pytest.raises(CallTimeout):
-        calls.call(runtime, "a", None, 0.01)
-    assert calls.call(runtime, "b", None, 5) == 2
+        call(runtime, "a", None, 0.01)
+    assert call(runtime, "b", None, 5) == 2
     assert adapter.channels[0].killed
     assert runtime.stats().timeouts == 1
 
 
-def test_a_late_reply_reaches_nobody(make_runtime: MakeRuntime) -> None:
+def test_a_late_reply_reaches_nobody(make_runtime: MakeRuntime, call: Call) -> None:
     """The answer to a call that timed out isn't given to the next one."""
     gate = Gate("late")
     adapter = ScriptedAdapter([("a", gate)], [("b", "mine")])
@@ -86,10 +97,10 @@ def test_a_late_reply_reaches_nobody(make_runtime: MakeRuntime) -> None:
     runtime.start()
 
     with pytest.raises(CallTimeout):
-        calls.call(runtime, "a", None, 0.01)
+        call(runtime, "a", None, 0.01)
     gate.open()
 
-    assert calls.call(runtime, "b", None, 5) == "mine"
+    assert call(runtime, "b", None, 5) == "mine"
 
 
 def test_arguments_are_encoded_before_a_worker_is_taken(make_runtime: MakeRuntime) -> None:
@@ -202,7 +213,7 @@ def test_a_cancelled_waiter_leaves_the_queue(make_runtime: MakeRuntime) -> None:
     assert adapter.channels[0].requests == []
 
 
-def test_a_closed_runtime_refuses_calls(make_runtime: MakeRuntime) -> None:
+def test_a_closed_runtime_refuses_calls(make_runtime: MakeRuntime, call: Call) -> None:
     """After close a call is PoolClosed; it is never started again by accident."""
     adapter = ScriptedAdapter([])
     runtime = make_runtime(adapter)
@@ -212,7 +223,7 @@ def test_a_closed_runtime_refuses_calls(make_runtime: MakeRuntime) -> None:
     with pytest.raises(PoolClosed):
         runtime.start()
     with pytest.raises(PoolClosed):
-        calls.call(runtime, "a", None, 5)
+        call(runtime, "a", None, 5)
     assert adapter.closed
 
 
