@@ -17,14 +17,14 @@ from bridge import async_bulk
 from bridge.async_sessions import AsyncSession
 from bridge.bulk import goes_together
 from bridge.chunks import chunk_size
-from bridge.door import DEFAULT, Source, Timeout, checked, enter
+from bridge.door import DEFAULT, OPEN, Source, Timeout, checked, enter
 from bridge.errors import BridgeError, WorkerError
 from bridge.leasing import lent, refuse_forked
 from bridge.returns import Returns, apply
 from bridge.runtime import Runtime, async_calls
 from bridge.runtime.async_streams import AsyncStream
 from bridge.runtime.follow import DEFAULT_AHEAD, check_ahead, expose, follow_call, follow_stream
-from bridge.runtime.loop_claims import LoopClaim
+from bridge.runtime.loop_claims import LoopClaim, claim_here
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -94,11 +94,17 @@ class AsyncBridge:
             return await chosen.call(
                 command, args, timeout=timeout, idempotent=idempotent, on_progress=on_progress, returns=returns
             )
-        convert = self._returns.convert(returns)
-        runtime, seconds = enter(self._source, timeout)
-        follow = follow_call(runtime, self._functions, on_progress)
-        result = await async_calls.call(runtime, command, args, seconds, idempotent=idempotent, follow=follow)
-        return apply(convert, result, command)
+        convert = None if returns is None else self._returns.convert(returns)
+        # As `enter` and `follow_call`, whose calls would cost most calls more than what they find out.
+        runtime = self._source.runtime()
+        if runtime.state is not OPEN:
+            runtime.start()
+        seconds = runtime.call_timeout if timeout is DEFAULT else checked(timeout)
+        follow = None
+        if on_progress is not None or self._functions or runtime.spec.propagate:
+            follow = follow_call(runtime, self._functions, on_progress)
+        result = await async_calls.call(runtime, command, args, seconds, idempotent, follow)
+        return result if convert is None else apply(convert, result, command)
 
     def session(self, key: str, *, affinity: Affinity | str | None = None, durable: bool = False) -> AsyncSession:
         """Calls that share a state. As Bridge.session; the sessions of both are the same."""
@@ -142,7 +148,7 @@ class AsyncBridge:
     async def lease(self, *, timeout: Timeout = DEFAULT) -> AsyncLease:
         """One worker, exclusively, for several calls; `async with` gives it back. As Bridge.lease."""
         runtime, seconds = enter(self._source, timeout)
-        claim = LoopClaim(runtime.clock, runtime.pool.refuse_grant)
+        claim = claim_here(runtime)
         deadline = inf if seconds is None else runtime.clock() + seconds
         worker = await async_calls.checkout(runtime, claim, deadline)
         return AsyncLease(self, runtime, self._functions, self._returns, claim, worker.info)

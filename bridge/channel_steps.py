@@ -22,7 +22,7 @@ from bridge.contract import WorkerGone
 from bridge.core.messages import decode_item, decode_reply, split_state
 from bridge.core.protocol import BUSY, FOLLOWED, IDLE, Body, Connection, Frame, State
 from bridge.errors import BridgeError, CallCancelled, ProtocolError
-from bridge.link import ClaimRef, Following, Left, ListenerRef, ring
+from bridge.link import SMALL, ClaimRef, Following, Left, ListenerRef, ring
 from bridge.pipes import write_quietly
 from bridge.wire import ANSWER, CALL, CODEC_JSON, EXTRAS, LONG, READ_SIZE, RESULT, SHARED, STATE, decode_json
 
@@ -108,9 +108,21 @@ class FdSteps:
         """Send a call, as far as that is possible now; what is left is for `push_on`. Raises WorkerGone."""
         del command
         self._claim, self._heard = claim, False
-        if follow is None:
+        if follow is not None:
+            return self.push_on(self._composed(kind, follow.head + body, EXTRAS, seconds))
+        arena = self.arena
+        if kind != CALL or type(body) is not bytes or len(body) > SMALL or (arena is not None and not arena.short):
             return self.push_on(self._composed(kind, body, 0, seconds))
-        return self.push_on(self._composed(kind, follow.head + body, EXTRAS, seconds))
+        # Most calls: too short for shared memory, where no place is to be granted, and for half of it to be written.
+        frame = self.connection.ask(body, seconds)
+        try:
+            rest = frame[self._write(self._write_fd, frame) :]
+        except BlockingIOError:
+            rest = frame
+        except OSError:
+            raise WorkerGone(started=False) from None
+        self._whole = not rest
+        return rest
 
     def _composed(self, kind: int, body: bytes, flags: int, seconds: float) -> bytes:
         """The frame of a call. What is long lies in memory that the worker shares, if there is such."""
@@ -152,22 +164,35 @@ class FdSteps:
 
     def poll(self, command: str) -> tuple[int, Any] | None:
         """What has come of a call, as its kind and value. Raises as `call`, and Left when it was cancelled."""
-        claim = None if self._claim is None else self._claim()
-        if claim is not None and claim.cancelled:
+        claim = self._claim
+        if claim is not None and (caller := claim()) is not None and caller.cancelled:
             raise Left
         connection = self.connection
         try:
-            frame = connection.receive(b"") if connection.state is FOLLOWED else None  # of others there is but one
+            frame: Frame | None = None
+            come: Any = None
+            if not self._heard:  # mostly all that there will be comes now
+                try:
+                    come = read(self._read_fd, READ_SIZE)
+                except BlockingIOError:
+                    pass  # nothing yet
+                if come and (reply := connection.result(come)) is not None:
+                    try:
+                        return RESULT, decode_json(reply)
+                    except (ValueError, RecursionError):
+                        pass  # `_value` says what it is
+                    return RESULT, self._value(reply, command)
+                if self._checked(come) is None:
+                    return None
+                self._heard = True
+                frame = connection.receive(come)
+            elif connection.state is FOLLOWED:
+                frame = connection.receive(b"")  # several may have come at once
             while frame is None:
                 space = connection.space()
                 if (come := self._read_now(space)) is None:
                     return None
-                if space is not None:
-                    frame = connection.filled(come)
-                elif (reply := connection.result(come)) is not None:
-                    return RESULT, self._value(reply, command)
-                else:
-                    frame = connection.receive(come)
+                frame = connection.receive(come) if space is None else connection.filled(come)
             return self._said(frame, command)
         except (ProtocolError, CallCancelled) as error:
             raise self._named(error) from None
@@ -175,9 +200,12 @@ class FdSteps:
     def _read_now(self, space: memoryview | None) -> Any:
         """What has come, or how much of it was read into `space`; None while there is nothing."""
         try:
-            come: Any = read(self._read_fd, READ_SIZE) if space is None else readv(self._read_fd, [space])
+            return self._checked(read(self._read_fd, READ_SIZE) if space is None else readv(self._read_fd, [space]))
         except BlockingIOError:
-            come = None
+            return self._checked(None)
+
+    def _checked(self, come: Any) -> Any:
+        """What was read, or None. Raises WorkerGone if there will be nothing any more."""
         if come or (come is None and not self._dead):
             return come
         raise WorkerGone(started=self._was_read())

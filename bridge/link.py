@@ -15,6 +15,8 @@ from bridge.wire import CALL
 HEARING = 1.0
 """Seconds that a caller sleeps at once. Python runs a signal's handler between two steps of the main thread, which a
 signal doesn't wake that came just before it slept, or that another thread took."""
+SMALL = 4096 - 24
+"""Bytes of a body whose frame a pipe takes whole or not at all: PIPE_BUF, less the header."""
 
 
 class DeadlinePassed(Exception):

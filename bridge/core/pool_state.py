@@ -127,6 +127,21 @@ class PoolState(Generic[W]):
             waiter.withdrawn = False
         return False
 
+    def join(self, waiter: Waiter[W], now: float) -> bool:
+        """Queue whoever takes any worker, and comes for the first time, where nobody may be lent one at once:
+        `checkout`, for most of a crowd. False: that isn't so, and nothing was done."""
+        waiting = self.waiting
+        if waiter.taken or waiter.ticket or waiter.wants is not None:
+            return False
+        if not waiting:
+            if self.idle:
+                return False
+            self.standing_since = now
+        self.tickets = waiter.ticket = self.tickets + 1
+        waiter.enqueued_at = now
+        waiting[waiter] = None
+        return True
+
     def checkin(self, waiter: Waiter[W], now: float) -> Waiter[W] | None:
         """Take a clean worker back. Idempotent; a worker that left the pool meanwhile is only unbound."""
         worker = waiter.worker
@@ -268,6 +283,10 @@ class PoolState(Generic[W]):
             awake.append(waiter)
         return stranded, awake
 
+    def unserved(self) -> list[Waiter[W]]:
+        """Whoever waits, or was given a worker and has not looked yet."""
+        return [*self.offered(), *self.waiting, *(waiter for queue in self.own.values() for waiter in queue)]
+
     def offered(self) -> list[Waiter[W]]:
         """Whoever was given a worker and has not looked yet."""
         return [holder for _, holder in self.lent() if holder is not None and not holder.taken]
@@ -281,9 +300,16 @@ class PoolState(Generic[W]):
     def _match(self, freed: W | None = None) -> Waiter[W] | None:
         """Offer an idle worker to whoever came first: of those who take any, and of those who want the one that came
         free."""
+        waiter = next(iter(self.waiting), None)
+        if freed is not None and freed in self.idle and not self.own and waiter is not None and waiter.worker is None:
+            # Mostly: nobody wants that one and no other, and no offer was cut short. What follows comes to the same.
+            freed.holder = ref(waiter)
+            waiter.worker = freed
+            del self.idle[freed]
+            del self.waiting[waiter]
+            return waiter
         if not self.idle:
             return None
-        waiter = next(iter(self.waiting), None)
         if freed not in self.idle:
             freed = None
         if self.own and freed is not None:

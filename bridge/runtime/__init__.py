@@ -34,7 +34,7 @@ from bridge.runtime.supervisor import Supervisor, SupervisorPolicy
 from bridge.runtime.watching import OnCall, Watcher
 
 if TYPE_CHECKING:
-    from bridge.runtime.loop_claims import Rounds
+    from bridge.runtime.loop_claims import Homes
     from bridge.runtime.propagation import Propagation
 
 AFTER_KILL: Final = 2.0
@@ -104,7 +104,7 @@ class Runtime:
         self._lock = threading.RLock()
         self.state = RuntimeState.NEW
         self._over = False  # one way: the end was asked for
-        self.rounds: Rounds | None = None  # made by a task's first call: asyncio costs 50 ms
+        self.homes: Homes = {}  # made by the first call of a task in each loop: asyncio costs 50 ms
         self.pool = Pool(self._pool_policy, self._session_policy, name=self.name, clock=self.clock)
         self._status = self._new_status()
         self.crew = Crew(self.name, self._pool_policy.size + self._pool_policy.max_overflow, self.clock)

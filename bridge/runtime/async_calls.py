@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Coroutine
+from asyncio import get_running_loop
 from math import inf
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from bridge.channel_async import Conversation
 from bridge.contract import WorkerGone
-from bridge.core.messages import encode_hook, name_of
+from bridge.core.messages import encode_call, encode_hook, name_of
 from bridge.core.pool_state import Departed
 from bridge.errors import BridgeError, CallCancelled, WorkerCrashed
 from bridge.link import DeadlinePassed, Left
 from bridge.runtime.calls import ENDINGS, MAX_RETRIES, begin_on, encoded, outcome
 from bridge.runtime.loop_calls import LoopCall, WatchedLoopCall
-from bridge.runtime.loop_claims import OFFER, LoopClaim, Rounds
+from bridge.runtime.loop_claims import LoopClaim, claim_here, home_of
 from bridge.runtime.pool import LAST_LOOK
 from bridge.runtime.worker import Worker
 from bridge.wire import ASK, CALL, HOOK, RESULT
@@ -39,15 +40,13 @@ async def checkout(runtime: Runtime, claim: LoopClaim, deadline: float) -> Worke
     started = runtime.clock()
     try:
         if not pool.ask(claim, started):
-            rounds = _rounds_of(runtime)
-            found = rounds.enter(asyncio.get_running_loop())
             try:
                 while (left := pool.look(claim, deadline, started)) is not None:
+                    claim.home.watch(claim.loop)
                     await claim.rest(min(LAST_LOOK, left))
                     claim.rested()
             finally:
                 claim.rested()
-                rounds.leave(found)
     except BaseException:
         pool.leave(claim)
         raise
@@ -70,40 +69,58 @@ async def checkout_for(runtime: Runtime, visit: Visit, claim: LoopClaim, deadlin
         runtime.pool.checkin(claim)
 
 
-def _rounds_of(runtime: Runtime) -> Rounds:
-    keeper = runtime.supervisor
-    if runtime.rounds is None:
-        runtime.pool.last_look = OFFER
-        runtime.rounds = Rounds(lambda: keeper.attend(0.0), keeper.notice, runtime.clock)
-    return runtime.rounds
-
-
-def call(
+async def call(
     runtime: Runtime,
     command: str,
     args: Any,
     timeout: float | None,
-    *,
     idempotent: bool = False,
     follow: Follow | None = None,
+    *,
     body: bytes | None = None,
     watch: Watch | None = None,
-) -> Coroutine[Any, Any, Any]:
-    """Call a command on any worker. As calls.call, to be awaited at once: a coroutine less that each wake-up goes
-    through."""
+) -> Any:
+    """Call a command on any worker. As calls.call."""
     if runtime.watcher is not None and watch is None:
-        return _watched(
+        return await _watched(
             runtime, runtime.watcher, command, args, timeout, idempotent=idempotent, follow=follow, body=body
         )
     deadline = inf if timeout is None else runtime.clock() + timeout
-    if body is None:
+    if body is None and follow is None:  # as `encoded`
+        spec = runtime.spec
+        body = encode_call(command, args, spec.max_frame_bytes, spec.pickle is not None)
+    elif body is None:
         body = encoded(runtime, command, args, follow)
-    command = name_of(command)
+    if type(command) is not str:
+        command = name_of(command)
     if runtime.pool.policy.poison_threshold is not None:
         runtime.pool.refuse_poison(command, body)
-    if follow is None:
-        return _call(runtime, command, body, deadline, timeout, idempotent=idempotent, watch=watch)
-    return _followed(runtime, command, body, deadline, timeout, follow, idempotent=idempotent, watch=watch)
+    if follow is not None:
+        return await _followed(runtime, command, body, deadline, timeout, follow, idempotent=idempotent, watch=watch)
+    # From here on a call that says nothing before its result: its task sleeps once.
+    loop = get_running_loop()
+    home = runtime.homes.get(ref(loop)) or home_of(runtime, loop)
+    if watch is None:
+        claim = LoopCall(home, loop, command, body, deadline)
+    else:
+        claim = WatchedLoopCall(home, loop, command, body, deadline)
+        claim.watch = watch
+    retries = 0
+    while True:
+        try:
+            return await claim.begin()
+        except WorkerGone as gone:
+            worker = claim.worker
+            assert worker is not None
+            may = (not gone.started or idempotent) and retries < MAX_RETRIES
+            await send_again(runtime, claim, worker, command, gone, deadline, timeout, body, may=may)
+            retries += 1
+        except (DeadlinePassed, Left) as end:
+            worker = claim.worker
+            assert worker is not None
+            raise outcome(runtime, claim, worker, command, end, deadline, timeout, body) from None
+        finally:
+            claim.end()
 
 
 async def _watched(
@@ -134,7 +151,7 @@ async def _followed(
 ) -> Any:
     """Call a command that may say something before its result."""
     clock, pool = runtime.clock, runtime.pool
-    claim = LoopClaim(clock, pool.refuse_grant)
+    claim = claim_here(runtime)
     visit = follow.visit
     retries = 0
     while True:
@@ -167,41 +184,6 @@ async def _followed(
             finally:
                 if visit is not None:
                     visit.leave()
-
-
-async def _call(
-    runtime: Runtime,
-    command: str,
-    body: bytes,
-    deadline: float,
-    timeout: float | None,
-    *,
-    idempotent: bool,
-    watch: Watch | None,
-) -> Any:
-    """Call a command that says nothing before its result."""
-    rounds = _rounds_of(runtime)
-    if watch is None:
-        claim = LoopCall(runtime, rounds, command, body, deadline)
-    else:
-        claim = WatchedLoopCall(runtime, rounds, command, body, deadline)
-        claim.watch = watch
-    retries = 0
-    while True:
-        try:
-            return await claim.begin()
-        except WorkerGone as gone:
-            worker = claim.worker
-            assert worker is not None
-            may = (not gone.started or idempotent) and retries < MAX_RETRIES
-            await send_again(runtime, claim, worker, command, gone, deadline, timeout, body, may=may)
-            retries += 1
-        except (DeadlinePassed, Left) as end:
-            worker = claim.worker
-            assert worker is not None
-            raise outcome(runtime, claim, worker, command, end, deadline, timeout, body) from None
-        finally:
-            claim.end()
 
 
 async def send_again(

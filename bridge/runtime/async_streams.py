@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bridge.channel_async import Conversation
 from bridge.runtime import async_calls
 from bridge.runtime.calls import ENDINGS
-from bridge.runtime.loop_claims import LoopClaim
+from bridge.runtime.loop_claims import LoopClaim, claim_here
 from bridge.runtime.streams import BaseStream
 from bridge.wire import ASK, CALL, ITEM
 
@@ -76,7 +76,7 @@ class AsyncStream(BaseStream):
 
     async def _begin(self, deadline: float) -> Worker:
         """Take a worker."""
-        self._claim = claim = LoopClaim(self._runtime.clock, self._runtime.pool.refuse_grant)
+        self._claim = claim = claim_here(self._runtime)
         visit = self._follow.visit
         if visit is not None:
             return self._took(claim, await async_calls.checkout_for(self._runtime, visit, claim, deadline))

@@ -11,14 +11,11 @@ Apart from the pool, which knows no links, and from calls.py, where a call is be
 from __future__ import annotations
 
 import threading
-from typing import Final
 
 from bridge.contract import WorkerGone
+from bridge.link import SMALL
 from bridge.runtime.claims import Claim
 from bridge.runtime.worker import Worker
-
-SMALL: Final = 4096 - 24
-"""Bytes of a body whose frame a pipe takes whole: PIPE_BUF, less the header."""
 
 
 def may_hand(claim: Claim, worker: Worker, now: float) -> bool:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from bridge.errors import CallCancelled
-from bridge.link import DeadlinePassed
-from bridge.runtime.loop_claims import LoopClaim, Round, Rounds
+from bridge.link import DeadlinePassed, Left
+from bridge.runtime.loop_claims import Home, LoopClaim
+from bridge.runtime.pool import LAST_LOOK
 
 if TYPE_CHECKING:
-    from bridge.runtime import Runtime, watching
+    from bridge.runtime import watching
 
 
 class Registration:
@@ -54,25 +55,25 @@ class LoopCall(LoopClaim):
     """One call of one task.
 
     Args:
-        rounds: Of the runtime.
+        loop: That runs.
         deadline: Monotonic seconds.
     """
 
-    __slots__ = (
-        *("_body", "_command", "_future", "_rest", "_round", "_rounds", "_runtime", "_sent", "_started"),
-        *("_alarms", "_registration", "deadline", "due"),
-    )
+    # Defaults of the class, as any waiter has them: most calls end before they set half of these.
+    due = inf
+    """When it is to look, whatever comes before."""
+    _future: asyncio.Future[Any] | None = None
+    """That its task awaits; None: it doesn't."""
+    _rest: Any = b""
+    """Of its frame, to be written when there is room."""
+    _registration: Registration | None = None
+    _sent = False
 
-    def __init__(self, runtime: Runtime, rounds: Rounds, command: str, body: bytes, deadline: float) -> None:
-        super().__init__(runtime.clock, runtime.pool.refuse_grant)
-        self._runtime, self._rounds, self._command, self._body = runtime, rounds, command, body
-        self.deadline, self._rest = deadline, b""
-        self._future: asyncio.Future[Any] | None = None
-        self._round: Round | None = None
-        self._registration: Registration | None = None
-        self._sent, self._started = False, 0.0
-        self._alarms = rounds.alarms_of(self._loop)
-        self.due = inf  # when it is to look, whatever comes before
+    def __init__(self, home: Home, loop: asyncio.AbstractEventLoop, command: str, body: bytes, deadline: float) -> None:
+        self.home, self.loop = home, loop  # as any claim of a task, without another call for that
+        self._command = command
+        self._body = body
+        self.deadline = deadline
 
     def begin(self) -> asyncio.Future[Any]:
         """Check out a worker, and call; to be awaited. `end` follows, whatever happens.
@@ -81,38 +82,36 @@ class LoopCall(LoopClaim):
             PoolTimeout, PoolOverloaded, PoolClosed, CircuitOpen, WorkerStartError, CallCancelled: Nothing was sent.
             WorkerGone: The worker died at the first byte.
         """
-        self._future = future = self._loop.create_future()
-        self._sent = False
-        self._started = now = self._clock()
-        if self._runtime.pool.ask(self, now):
+        home = self.home
+        pool = home.pool
+        self._future = future = self.loop.create_future()
+        self._started = now = home.clock()
+        if pool.queue(self, self.deadline, now):  # in a crowd: it is behind others, and has time
+            if not home.watches:
+                home.watch(self.loop)
+        elif pool.ask(self, now):
             self._send()
         else:
-            self._round = self._rounds.enter(self._loop)
-            self._goes_on(self._runtime.pool.first_look(self, self.deadline, now))
+            self._goes_on(pool.first_look(self, self.deadline, now))
         return future
 
     def end(self) -> None:
-        """Nothing of it is left behind but the worker, which goes back. Idempotent."""
+        """Nothing of it is left behind but the worker, which goes back. Idempotent; it may begin again."""
         if self._future is None:
             return  # it was passed on
         self._future = None
-        self._let_go()
+        self.due = inf
+        worker = self.worker
+        if worker is not None and (listener := worker.link.listener) is not None and listener() is self:
+            worker.link.listener = None
         if (registration := self._registration) is not None:
             self._registration = None
             registration.end()
         if self._sent:
-            self._runtime.pool.checkin(self)
+            self.home.pool.checkin(self)
         else:
-            self._runtime.pool.leave(self)
-
-    def _let_go(self) -> None:
-        self.due = inf
-        if self._round is not None:
-            found, self._round = self._round, None
-            self._rounds.leave(found)
-        worker = self.worker
-        if worker is not None and (listener := worker.link.listener) is not None and listener() is self:
-            worker.link.listener = None
+            self.home.pool.leave(self)
+        self._sent, self._rest, self._offered_at = False, b"", None
 
     # -- In the loop -------------------------------------------------------------------------------------
 
@@ -124,54 +123,65 @@ class LoopCall(LoopClaim):
     @property
     def is_over(self) -> bool:
         """Whether its loop is closed: nobody will ever step."""
-        return self._loop.is_closed()
+        return self.loop.is_closed()
 
     def step(self) -> None:
         """Something has come, or it is time: go on as far as that is possible now."""
         future = self._future
         if future is None or future.done():
             return
-        self._offered_at = None
         try:
             if self._sent:
                 self._hear(future)
             else:
-                self._goes_on(self._runtime.pool.look(self, self.deadline, self._started))
+                self._offered_at = None
+                self._goes_on(self.home.pool.look(self, self.deadline, self._started))
         except Exception as error:
             if not future.done():
                 future.set_exception(error)
+
+    alarm = step
 
     def _goes_on(self, left: float | None) -> None:
         """As the pool has said: now, or when so many seconds are over."""
         if left is None:
             self._send()
-        elif (due := self._clock() + left) < self.due:
-            self._wake_at(due)
+            return
+        self.home.watch(self.loop)
+        self._wake_at(self.home.clock() + left)
+
+    def look_in_time(self) -> None:
+        """It was queued, with more time than this, and has been there for a while."""
+        self._wake_at(self._started + LAST_LOOK)
+
+    def _wake_at(self, due: float) -> None:
+        """Have it look then, if it wouldn't before: most calls end before any time has come."""
+        if due < self.due:
+            self.due = due
+            self.home.alarms.set(self, self.loop)
 
     def _send(self) -> None:
         if self.cancelled:
             raise CallCancelled(self._command, pid=None)
         worker = self.worker
         assert worker is not None
-        if self._round is not None:
-            found, self._round = self._round, None
-            self._rounds.leave(found)
         self._sent = True
         worker.calls += 1
-        self.sent_at = worker.active_at = now = self._clock()
+        self.sent_at = worker.active_at = now = self.home.clock()
         link = worker.link
         link.listener = ref(self)
-        self._rest = link.begin(self._command, self._body, self.deadline - now, claim=worker.holder)
-        watched = link.watched
-        if watched is not None:
-            if self._registration is None:
-                self._registration = Registration(self._loop, watched, self)
-            if self._rest:
-                self._registration.writes(wanted=True)
-            if self.deadline < self.due:
-                self._wake_at(self.deadline)
-        else:
-            self._loop.call_soon(self._look)  # its answer may be there
+        # No claim for `poll` to look at each time: `_hear` asks whether this was cancelled, when nothing has come.
+        rest = link.begin(self._command, self._body, self.deadline - now)
+        if self._registration is None:
+            watched = link.watched
+            if watched is None:
+                self.loop.call_soon(self._look)  # its answer may be there
+                return
+            self._registration = Registration(self.loop, watched, self)
+            self._wake_at(self.deadline)  # else it was queued, and looks in time
+        if rest:
+            self._rest = rest
+            self._registration.writes(wanted=True)
 
     def _hear(self, future: asyncio.Future[Any]) -> None:
         worker = self.worker
@@ -189,20 +199,19 @@ class LoopCall(LoopClaim):
             future.set_exception(error)
         else:
             if found is None:
-                if self._clock() >= self.deadline:
+                if self.cancelled:
+                    raise Left
+                if self.home.clock() >= self.deadline:
                     raise DeadlinePassed(started=not self._rest)
-                if (due := min(self.deadline, link.next_look)) < self.due:
-                    self._wake_at(due)
+                self._wake_at(min(self.deadline, link.next_look))
                 return
             future.set_result(found[1])
-        self._pass_on()
-
-    def _pass_on(self) -> None:
-        """The worker goes back, and on to the next caller here, with what is registered for it."""
-        self._let_go()
-        registration, self._registration = self._registration, None
-        next_one = self._runtime.pool.give_back(self, None if registration is None else self._loop)
-        self._future = None
+        # The worker goes back, and on to the next caller here, with what is registered for it.
+        link.listener = None  # before: whoever is lent the worker next may have set its own at once
+        self.due = inf
+        registration = self._registration
+        next_one = self.home.pool.give_back(self, None if registration is None else self.loop)
+        self._future = self._registration = None
         if registration is not None:
             if isinstance(next_one, LoopCall) and next_one.taken:
                 next_one.follow(registration)
@@ -213,7 +222,7 @@ class LoopCall(LoopClaim):
 
     def follows(self, loop: object, now: float) -> bool:
         """Not when it is over, or late: then it looks for itself."""
-        if self._loop is not loop or self.cancelled or now >= self.deadline:
+        if self.loop is not loop or now >= self.deadline:
             return False
         future = self._future
         return future is not None and not future.done()
@@ -227,20 +236,10 @@ class LoopCall(LoopClaim):
             if self._future is not None:
                 self._future.set_exception(error)
 
-    def _wake_at(self, due: float) -> None:
-        """Have it look at a time before that at which it will: most calls end before any is due."""
-        self.due = due
-        self._alarms.set(self, self._loop)
-
-    def alarm(self) -> None:
-        """It is time."""
-        self.step()
-
 
 class WatchedLoopCall(LoopCall):
     """One that somebody wants to hear of (`on_call`): the worker is back before its task goes on."""
 
-    __slots__ = ("watch",)
     watch: watching.Watch
 
     def _send(self) -> None:

@@ -9,35 +9,115 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from weakref import ReferenceType, ref
 
 from bridge.runtime.alarms import Alarms
 from bridge.runtime.claims import Claim
 
+if TYPE_CHECKING:
+    from bridge.runtime import Runtime
+    from bridge.runtime.pool import Pool
+
 HEAR: Final = 0.02
 """Seconds between two looks at workers that are starting, where there is no supervisor's thread."""
 OFFER: Final = 0.1
 """Seconds within which a loop has to take a worker that it is offered."""
+LONG: Final = 1.0
+"""Seconds after which a call that is still there is given times to look at; less than LAST_LOOK."""
+
+
+class Home:
+    """A runtime in one loop: what all calls that are made there have in common, looked up once for each.
+
+    While tasks wait, one timer for all of them has audits made, and gives those times to look at that have been there
+    for long: most calls are over before that. It doesn't hold the loop, which may be dropped unclosed, and its calls
+    with it.
+
+    Args:
+        attend: Hears workers that are starting, where nobody else does; whether there are any.
+        notice: Has an audit made.
+        clock: Monotonic seconds.
+    """
+
+    __slots__ = ("_attend", "_notice", "_times_at", "alarms", "clock", "pool", "watches")
+
+    def __init__(
+        self, pool: Pool, attend: Callable[[], bool], notice: Callable[[], object], clock: Callable[[], float]
+    ) -> None:
+        self.pool, self.clock, self.alarms = pool, clock, Alarms(clock)
+        self._attend, self._notice = attend, notice
+        self.watches = False
+        """There is such a timer."""
+        self._times_at = 0.0
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A task of its loop begins to wait, or goes on waiting."""
+        if not self.watches:
+            self.watches = True
+            self._times_at = self.clock() + LONG
+            loop.call_soon(self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        timer = loop.call_later(OFFER, self._look, loop)  # first: whatever interrupts this, it goes on
+        # They are looked for: a count of them would cost each of them more, and an interruption could leave it wrong.
+        everybody = self.pool.unserved()
+        waits = any(map(self._is_mine, everybody))  # mostly the first is
+        if not waits or self.clock() >= self._times_at:
+            self._times_at = self.clock() + LONG
+            for claim in [*everybody, *self.pool.served()]:
+                if isinstance(claim, LoopClaim) and claim.home is self:
+                    claim.look_in_time()
+        if not waits:
+            timer.cancel()
+            self.watches = False
+        elif self._attend():
+            timer.cancel()
+            loop.call_later(HEAR, self._look, loop)
+        else:
+            self._notice()
+
+    def _is_mine(self, claim: Claim) -> bool:
+        return isinstance(claim, LoopClaim) and claim.home is self
+
+
+Homes = dict[ReferenceType[asyncio.AbstractEventLoop], Home]
+
+
+def home_of(runtime: Runtime, loop: asyncio.AbstractEventLoop) -> Home:
+    """That of the running loop."""
+    homes = runtime.homes
+    home = homes.get(ref(loop))
+    if home is None:
+        for other in list(homes):
+            if (there := other()) is None or there.is_closed():
+                homes.pop(other, None)
+        keeper = runtime.supervisor
+        runtime.pool.last_look = OFFER
+        home = homes[ref(loop)] = Home(runtime.pool, lambda: keeper.attend(0.0), keeper.notice, runtime.clock)
+    return home
+
+
+def claim_here(runtime: Runtime) -> LoopClaim:
+    """A claim of the task that runs."""
+    loop = asyncio.get_running_loop()
+    return LoopClaim(home_of(runtime, loop), loop)
 
 
 class LoopClaim(Claim):
-    """One task's check-out, in the running loop.
+    """One task's check-out.
 
     Args:
-        clock: Monotonic seconds.
-        refuse: Called with it when its loop is closed.
+        loop: That runs.
     """
 
-    # Ten thousand may wait: what each of them has is in slots, for all that the base has none.
-    __slots__ = ("_awaited", "_clock", "_loop", "_offered_at", "_refuse", "_timer")
+    # Defaults of the class, as any waiter has them.
+    _awaited: asyncio.Future[None] | None = None
+    _offered_at: float | None = None
+    _timer: asyncio.TimerHandle | None = None
 
-    def __init__(self, clock: Callable[[], float], refuse: Callable[[LoopClaim], object]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._clock, self._refuse = clock, refuse
-        self._awaited: asyncio.Future[None] | None = None
-        self._offered_at: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
+    def __init__(self, home: Home, loop: asyncio.AbstractEventLoop) -> None:
+        self.home, self.loop = home, loop
 
     def arm(self) -> None:
         """Nothing to get ready."""
@@ -45,19 +125,22 @@ class LoopClaim(Claim):
     def wake(self) -> None:
         """Tell the task to look. Idempotent, from any thread, never blocks."""
         if self._offered_at is None:
-            self._offered_at = self._clock()
-        if asyncio._get_running_loop() is self._loop:  # noqa: SLF001  # most grants: no need to wake a selector
-            self._loop.call_soon(self._look)
+            self._offered_at = self.home.clock()
+        if asyncio._get_running_loop() is self.loop:  # noqa: SLF001  # most grants: no need to wake a selector
+            self.loop.call_soon(self._look)
             return
         try:
-            self._loop.call_soon_threadsafe(self._look)
+            self.loop.call_soon_threadsafe(self._look)
         except RuntimeError:  # it is closed: the task never looks
             if not self.taken:  # else what it holds isn't an offer, and a reply may be due: that is for the audit
-                self._refuse(self)
+                self.home.pool.refuse_grant(self)
 
     def _look(self) -> None:
         if self._awaited is not None and not self._awaited.done():
             self._awaited.set_result(None)
+
+    def look_in_time(self) -> None:
+        """It has been there for a while. A task that rests has a timer of its own."""
 
     def waits_in_vain(self, now: float) -> bool:
         """Whether it was told for so long that its loop can't be running."""
@@ -67,8 +150,8 @@ class LoopClaim(Claim):
         """To be awaited: whether it was woken. No loop step lies between the look before and this, so that no ring is
         missed; and no coroutine, since ten thousand may wait. `rested` follows, whatever happens."""
         self._offered_at = None
-        self._awaited = self._loop.create_future()
-        self._timer = self._loop.call_later(seconds, self._look)
+        self._awaited = self.loop.create_future()
+        self._timer = self.loop.call_later(seconds, self._look)
         return self._awaited
 
     def rested(self) -> None:
@@ -76,62 +159,3 @@ class LoopClaim(Claim):
         if self._timer is not None:
             self._timer.cancel()
         self._awaited = self._timer = None
-
-
-class Round:
-    """Of one loop: how many of its tasks wait, and the timer."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop, self.waiting = loop, 0
-        self.timer: asyncio.Handle | None = None
-
-
-class Rounds:
-    """Has an audit made now and then while tasks of a loop wait: one timer for all of them. And one for what is due.
-
-    Args:
-        attend: Hears workers that are starting, where nobody else does; whether there are any.
-        notice: Has the audit made.
-        clock: Monotonic seconds.
-    """
-
-    def __init__(self, attend: Callable[[], bool], notice: Callable[[], object], clock: Callable[[], float]) -> None:
-        self._attend, self._notice, self._clock = attend, notice, clock
-        self._of: dict[asyncio.AbstractEventLoop, Round] = {}
-        self._alarms: dict[ReferenceType[asyncio.AbstractEventLoop], Alarms] = {}  # a loop may be dropped unclosed
-
-    def alarms_of(self, loop: asyncio.AbstractEventLoop) -> Alarms:
-        """Those of the running loop."""
-        found = self._alarms.get(ref(loop))
-        if found is None:
-            for other in list(self._alarms):
-                if (there := other()) is None or there.is_closed():
-                    self._alarms.pop(other, None)
-            found = self._alarms[ref(loop)] = Alarms(self._clock)
-        return found
-
-    def enter(self, loop: asyncio.AbstractEventLoop) -> Round:
-        """A task of the running loop begins to wait; it ends by `leave`. No context manager: ten thousand may wait."""
-        found = self._of.get(loop)
-        if found is None:
-            for gone in [other for other in list(self._of) if other.is_closed()]:
-                self._of.pop(gone, None)
-            found = self._of[loop] = Round(loop)
-            found.timer = loop.call_soon(self._look, found)
-        found.waiting += 1
-        return found
-
-    def leave(self, found: Round) -> None:
-        """The end of it; perhaps from the collector, when the loop is closed."""
-        found.waiting -= 1
-        if not found.waiting:
-            if found.timer is not None:
-                found.timer.cancel()
-            self._of.pop(found.loop, None)
-
-    def _look(self, found: Round) -> None:
-        if self._attend():
-            found.timer = found.loop.call_later(HEAR, self._look, found)
-        else:
-            found.timer = found.loop.call_later(OFFER, self._look, found)
-            self._notice()

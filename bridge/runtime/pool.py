@@ -48,6 +48,9 @@ class Pool(Stock):
         self.keeper: Keeper | None = None
         self.last_look = LAST_LOOK  # less once tasks wait here too: their loops may not run
         self.fleet = View()  # what the supervisor last said of its workers
+        # Whether the policy has nothing to say of who begins to wait, and for LAST_LOOK seconds nothing of who waits.
+        says_nothing = policy.max_waiting is None and policy.queue_target is None
+        self._lets_wait = says_nothing and policy.checkout_timeout >= LAST_LOOK
         self._may_ask = False  # for one more worker; until the supervisor has answered
         self._closed = False
         self._refused, self._refusing = deque[Claim](), threading.Lock()
@@ -75,7 +78,7 @@ class Pool(Stock):
 
     def ask(self, claim: Claim, now: float) -> bool:
         """Lend a worker at once, or queue the claim: then its owner goes on by `look`, and ends by `leave`."""
-        if self.interrupted_here:
+        if self.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001  # `interrupted_here`, without its call
             raise self.interrupted()
         try:
             # Critical section: decide only. Waking a waiter may run foreign code, so it happens after the lock.
@@ -91,6 +94,20 @@ class Pool(Stock):
             if self.keeper is not None:
                 self.keeper.attend(0.0)  # where it has no thread, nobody else makes the next start
             raise
+
+    def queue(self, claim: Claim, deadline: float, now: float) -> bool:
+        """Have a claim that needs not be armed wait behind others: `ask` and `first_look`, for most of a crowd.
+
+        Returns:
+            Whether it waits, and is to look within LAST_LOOK seconds. Else it is to ask: it may be lent a worker or
+            refused at once, or has to see to more; nothing was done.
+        """
+        if not self._lets_wait or deadline - now < LAST_LOOK or self.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
+            return False
+        with self.lock:
+            if self._closed or self._may_ask or self.fleet.last_error is not None:
+                return False
+            return self._state.join(claim, now)
 
     def borrow(self, claim: Claim) -> bool:
         """Lend the worker that it wants if that is idle now, and nobody waits; it is never queued."""
@@ -309,6 +326,16 @@ class Pool(Stock):
         session = None if claim.wants is None else claim.session
         starting = self.fleet.starting
         return PoolTimeout(waited, queued=queued, workers=workers, starting=starting, name=self._name, session=session)
+
+    def unserved(self) -> list[Claim]:
+        """Whoever waits, or was given a worker and has not looked yet."""
+        with self.lock:
+            return self._state.unserved()  # type: ignore[return-value]
+
+    def served(self) -> list[Claim]:
+        """Whoever has a worker."""
+        with self.lock:
+            return [holder for _, holder in self._state.lent() if isinstance(holder, Claim)]
 
     # -- For the supervisor ------------------------------------------------------------------------------
 

@@ -141,6 +141,20 @@ MUTATIONS: Final = (
         1,
     ),
     Mutation(
+        "who joins waits though a worker is idle",
+        PoolState,
+        "            if self.idle:\n                return False\n",
+        "",
+        "is idle while|are idle while",
+    ),
+    Mutation(
+        "who joins says of each queue that it stands",
+        PoolState,
+        "            self.standing_since = now\n        self.tickets = ",
+        "            pass\n        self.tickets = ",
+        "the queue stands since",
+    ),
+    Mutation(
         "own queues are ignored",
         PoolState,
         "        if self.own and freed is not None:\n",

@@ -69,6 +69,14 @@ def checkout_into_the_queue() -> tuple[World, Act]:
     return World(idle=0, busy=1, waiting=1), lambda pool, owner: pool.checkout(owner, 20)
 
 
+def join_of_the_queue() -> tuple[World, Act]:
+    return World(idle=0, busy=1, waiting=1), lambda pool, owner: pool.join(owner, 20)
+
+
+def join_of_an_empty_queue() -> tuple[World, Act]:
+    return World(idle=0, busy=1, waiting=0), lambda pool, owner: pool.join(owner, 20)
+
+
 def checkin() -> tuple[World, Act]:
     world = World(idle=2, busy=0, waiting=0)
     assert world.owner is not None
@@ -340,6 +348,8 @@ def audit_of_a_burial() -> tuple[World, Act]:
 SITUATIONS = (
     checkout_of_an_idle_worker,
     checkout_into_the_queue,
+    join_of_the_queue,
+    join_of_an_empty_queue,
     checkin,
     checkin_while_others_wait,
     checkin_of_a_removed_worker,

@@ -103,7 +103,8 @@ class SimPool(Actor):
             waiter.place = self.places
         overtakes, favourite = bool(state.waiting), waiter.prefers if waiter.prefers in state.idle else None
         try:
-            granted = state.checkout(waiter, self.now)
+            joins = waiter.caller.loop is not None and state.join(waiter, self.now)  # as the shell's `queue`
+            granted = not joins and state.checkout(waiter, self.now)
         except Departed:
             assert waiter.wants is not None
             assert waiter.wants.is_over, f"{waiter} was refused {waiter.wants}, which hasn't departed"

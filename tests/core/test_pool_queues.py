@@ -332,3 +332,43 @@ def test_how_many_wait() -> None:
     assert [pool.queue_of(waiter) for waiter in (common, picky[0], who_wants(b), Waiter())] == [3, 2, 0, 3]
     assert pool.all_waiting == 5
     assert list(pool.own) == [a]  # to ask leaves nothing behind
+
+
+# -- Who joins a crowd -------------------------------------------------------------------------------------
+
+
+def test_who_joins_a_crowd_is_where_a_checkout_would_have_put_it() -> None:
+    """Behind others, or first where there are none. Fails when `join` leaves out a part of it."""
+    for waiting in (0, 3):
+        one, other = pool_of(), pool_of()
+        queued(one, waiting)
+        queued(other, waiting)
+        joined: Waiter[Worker] = Waiter()
+        alike: Waiter[Worker] = Waiter()
+
+        assert one.join(joined, now=20) is True
+        assert other.checkout(alike, now=20) is False
+        for name in ("ticket", "enqueued_at", "taken", "withdrawn", "worker", "error"):
+            assert getattr(joined, name) == getattr(alike, name), name
+        assert [*one.waiting].index(joined) == [*other.waiting].index(alike) == waiting
+        assert (one.tickets, one.standing_since) == (other.tickets, other.standing_since)
+
+
+def test_who_may_not_join_a_crowd_checks_out() -> None:
+    """Whoever a worker is idle for, wants one and no other, had one before, or has a place already. Fails, each, when
+    `join` doesn't look at that."""
+    newcomer: Waiter[Worker] = Waiter()
+    assert pool_of(Worker("idle")).join(newcomer, now=20) is False
+    assert newcomer.ticket == 0
+
+    pool, [a, _b], holders = two_lent()
+    served = Waiter[Worker]()
+    served.taken = True
+    withdrawn = queued(pool, 1)[0]
+    pool.checkin(holders[0], now=11)
+    pool.withdraw(withdrawn, now=12)
+    assert lent(pool).worker is a
+    queue = queued(pool, 1)
+    for waiter in (who_wants(a), served, withdrawn):
+        assert pool.join(waiter, now=20) is False
+    assert [*pool.waiting] == queue

@@ -163,3 +163,44 @@ def test_a_task_of_another_loop_that_is_next_goes_on_in_its_own(
         future.result(60)
     assert len(stepped) == 2
     assert all(mine == ran for mine, ran in stepped)
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits has its times within moments, not after a second."""
+    for module in ("pool", "loop_calls"):
+        monkeypatch.setattr(f"bridge.runtime.{module}.LAST_LOOK", 0.2)
+    monkeypatch.setattr("bridge.runtime.loop_claims.LONG", 0.1)
+
+
+@pytest.mark.usefixtures("soon")
+def test_the_deadline_of_who_was_queued_comes(connect: Connect, handlers: str) -> None:
+    """Of those that are never sent, and of one that is, whether others wait behind it or not. Fails (by the time limit)
+    when nothing gives them times to look at."""
+    b = connect(f"{handlers}:Echo", size=1, cancel_grace=30, checkout_timeout=0.9)
+
+    async def late(*calls: Any) -> list[Any]:
+        return [type(found) for found in await asyncio.gather(*calls, return_exceptions=True)]
+
+    async def main(loop: Counted) -> None:
+        ab = b.aio
+        async with await ab.lease():
+            unsent = [ab.call("echo", [1], timeout=seconds) for seconds in (60, 0.5)]
+            assert await late(*unsent) == [bridge.PoolTimeout] * 2
+        for behind in ([], [ab.call("echo", [1])]):
+            calls = [ab.call("sleep", [0.1]), ab.call("sleep", [60], timeout=0.5), *behind]
+            assert (await late(*calls))[1] is bridge.CallTimeout
+
+    run(main)
+
+
+def test_the_deadline_of_who_is_alone_comes(connect: Connect, handlers: str) -> None:
+    """Of a call that was sent at once. Fails (by the time limit) when `_send` doesn't give it that."""
+    b = connect(f"{handlers}:Echo", size=1, cancel_grace=30)
+    b.call("echo", [0])
+
+    async def main(loop: Counted) -> None:
+        with pytest.raises(bridge.CallTimeout):
+            await b.aio.call("sleep", [60], timeout=0.2)
+
+    run(main)

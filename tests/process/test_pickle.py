@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing.spawn
 import pickle
 import threading
@@ -32,6 +33,17 @@ def test_values_are_what_they_were(shapes: Bridge) -> None:
     assert shapes.call("union", [{1}, {2}]) == {1, 2}
     assert shapes.call("union", {"left": {1}, "right": set()}, timeout=20) == {1}
     assert list(shapes.stream("many", [3])) == [0, 1, 2]
+
+
+def test_a_task_sends_what_a_thread_does(shapes: Bridge) -> None:
+    """Values, and functions in place of commands, which errors name. Fails when the way of tasks pickles neither, or
+    hands the function on as it is."""
+    function: Any = int
+    assert asyncio.run(shapes.aio.call("union", [{1}, {2}])) == {1, 2}
+    for call in (shapes.call, lambda *args: asyncio.run(shapes.aio.call(*args))):
+        with pytest.raises(RemoteError) as caught:
+            call(function, [["no number"], {}])
+        assert caught.value.command == "int"
 
 
 @pytest.mark.parametrize("size", [5, 40_000, 3_000_000])

@@ -60,6 +60,18 @@ def test_a_variable_is_set_where_it_can_be_imported(connect: Connect, tenants: A
     assert b.call("whose") == ["nobody", {}]
 
 
+def test_what_travels_with_a_call_counts_for_its_size(connect: Connect, tenants: Any) -> None:
+    """Together they have to fit into a frame. Fails when the arguments are measured alone, by threads or by tasks."""
+    b = connect("tenants_here:Desk", propagate=["tenants_here.TENANT"], max_frame_bytes=2048)
+    args = ["x" * 1500]
+    token = tenants.TENANT.set("y" * 1000)
+    for call in (b.call, lambda *args: asyncio.run(b.aio.call(*args))):
+        with pytest.raises(bridge.CallError, match="over max_frame_bytes=") as refused:
+            call("whose", args)
+        assert refused.value.side == "caller"
+    tenants.TENANT.reset(token)
+
+
 def test_what_cannot_be_imported_there_is_in_the_context(connect: Connect, tmp_path: Path) -> None:
     """A handler of another place has the value by its path. Fails when the failed import leaves the worker."""
     handler = tmp_path / "elsewhere.py"

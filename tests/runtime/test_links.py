@@ -7,14 +7,18 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from math import inf
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from bridge.buffers import Rope
 from bridge.channel import FdLink
 from bridge.core.protocol import State
 from bridge.errors import ProtocolError
+from bridge.link import SMALL
 from bridge.runtime.follow import Depths, Follow
-from bridge.wire import CODEC_JSON, HEADER, RESULT, STATE, encode_json
+from bridge.wire import CALL, CODEC_JSON, HEADER, HOOK, LONG, RESULT, STATE, TIMED, TIMED_HEADER, encode_json
 
 
 @pytest.fixture
@@ -96,3 +100,61 @@ def test_what_looks_like_a_result_inside_of_one_is_a_part_of_it(pipes: list[int]
     link.close()
 
     assert not link.clean
+
+
+def test_what_looks_like_a_result_inside_of_one_is_a_part_of_it_in_steps_too(pipes: list[int]) -> None:
+    """The rest of a long one comes alone. Fails when `poll` compares what comes with a whole result though a part of it
+    has come."""
+    link = FdLink((pipes[0], pipes[3]), None, 1000, None, time.monotonic)
+    link.connection.state = State.IDLE
+    assert not link.begin("c", encode_json(["c", None], "call"), 60.0)
+    within = HEADER.pack(RESULT, CODEC_JSON, 0, 1, 1) + b"7"
+    os.write(pipes[1], HEADER.pack(RESULT, CODEC_JSON, 0, len(within), 1))
+    assert link.poll("c") is None
+    os.write(pipes[1], within)
+    with pytest.raises(ProtocolError, match="isn't JSON"):
+        link.poll("c")
+    link.close()
+
+    assert not link.clean
+
+
+@pytest.mark.parametrize("size", [10, SMALL, SMALL + 1, 200_000])
+def test_a_call_that_is_begun_is_written_to_its_end(pipes: list[int], size: int) -> None:
+    """At once if it is small, else as there is room. Fails when `begin` or `push_on` loses what a full pipe didn't
+    take."""
+    link = FdLink((pipes[0], pipes[3]), None, 1_000_000, None, time.monotonic)
+    link.connection.state = State.IDLE
+    filled = os.write(pipes[3], b"x" * 65536)  # there is no room at all
+    body = b"y" * size
+    rest = link.begin("c", body, 60.0)
+    assert not link.cancellable
+    came = os.read(pipes[2], filled)
+    while rest:
+        rest = link.push_on(rest)
+        came += os.read(pipes[2], 1_000_000)
+    link.connection.state = State.CLOSED
+    link.close()
+
+    assert came[filled:] == TIMED_HEADER.pack(CALL, CODEC_JSON, TIMED, size + 8, 1, 60.0) + body
+
+
+def test_what_is_begun_goes_the_way_that_it_needs(pipes: list[int]) -> None:
+    """A hook is no call, a value with buffers isn't joined, what is long goes through shared memory, and any call may
+    grant a place there. Fails, each, when `begin` takes it for a plain one."""
+    link = FdLink((pipes[0], pipes[3]), None, 1_000_000, None, time.monotonic)
+
+    def begun(body: Any, kind: int = CALL) -> bytes:
+        link.connection.state = State.IDLE
+        assert not link.begin("c", body, 60.0, kind)
+        return os.read(pipes[2], 1_000_000)
+
+    assert begun(b"{}", HOOK)[0] == HOOK
+    assert begun(Rope([b"in ", memoryview(b"pieces")], 9)).endswith(b"in pieces")
+    granting: Any = SimpleNamespace(short=0, compose=lambda *_: b"with a place")
+    link.arena = granting
+    assert begun(b"{}") == b"with a place"
+    granting.short = LONG
+    assert begun(b"x" * LONG) == b"with a place"
+    link.arena = None
+    link.close()

@@ -1,0 +1,341 @@
+"""Tasks that wait behind others: what they are spared, and where that would be wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable
+from math import inf
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from bridge.core.members import View
+from bridge.core.recycling import Thresholds
+from bridge.errors import CallCancelled, PoolError, WorkerStartError
+from bridge.link import Left
+from bridge.runtime import async_calls
+from bridge.runtime.claims import Claim
+from bridge.runtime.loop_calls import LoopCall
+from bridge.runtime.loop_claims import HEAR, LONG, OFFER, Home, claim_here, home_of
+from bridge.runtime.pool import LAST_LOOK, Pool
+from bridge.runtime.pool_policy import PoolPolicy
+from bridge.testing import FakeClock, ScriptedAdapter
+from bridge.wire import RESULT
+from tests.facade.looping import turns
+from tests.runtime.conftest import MakeRuntime
+
+
+def pool_of(clock: FakeClock, **policy: Any) -> Pool:
+    """One without any worker."""
+    return Pool(PoolPolicy(size=1, **policy), name="shop", clock=clock)
+
+
+class Worker(SimpleNamespace):
+    """One that takes each call, and answers none until it is told to."""
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        link = SimpleNamespace(clean=True, watched=None, next_look=inf, listener=None, begin=lambda *_, **__: b"")
+        link.poll = lambda _command: None
+        link.interrupt = lambda: None
+        more = {"worn": False, "calls": 0, "thresholds": Thresholds(), "departed": False, "status": None}
+        super().__init__(link=link, holder=None, active_at=0.0, lent=False, **more)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Stands still."""
+    return FakeClock()
+
+
+def closed(pool: Pool) -> None:
+    pool.close()
+
+
+def growing(pool: Pool) -> None:
+    pool.publish(View(can_grow=True))
+
+
+def failing(pool: Pool) -> None:
+    pool.publish(View(last_error=WorkerStartError("spawn", "no such file", handler="x"), unavailable=True))
+
+
+def test_who_has_time_waits_without_being_asked_anything(clock: FakeClock) -> None:
+    """Fails when nobody is queued at once: then the rest here says nothing."""
+    pool = pool_of(clock)
+
+    assert [pool.queue(Claim(), clock() + LAST_LOOK, clock()) for _ in range(3)] == [True] * 3
+    assert pool.waiting == 3
+
+
+@pytest.mark.parametrize(
+    ("policy", "change"),
+    [
+        ({"max_waiting": 5}, None),
+        ({"queue_target": 60.0}, None),
+        ({"checkout_timeout": LAST_LOOK / 2}, None),
+        ({}, closed),
+        ({}, growing),
+        ({}, failing),
+    ],
+)
+def test_where_there_is_more_to_be_said_a_task_asks(
+    clock: FakeClock, policy: dict[str, Any], change: Callable[[Pool], None] | None
+) -> None:
+    """Whether it is refused, asks for a worker, or is shed. Fails, each, when `queue` doesn't look at that."""
+    pool = pool_of(clock, **policy)
+    if change is not None:
+        change(pool)
+
+    assert not pool.queue(Claim(), clock() + 60, clock())
+    assert pool.waiting == 0
+
+
+def test_who_has_little_time_asks(clock: FakeClock) -> None:
+    """Nobody looks after it before its deadline else. Fails when `queue` doesn't look at that."""
+    pool = pool_of(clock)
+
+    assert not pool.queue(Claim(), clock() + LAST_LOOK - 0.01, clock())
+    assert pool.waiting == 0
+
+
+def test_who_interrupted_the_pool_is_told_so(clock: FakeClock) -> None:
+    """A signal handler's loop, whose call would wait for itself. Fails when `queue` doesn't ask who has the lock, or
+    when `ask` doesn't."""
+    pool = pool_of(clock)
+    with pool.lock:
+        assert not pool.queue(Claim(), clock() + 60, clock())
+        with pytest.raises(PoolError, match="interrupted"):
+            pool.ask(Claim(), clock())
+    assert pool.waiting == 0
+
+
+# -- Their times -----------------------------------------------------------------------------------------------------
+
+
+def in_a_crowd(clock: FakeClock, act: Callable[[Home, list[LoopCall], Worker], None], timeouts: list[float]) -> None:
+    """Have one worker lent to a task's call, and others wait behind it, in a loop."""
+
+    async def main() -> None:
+        loop, pool, worker = asyncio.get_running_loop(), pool_of(clock), Worker()
+        home = Home(pool, lambda: False, lambda: None, clock)
+        calls = [LoopCall(home, loop, "go", b"", clock() + timeout) for timeout in timeouts]
+        futures = [call.begin() for call in calls]
+        pool.add(cast(Any, worker))  # the first is offered it
+        calls[0].step()
+        act(home, calls, worker)
+        for call, future in zip(calls, futures, strict=True):
+            future.cancel()
+            worker.link.clean = True
+            call.end()
+
+    asyncio.run(main())
+
+
+def test_who_waits_for_long_is_given_times_to_look_at(clock: FakeClock) -> None:
+    """And who was sent meanwhile. Fails when `_look` gives none, when it gives them to the ones or the others alone, at
+    each look, or but at the end."""
+
+    def act(home: Home, calls: list[LoopCall], _worker: Worker) -> None:
+        loop = asyncio.get_running_loop()
+        home._look(loop)
+        assert [call.due for call in calls] == [inf, inf, inf]
+        clock.advance(LONG)
+        home._look(loop)
+        began = clock() - LONG
+        assert [call.due for call in calls] == [began + LAST_LOOK] * 3
+        newcomer = LoopCall(home, loop, "go", b"", clock() + 60)
+        newcomer.begin()
+        home._look(loop)
+        assert newcomer.due == inf  # that is looked for once a second only
+        newcomer.end()
+
+    in_a_crowd(clock, act, [2, 2.5, 60])
+
+
+def test_the_last_who_is_sent_has_its_deadline(clock: FakeClock) -> None:
+    """When nobody waits any more the timer ends, and another begins with the next who waits. Fails when that doesn't
+    end, or leaves a call that is out without a time; and when `watch` begins none."""
+
+    def act(home: Home, calls: list[LoopCall], _worker: Worker) -> None:
+        loop = asyncio.get_running_loop()
+        assert home.watches
+        home._look(loop)
+        assert not home.watches
+        assert calls[0].due == clock() + LAST_LOOK
+        late = LoopCall(home, loop, "go", b"", clock() + 60)
+        late.begin()
+        assert home.watches
+        late.end()
+
+    in_a_crowd(clock, act, [60])
+
+
+def test_a_loop_looks_after_its_own_tasks_only(clock: FakeClock) -> None:
+    """Those of another loop, and threads, have their own. Fails when `_look` doesn't ask whose they are."""
+
+    def act(home: Home, calls: list[LoopCall], _worker: Worker) -> None:
+        other = Home(home.pool, lambda: False, lambda: None, clock)
+        other.watch(asyncio.get_running_loop())
+        clock.advance(LONG)
+        other._look(asyncio.get_running_loop())
+        assert not other.watches
+        assert [call.due for call in calls] == [inf, inf]
+
+    in_a_crowd(clock, act, [60, 60])
+
+
+def test_who_has_little_time_is_looked_after_as_well(clock: FakeClock) -> None:
+    """It has its time at once; audits are made for it, too. Fails when `_goes_on` doesn't see to either."""
+
+    def act(home: Home, calls: list[LoopCall], _worker: Worker) -> None:
+        assert calls[0].due == clock() + 1
+        assert home.watches
+
+    in_a_crowd(clock, act, [1])
+
+
+@pytest.mark.parametrize(("starting", "after"), [(False, OFFER), (True, HEAR)])
+def test_while_tasks_wait_audits_are_made_or_starts_are_heard(clock: FakeClock, starting: bool, after: float) -> None:
+    """The latter where there is no supervisor's thread, and more often. Fails when `_look` does neither, or once."""
+
+    def act(home: Home, _calls: list[LoopCall], _worker: Worker) -> None:
+        done: list[str] = []
+        later: list[float] = []
+        timer = SimpleNamespace(cancel=later.clear)
+
+        def attend() -> bool:
+            done.append("attended")
+            return starting
+
+        def call_later(seconds: float, *_: object) -> object:
+            later.append(seconds)
+            return timer
+
+        home._attend, home._notice = attend, lambda: done.append("noticed")
+        loop: Any = SimpleNamespace(call_later=call_later)
+        home._look(loop)
+        assert done == (["attended"] if starting else ["attended", "noticed"])
+        assert later == [after]
+
+    in_a_crowd(clock, act, [60, 60])
+
+
+def test_what_goes_wrong_at_a_look_does_not_end_it(clock: FakeClock) -> None:
+    """Those who wait would never look. Fails when the next look is set after what may raise."""
+
+    def interrupt() -> bool:
+        raise KeyboardInterrupt
+
+    def act(home: Home, _calls: list[LoopCall], _worker: Worker) -> None:
+        home._attend = interrupt
+        later: list[Any] = []
+        loop: Any = SimpleNamespace(call_later=lambda *timer: later.append(timer))
+        with pytest.raises(KeyboardInterrupt):
+            home._look(loop)
+        assert later == [(OFFER, home._look, loop)]
+
+    in_a_crowd(clock, act, [60, 60])
+
+
+def test_a_loop_that_is_gone_is_forgotten(make_runtime: MakeRuntime) -> None:
+    """Closed, or dropped unclosed. Fails when a home is kept for each loop that ever was, or keeps its loop."""
+    runtime = make_runtime(ScriptedAdapter([("go", 1), ("go", 2)]))
+    runtime.start()
+    loops = [asyncio.new_event_loop(), asyncio.new_event_loop()]
+    for n, loop in enumerate(loops, 1):
+        assert loop.run_until_complete(async_calls.call(runtime, "go", None, 30)) == n
+        assert len(runtime.homes) == n
+    loops.pop().close()
+    del loop
+    gc.collect()
+    assert sum(each() is None for each in runtime.homes) == 1
+    loops[0].close()
+    kept, loop = loops[0], asyncio.new_event_loop()
+    home_of(runtime, loop)
+    loop.close()
+
+    assert [each() for each in runtime.homes] == [loop]
+    assert kept.is_closed()
+
+
+# -- Cancelled by another thread ---------------------------------------------------------------------------------------
+
+
+def test_a_call_of_a_task_can_be_cancelled_wherever_it_is(clock: FakeClock) -> None:
+    """By whoever has its claim: it isn't sent, or its reply isn't waited for. Fails when `_send`, or `_hear` when
+    nothing has come, doesn't look."""
+
+    def act(home: Home, calls: list[LoopCall], worker: Worker) -> None:
+        for call in calls[:2]:
+            home.pool.cancel(call)
+        calls[0].step()
+        with pytest.raises(Left):
+            cast(Any, calls[0]._future).result()
+        worker.holder = None
+        worker.link.clean = True
+        calls[0].end()
+        home.pool.add(cast(Any, worker))
+        calls[1].step()
+        with pytest.raises(CallCancelled):
+            cast(Any, calls[1]._future).result()
+
+    in_a_crowd(clock, act, [60, 60, 60])
+
+
+def test_who_gives_a_worker_back_no_longer_listens_to_it(clock: FakeClock) -> None:
+    """Whoever is lent it next may listen at once, in another thread. Fails when that isn't ended before."""
+
+    def act(home: Home, calls: list[LoopCall], worker: Worker) -> None:
+        seen: list[Any] = []
+        pool: Any = home.pool
+        give_back = pool.give_back
+
+        def watched(*given: Any) -> Any:
+            seen.append(worker.link.listener)
+            return give_back(*given)
+
+        pool.give_back = watched
+        assert worker.link.listener() is calls[0]
+        worker.link.poll = lambda _command: (RESULT, 7)
+        calls[0].step()
+        assert cast(Any, calls[0]._future) is None
+        assert seen == [None]
+
+    in_a_crowd(clock, act, [60])
+
+
+def test_a_call_that_begins_again_is_as_new(clock: FakeClock) -> None:
+    """Its worker had died. Fails when `end` leaves that it was sent, what was to be written, when it was to look, or
+    since when it is told that it has a worker: its next offer would be taken back at once."""
+
+    def act(_home: Home, calls: list[LoopCall], worker: Worker) -> None:
+        call = calls[0]
+        before = LoopCall(call.home, call.loop, "go", b"", call.deadline)
+        call._rest, call._offered_at, call.due = b"rest", clock() - 60, clock() + 1
+        worker.link.clean = False
+        call.end()
+        for name in ("_sent", "_rest", "_offered_at", "due", "_future", "_registration", "worker"):
+            assert getattr(call, name) == getattr(before, name), name
+
+    in_a_crowd(clock, act, [60])
+
+
+def test_a_task_that_rests_needs_no_times(make_runtime: MakeRuntime) -> None:
+    """It has a timer of its own. Fails when a look at those who wait stumbles over it."""
+    runtime = make_runtime(ScriptedAdapter([]))
+
+    async def main() -> None:
+        claim = claim_here(runtime)
+        waiting = asyncio.ensure_future(async_calls.checkout(runtime, claim, runtime.clock() + 60))
+        await turns(1)
+        claim.home._times_at = 0.0
+        claim.home._look(asyncio.get_running_loop())
+        assert not waiting.done()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+    asyncio.run(main())
