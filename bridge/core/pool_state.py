@@ -155,6 +155,25 @@ class PoolState(Generic[W]):
         waiter.worker = None
         return self._match(worker) if self.waiting or self.own else None
 
+    def hand_on(self, waiter: Waiter[W], heir: Waiter[W]) -> bool:
+        """Lend the worker of one to who is first of those who take any: `checkin` and `accept` in one, for most of a
+        crowd. False: it may be somebody else's turn, or the worker may be somebody else's; nothing was done."""
+        worker = waiter.worker
+        if worker is None or heir.worker is not None or self.own or worker not in self.workers:
+            return False
+        if worker.holder is None or worker.holder() is not waiter:
+            return False
+        # By way of the idle ones, as each of them goes: what is cut short is what the audit knows.
+        self.idle[worker] = 0.0
+        worker.holder = ref(heir)
+        heir.worker = worker
+        del self.idle[worker]
+        del self.waiting[heir]
+        heir.taken = True
+        heir.withdrawn = False
+        waiter.worker = None
+        return True
+
     def take(self, waiter: Waiter[W]) -> bool:
         """The owner woke up: accept what was offered. False while there is nothing."""
         worker = waiter.worker

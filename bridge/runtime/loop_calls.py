@@ -206,10 +206,18 @@ class LoopCall(LoopClaim):
                 self._wake_at(min(self.deadline, link.next_look))
                 return
             future.set_result(found[1])
-        # The worker goes back, and on to the next caller here, with what is registered for it.
+        # The worker goes on to the next caller here, with what is registered for it, or back.
         link.listener = None  # before: whoever is lent the worker next may have set its own at once
         self.due = inf
         registration = self._registration
+        heir: Any = None if registration is None else self.home.pool.pass_on(self, worker, self.loop)
+        if heir is None:
+            self._give_back(registration)
+        else:  # another call of this loop: no other follows
+            self._future = self._registration = None
+            heir.follow(registration)
+
+    def _give_back(self, registration: Registration | None) -> None:
         next_one = self.home.pool.give_back(self, None if registration is None else self.loop)
         self._future = self._registration = None
         if registration is not None:

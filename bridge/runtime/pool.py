@@ -154,6 +154,21 @@ class Pool(Stock):
             self._wear(worker)
         return next_one
 
+    def pass_on(self, claim: Claim, worker: Worker, loop: object) -> Claim | None:
+        """`give_back` of a worker that has answered to a task's call, in whose loop's callback this is: to the next one
+        there, which is to go on now. None: it isn't so, or there is more to be seen to; nothing was done."""
+        if worker.worn or worker.status is not None or worker.calls >= worker.thresholds.calls:
+            return None
+        with self.lock:
+            state = self._state
+            heir: Claim | None = next(iter(state.waiting), None)  # type: ignore[assignment]
+            if heir is None or not heir.follows(loop, now := self._clock()) or not state.hand_on(claim, heir):
+                return None
+            worker.active_at = now
+            self.tally.latencies.note(now - claim.sent_at)
+            claim.sent_at = 0.0
+        return heir
+
     def take_back(self, claim: Claim, worker: Worker) -> None:
         """`checkin` of a worker that has answered, and isn't lent on: after most calls, in fewer steps."""
         worker.active_at = now = self._clock()

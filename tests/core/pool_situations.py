@@ -92,6 +92,11 @@ def checkin_while_others_wait() -> tuple[World, Act]:
     return world, lambda pool, owner: pool.checkin(owner, 20)
 
 
+def handing_on() -> tuple[World, Act]:
+    world, _act = checkin_while_others_wait()
+    return world, lambda pool, owner: pool.hand_on(owner, world.waiters[0])
+
+
 def checkin_of_a_removed_worker() -> tuple[World, Act]:
     world, act = checkin_while_others_wait()
     world.removed.update(world.workers)
@@ -352,6 +357,7 @@ SITUATIONS = (
     join_of_an_empty_queue,
     checkin,
     checkin_while_others_wait,
+    handing_on,
     checkin_of_a_removed_worker,
     take_of_an_offer,
     leave_with_an_offer,

@@ -47,7 +47,7 @@ def run(main: Any) -> Any:
 
 
 def test_a_worker_stays_registered_from_call_to_call(echo: Bridge) -> None:
-    """And not behind the last one. Fails when `_pass_on` ends each registration, or leaves the last."""
+    """And not behind the last one. Fails when `_hear` ends each registration, or leaves the last."""
     echo.call("echo", [0])
 
     async def main(loop: Counted) -> int:
@@ -58,7 +58,7 @@ def test_a_worker_stays_registered_from_call_to_call(echo: Bridge) -> None:
 
 
 def test_the_next_call_begins_before_a_task_goes_on(connect: Connect, handlers: str) -> None:
-    """So the worker isn't idle meanwhile. Fails when `_pass_on` only wakes the next one."""
+    """So the worker isn't idle meanwhile. Fails when `_hear` only wakes the next one."""
     b = connect(f"{handlers}:Echo", size=1)
     b.call("echo", [0])
     seen: list[int] = []

@@ -286,6 +286,43 @@ def test_a_call_of_a_task_can_be_cancelled_wherever_it_is(clock: FakeClock) -> N
     in_a_crowd(clock, act, [60, 60, 60])
 
 
+def test_a_worker_goes_from_one_task_to_the_next_in_the_same_breath(clock: FakeClock) -> None:
+    """Counted as given back. Fails when `pass_on` finds nobody, or leaves the call uncounted or its time."""
+
+    def act(home: Home, calls: list[LoopCall], worker: Worker) -> None:
+        began = clock()
+        clock.advance(3)
+        assert home.pool.pass_on(calls[0], cast(Any, worker), calls[0].loop) is calls[1]
+        assert (worker.active_at, calls[0].sent_at, calls[0].worker) == (began + 3, 0.0, None)
+        latencies = home.pool.tally.latencies
+        assert (latencies.count, calls[1].taken, calls[2].taken) == (1, True, False)
+
+    in_a_crowd(clock, act, [60, 60, 60])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("worn", True), ("status", "dead"), ("thresholds", Thresholds(calls=1)), ("loop", None), ("nobody", None)],
+)
+def test_a_worker_that_has_more_to_be_seen_to_is_given_back(clock: FakeClock, name: str, value: Any) -> None:
+    """It wears out, or is dead; who is next is in another loop, or there is none. Fails, each, when `pass_on` doesn't
+    look at that."""
+
+    def act(home: Home, calls: list[LoopCall], worker: Worker) -> None:
+        loop: Any = calls[0].loop
+        if name == "loop":
+            loop = object()
+        elif name == "nobody":
+            home.pool.leave(calls[1])
+        else:
+            setattr(worker, name, value)
+        assert home.pool.pass_on(calls[0], cast(Any, worker), loop) is None
+        assert calls[0].worker is cast(Any, worker)
+        assert not calls[1].taken
+
+    in_a_crowd(clock, act, [60, 60])
+
+
 def test_who_gives_a_worker_back_no_longer_listens_to_it(clock: FakeClock) -> None:
     """Whoever is lent it next may listen at once, in another thread. Fails when that isn't ended before."""
 
