@@ -174,12 +174,13 @@ def test_an_integer_beyond_the_interpreters_limit_is_refused() -> None:
     assert "args" in refusal([10**5000])
 
 
-def test_arguments_over_the_limit_are_refused() -> None:
-    """The limit is inclusive, and both figures are named. Fails when the length isn't compared."""
-    size = len(encode_call("run", ["7" * 500], LIMIT))
+@pytest.mark.parametrize("args", [["7" * 500], {"a": "7" * 500}, {"a": "7" * SHORT}], ids=["list", "short", "long"])
+def test_arguments_over_the_limit_are_refused(args: Any) -> None:
+    """The limit is inclusive, and both figures are named. Fails when the length isn't compared, short or not."""
+    size = len(encode_call("run", args, LIMIT))
 
-    assert encode_call("run", ["7" * 500], size)
-    assert f"have {size} bytes, over max_frame_bytes={size - 1}" in refusal(["7" * 500], limit=size - 1)
+    assert encode_call("run", args, size)
+    assert f"have {size} bytes, over max_frame_bytes={size - 1}" in refusal(args, limit=size - 1)
 
 
 @pytest.mark.parametrize("command", [None, 5, ["a"], {"a": 1}, b"run", object()])

@@ -1,0 +1,149 @@
+"""The way of most calls, and where they leave it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from bridge.client import Bridge
+from bridge.contract import ExitStatus
+from bridge.core.recycling import Thresholds, Worn
+from bridge.door import Fixed
+from bridge.runtime import calls
+from bridge.runtime.claims import Claim
+from bridge.runtime.pool import Pool
+from bridge.runtime.pool_policy import PoolPolicy
+from bridge.testing import FakeClock, ScriptedAdapter
+from tests.runtime.conftest import MakeRuntime
+
+
+class Stand(SimpleNamespace):
+    """A worker, as far as the pool looks at it."""
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+class Keeper(SimpleNamespace):
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(told=[], interrupted_here=False)
+
+    def notice(self) -> None:
+        """Something is to be looked at."""
+        self.told.append("notice")
+
+    def wear(self, generation: int, why: Worn) -> None:
+        """A worker is to be replaced."""
+        self.told.append((generation, why))
+
+    def abandon(self, worker: Any, call_id: int) -> None:
+        """A worker came back that can't be lent."""
+        self.told.append((worker.generation, call_id))
+
+
+@pytest.fixture
+def pool() -> Pool:
+    """One that has a keeper."""
+    made = Pool(PoolPolicy(size=1), name="shop", clock=FakeClock())
+    made.keeper = cast(Any, Keeper())
+    return made
+
+
+def told(pool: Pool) -> list[Any]:
+    """What its keeper was."""
+    return cast(Any, pool.keeper).told  # type: ignore[no-any-return]
+
+
+def answered(pool: Pool, **more: Any) -> tuple[Claim, Any]:
+    """A claim and its worker, which has answered."""
+    known = {"status": None, "holder": None, "active_at": 0.0, "worn": False, "calls": 1, "departed": False}
+    link = SimpleNamespace(clean=True, hands_on=False, call_id=1)
+    worker: Any = Stand(**{**known, "link": link, "generation": 3, "thresholds": Thresholds(), **more})
+    claim = Claim()
+    pool.add(worker)
+    assert pool.lend(claim) is worker
+    return claim, worker
+
+
+def test_a_worker_that_has_answered_is_idle_again(pool: Pool) -> None:
+    """It is nobody's, can be lent, and its answer was counted. Fails when one of them isn't so."""
+    claim, worker = answered(pool)
+    pool.take_back(claim, worker)
+
+    assert (claim.worker, worker.holder, told(pool)) == (None, None, [])
+    assert pool.tally.latencies.count == 1
+    assert pool.lend(Claim()) is worker
+
+
+@pytest.mark.parametrize("any_worker", [True, False], ids=["any", "that-one"])
+def test_who_waits_for_it_is_woken(pool: Pool, any_worker: bool) -> None:
+    """Also who waits for that worker and no other. Fails when either queue isn't looked at: whoever waits there would
+    be lent the worker, and not be told."""
+    claim, worker = answered(pool)
+    waiter = Claim()
+    waiter.wants = None if any_worker else worker
+    assert not pool.ask(waiter, 0.0)
+    pool.take_back(claim, worker)
+
+    assert waiter.worker is worker
+    assert waiter.sleep(0)
+
+
+def test_a_worker_that_died_after_its_answer_is_not_lent_again(pool: Pool) -> None:
+    """Fails when a return doesn't look whether it still lives."""
+    claim, worker = answered(pool)
+    worker.status = ExitStatus(code=1)
+    pool.take_back(claim, worker)
+
+    assert told(pool) == [(3, 1), "notice"]
+    assert pool.lend(Claim()) is None
+
+
+def test_a_worker_that_has_served_its_calls_is_replaced(pool: Pool) -> None:
+    """Fails when a return doesn't compare."""
+    claim, worker = answered(pool, calls=7, thresholds=Thresholds(calls=7))
+    pool.take_back(claim, worker)
+
+    assert told(pool) == [(3, Worn.CALLS)]
+    assert worker.worn
+
+
+def test_whoever_waits_for_the_return_hears_of_it(pool: Pool) -> None:
+    """A worker that is to be replaced, and a pool that is being closed. Fails without a look at either."""
+    claim, worker = answered(pool, worn=True)
+    pool.take_back(claim, worker)
+    assert told(pool) == ["notice"]
+
+    worker.worn = False
+    assert pool.lend(claim)
+    pool.close()
+    told(pool).clear()
+    pool.take_back(claim, worker)
+    assert told(pool) == ["notice"]
+
+
+def watched(call: Any) -> None:
+    """An `on_call`."""
+    del call
+
+
+@pytest.mark.parametrize("options", [{"poison_threshold": 2}, {"on_call": watched}], ids=["poison", "on-call"])
+def test_a_runtime_that_looks_at_calls_is_not_plain(
+    make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch, options: Any
+) -> None:
+    """Its calls go the way on which they are looked at. Fails when one of these is left out of `Runtime.plain`."""
+    runtime = make_runtime(ScriptedAdapter([("go", 1)]), **options)
+    monkeypatch.setattr(calls, "plain", None)
+
+    assert not runtime.plain
+    assert Bridge(Fixed(runtime)).call("go") == 1
+
+
+def test_most_calls_take_the_short_way(make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when a plain runtime doesn't know that it is one: then each call costs some hundred steps more."""
+    monkeypatch.setattr(calls, "call", None)
+
+    assert Bridge(Fixed(make_runtime(ScriptedAdapter([("go", 1)])))).call("go") == 1
