@@ -1,4 +1,5 @@
-"""What a handler is: how it is found and made, its commands and hooks, and what a call of one can end in, as data.
+"""What a handler is: how it is found and made, its commands and hooks, what a call of one can end in, as data, and how
+the call of a worker becomes that.
 
 Rules: standard library only, Python 3.8 syntax; what a handler raises, whatever its classes do when they are looked at,
 is an answer. Apart from worker.py, which has the conversation, and is loaded beside this file in the other interpreter;
@@ -8,7 +9,24 @@ the mocks do by these same functions what a worker does.
 import os
 import sys
 
-from bridge.wire import CODEC_JSON, MAX_TEXT, NotEncodable, encode_json, encode_value, pack, type_name
+from bridge.wire import (
+    CODEC_JSON,
+    CODEC_PICKLE,
+    ERROR,
+    EXTRAS,
+    HEADER,
+    MAX_TEXT,
+    RESULT,
+    SECONDS,
+    TIMED,
+    NotEncodable,
+    decode_json,
+    encode_json,
+    encode_value,
+    let_go,
+    pack,
+    type_name,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +35,7 @@ if TYPE_CHECKING:
 __scoped_bridge__ = True  # frames of modules that have this are left out of a handler's traceback, as in unittest
 
 HOOKS = frozenset(("on_start", "on_session_start", "on_session_end", "on_health", "on_reset", "on_close"))
+FOREVER = float("inf")
 FILLED = frozenset(("context", "parent", "progress", "session"))
 """Keyword-only parameters of commands that are given what is named so here."""
 TOO_LONG = "the result has %d bytes, over max_frame_bytes=%d; return less, or raise the limit"
@@ -218,3 +237,50 @@ def shortened(fields: "Dict[str, str]", limit: int) -> "Dict[str, str]":
     """The fields of a fault, so long that they fit into a frame."""
     room = min(MAX_TEXT, limit // 40)  # three texts, of characters that JSON writes as twelve
     return {name: text[-room:] if name == "traceback" else text[:room] for name, text in fields.items()}
+
+
+def answer(
+    pipes: "Any", commands: "Dict[str, Callable[..., Any]]", flags: int, call_id: int, body: "Any", limit: int
+) -> bytes:
+    """The frame that answers a call, whatever the call needs.
+
+    Args:
+        pipes: The worker's.
+        flags: Of the call, as `body` is what stands behind its header and its seconds.
+    """
+    coding = None if pipes.codec == CODEC_JSON else pipes.coding()
+    extras, talk, marks, result_of_it = None, None, 0, result_of if coding is None else coding.result_of
+    try:
+        if flags & EXTRAS:
+            start = 4 + int.from_bytes(body[:4], "little")
+            extras, body = decode_json(body[4:start]), memoryview(body)[start:]
+        if coding is None:
+            command, args = decode_json(body)
+            function = commands.get(command)
+        else:
+            command, args, function = coding.given(body, commands)
+    except (ValueError, TypeError, RecursionError) as error:  # what one Python can write another can fail to read
+        return fault_frame(ERROR, call_id, limit, kind="arguments", message="the worker can't read them: %s" % error)
+    if function is not None:
+        try:
+            if extras is None and command not in pipes.wants:
+                value = pipes.run(call_id, function, args)
+            else:
+                left = SECONDS.unpack_from(pipes.front, 16)[0] if flags & TIMED else FOREVER
+                talk = pipes.beside("dialogue").Dialogue(pipes, call_id, extras or {}, left, limit)
+                function = talk.given(function, pipes.wants.get(command, ()), coding)
+                value = talk.run(function, args)
+            fault, result = result_of_it(value, limit)
+            if talk is not None and fault is None:
+                fault, marks, result = talk.sealed(result, result_of_it)
+        except BaseException as error:  # sys.exit() in a handler is an answer like any other
+            pipes.spare = b"" if isinstance(error, MemoryError) else pipes.spare
+            let_go(error)
+            fault, result = fault_of(error, function, args), b""
+            if coding is not None:
+                return bytes(coding.error_frame(call_id, limit, fault, error))
+    else:
+        fault, result = {"kind": "command", "message": no_command(commands)}, b""
+    if fault is not None:
+        return fault_frame(ERROR, call_id, limit, **fault)
+    return HEADER.pack(RESULT, CODEC_JSON if coding is None else CODEC_PICKLE, marks, len(result), call_id) + result

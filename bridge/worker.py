@@ -13,14 +13,12 @@ import sys
 from bridge.handler import (
     Cancelled,
     Coroutine,
+    answer,
     commands_of,
     describe,
     fault_frame,
-    fault_of,
     hooks_of,
     load,
-    no_command,
-    result_of,
     wanted_of,
 )
 from bridge.wire import (
@@ -29,8 +27,6 @@ from bridge.wire import (
     CODEC_JSON,
     CODEC_PICKLE,
     CREDIT,
-    ERROR,
-    EXTRAS,
     FAILED,
     GRANT,
     HEADER,
@@ -41,8 +37,6 @@ from bridge.wire import (
     PROTOCOL,
     READ_SIZE,
     READY,
-    RESULT,
-    SECONDS,
     SHARED,
     TIMED,
     HungUp,
@@ -60,7 +54,6 @@ if TYPE_CHECKING:
 
 __scoped_bridge__ = True  # frames of modules that have this are left out of a handler's traceback, as in unittest
 
-FOREVER = float("inf")
 BESIDES = frozenset((CANCEL, CREDIT))  # they follow a call, and nobody asks for them when it is over
 EBADF = 9
 START_LIMIT = 2**24  # bytes of START, which says what the limit is for the others
@@ -294,49 +287,8 @@ def serve(pipes: Pipes, tables: "Dict[int, Dict[str, Callable[..., Any]]]", limi
             pipes.granted = bytes(body)
             continue
         body = body if not flags & SHARED else pipes.beside("buffers").fetched(pipes, body)
-        frame = _answer(pipes, tables[kind], flags, call_id, body, limit)
+        frame = answer(pipes, tables[kind], flags, call_id, body, limit)
         pipes.write(frame if len(frame) < LONG or not pipes.granted else pipes.beside("buffers").placed(pipes, frame))
-
-
-def _answer(
-    pipes: Pipes, commands: "Dict[str, Callable[..., Any]]", flags: int, call_id: int, body: "Any", limit: int
-) -> bytes:
-    coding = None if pipes.codec == CODEC_JSON else pipes.coding()
-    extras, talk, marks, result_of_it = None, None, 0, result_of if coding is None else coding.result_of
-    try:
-        if flags & EXTRAS:
-            start = 4 + int.from_bytes(body[:4], "little")
-            extras, body = decode_json(body[4:start]), memoryview(body)[start:]
-        if coding is None:
-            command, args = decode_json(body)
-            function = commands.get(command)
-        else:
-            command, args, function = coding.given(body, commands)
-    except (ValueError, TypeError, RecursionError) as error:  # what one Python can write another can fail to read
-        return fault_frame(ERROR, call_id, limit, kind="arguments", message="the worker can't read them: %s" % error)
-    if function is not None:
-        try:
-            if extras is None and command not in pipes.wants:
-                value = pipes.run(call_id, function, args)
-            else:
-                left = SECONDS.unpack_from(pipes.front, 16)[0] if flags & TIMED else FOREVER
-                talk = pipes.beside("dialogue").Dialogue(pipes, call_id, extras or {}, left, limit)
-                function = talk.given(function, pipes.wants.get(command, ()), coding)
-                value = talk.run(function, args)
-            fault, result = result_of_it(value, limit)
-            if talk is not None and fault is None:
-                fault, marks, result = talk.sealed(result, result_of_it)
-        except BaseException as error:  # sys.exit() in a handler is an answer like any other
-            pipes.spare = b"" if isinstance(error, MemoryError) else pipes.spare
-            let_go(error)
-            fault, result = fault_of(error, function, args), b""
-            if coding is not None:
-                return bytes(coding.error_frame(call_id, limit, fault, error))
-    else:
-        fault, result = {"kind": "command", "message": no_command(commands)}, b""
-    if fault is not None:
-        return fault_frame(ERROR, call_id, limit, **fault)
-    return HEADER.pack(RESULT, CODEC_JSON if coding is None else CODEC_PICKLE, marks, len(result), call_id) + result
 
 
 def converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> bool:

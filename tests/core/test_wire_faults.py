@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-from bridge.handler import arguments_fault, describe, fault_frame, invoke, result_of
+from bridge.handler import answer, arguments_fault, describe, fault_frame, invoke, result_of
 from bridge.wire import CODEC_PICKLE, ERROR, HEADER, MAX_TEXT, decode_json, let_go
-from bridge.worker import Pipes, _answer
+from bridge.worker import Pipes
 
 # -- Exceptions as data ------------------------------------------------------------------------------------
 
@@ -114,9 +114,9 @@ def test_a_result_that_raises_while_it_is_encoded_is_the_handlers_error() -> Non
 
 
 def test_arguments_that_the_worker_cannot_read_are_an_answer() -> None:
-    """What one Python writes another may be unable to read. Fails (with a RecursionError) when `_answer` doesn't guard
+    """What one Python writes another may be unable to read. Fails (with a RecursionError) when `answer` doesn't guard
     its decoding: the worker would die of it."""
-    frame = _answer(Pipes(-1, -1), {}, 0, 7, b'["echo",' + b"[" * 100_000 + b"]" * 100_000 + b"]", 2**20)
+    frame = answer(Pipes(-1, -1), {}, 0, 7, b'["echo",' + b"[" * 100_000 + b"]" * 100_000 + b"]", 2**20)
 
     assert HEADER.unpack_from(frame)[0] == ERROR
     assert decode_json(frame[HEADER.size :])["kind"] == "arguments"
@@ -124,8 +124,8 @@ def test_arguments_that_the_worker_cannot_read_are_an_answer() -> None:
 
 @pytest.mark.parametrize("body", [b"7", b"null", b"[[],null]", b"[]", b'["echo"]', b"{"])
 def test_a_call_that_is_none_is_an_answer(body: bytes) -> None:
-    """Neither its form nor its command's type ends the worker. Fails when `_answer` guards less."""
-    frame = _answer(Pipes(-1, -1), {}, 0, 7, body, 2**20)
+    """Neither its form nor its command's type ends the worker. Fails when `answer` guards less."""
+    frame = answer(Pipes(-1, -1), {}, 0, 7, body, 2**20)
 
     assert HEADER.unpack_from(frame)[0] == ERROR
     assert decode_json(frame[HEADER.size :])["kind"] == "arguments"
@@ -145,7 +145,7 @@ def test_a_described_exception_shows_the_handlers_lines_alone() -> None:
     def fail() -> None:
         raise LookupError("no")
 
-    fields = decode_json(_answer(Pipes(-1, -1), {"fail": fail}, 0, 7, b'["fail",null]', 2**20)[HEADER.size :])
+    fields = decode_json(answer(Pipes(-1, -1), {"fail": fail}, 0, 7, b'["fail",null]', 2**20)[HEADER.size :])
 
     assert fields["kind"] == "raised"
     assert "in fail" in fields["traceback"]
@@ -270,7 +270,7 @@ def test_what_the_handler_held_is_let_go_before_its_memory_error_is_told() -> No
 
 
 def test_the_reserve_is_given_up_for_a_memory_error_and_for_nothing_else() -> None:
-    """Before anything is called, since that may fail for want of memory too. Fails when `_answer` keeps it, or gives it
+    """Before anything is called, since that may fail for want of memory too. Fails when `answer` keeps it, or gives it
     up for any error. (That a process has one: tests/house/test_worker_file.py.)"""
 
     def fail(kind: str) -> None:
@@ -278,10 +278,10 @@ def test_the_reserve_is_given_up_for_a_memory_error_and_for_nothing_else() -> No
 
     pipes = Pipes(-1, -1)
     pipes.spare = b"addresses"
-    _answer(pipes, {"fail": fail}, 0, 7, b'["fail",["lookup"]]', 2**20)
+    answer(pipes, {"fail": fail}, 0, 7, b'["fail",["lookup"]]', 2**20)
     assert pipes.spare == b"addresses"
 
-    _answer(pipes, {"fail": fail}, 0, 8, b'["fail",["memory"]]', 2**20)
+    answer(pipes, {"fail": fail}, 0, 8, b'["fail",["memory"]]', 2**20)
     assert pipes.spare == b""
 
 
@@ -299,6 +299,6 @@ def test_a_worker_reads_no_pickle_that_it_was_not_told_of() -> None:
     """START says whether its caller may send any. Fails when the frame alone decides."""
     pipes = Pipes(-1, -1)
     pipes.codec = CODEC_PICKLE
-    fields = decode_json(_answer(pipes, {}, 0, 7, pickle.dumps(("echo", None)), 2**20)[HEADER.size :])
+    fields = decode_json(answer(pipes, {}, 0, 7, pickle.dumps(("echo", None)), 2**20)[HEADER.size :])
 
     assert (fields["kind"], "can't read" in fields["message"]) == ("arguments", True)

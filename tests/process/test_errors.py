@@ -14,7 +14,7 @@ OVERHEAD = len('["echo",{"value":""}]')
 
 
 def test_an_unknown_command_is_an_error_that_lists_those_there_are(shared_echo: Bridge) -> None:
-    """The message names what could have been called. Fails when `_answer` doesn't look the command up."""
+    """The message names what could have been called. Fails when `answer` doesn't look the command up."""
     with pytest.raises(CallError, match=r"no such command; it has: add, counted, crash, echo") as caught:
         shared_echo.call("ecko")
 
@@ -107,7 +107,7 @@ def test_a_request_up_to_the_limit_is_sent_and_one_byte_more_is_refused(connect:
 
 
 def test_a_result_up_to_the_limit_arrives_and_one_byte_more_is_the_handlers_error(connect: Connect, rough: str) -> None:
-    """The worker refuses to send it, and lives on. Fails when `_answer` doesn't compare: a ProtocolError then."""
+    """The worker refuses to send it, and lives on. Fails when `answer` doesn't compare: a ProtocolError then."""
     b = connect(f"{rough}:Rough", max_frame_bytes=LIMIT)
     pid = b.call("pid")
 
