@@ -1,5 +1,5 @@
 """What a handler is: how it is found and made, its commands and hooks, what a call of one can end in, as data, and how
-the call of a worker becomes that.
+the call of a worker becomes that; and how the process is set up that is there for it alone.
 
 Rules: standard library only, Python 3.8 syntax; what a handler raises, whatever its classes do when they are looked at,
 is an answer. Apart from worker.py, which has the conversation, and is loaded beside this file in the other interpreter;
@@ -14,14 +14,19 @@ from bridge.wire import (
     CODEC_PICKLE,
     ERROR,
     EXTRAS,
+    FRONT,
     HEADER,
     MAX_TEXT,
+    PLAIN_RESULT,
     RESULT,
     SECONDS,
     TIMED,
     NotEncodable,
+    check_keys,
     decode_json,
     encode_json,
+    encode_odd,
+    encode_text,
     encode_value,
     let_go,
     pack,
@@ -38,6 +43,8 @@ HOOKS = frozenset(("on_start", "on_session_start", "on_session_end", "on_health"
 FOREVER = float("inf")
 FILLED = frozenset(("context", "parent", "progress", "session"))
 """Keyword-only parameters of commands that are given what is named so here."""
+SHORT = 1024
+"""Bytes of a result whose keys are looked for in its text: of a longer one the values are, which are fewer."""
 TOO_LONG = "the result has %d bytes, over max_frame_bytes=%d; return less, or raise the limit"
 
 
@@ -89,6 +96,35 @@ def load(start: "Dict[str, Any]", found: "Any" = None) -> "Any":
     if options and not callable(found):
         raise TypeError("worker.options %s were given, but %s can't be called" % (sorted(options), target))
     return found(**options) if callable(found) else found
+
+
+def silence() -> None:
+    """0 reads nothing and 1 goes where 2 goes, at descriptor level: C code and child programs obey too."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    if null:
+        os.close(null)
+    os.dup2(2, 1)
+    if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(line_buffering=True)  # what was printed before a crash belongs to its report
+
+
+def arm_lifeline(fd: int) -> int:
+    """Let the kernel kill this process group when the last writer of the pipe `fd` is gone, C code that holds the GIL
+    too. The pipe is opened anew: owner and signal belong to the open file, which the workers of a pool would share."""
+    import fcntl  # here, for the mocks load this file where there is none
+
+    mine = os.open("/proc/self/fd/%d" % fd, os.O_RDONLY | os.O_NONBLOCK)
+    os.close(fd)
+    fcntl.fcntl(mine, fcntl.F_SETSIG, 9)
+    fcntl.fcntl(mine, fcntl.F_SETOWN, -os.getpgrp())
+    fcntl.fcntl(mine, fcntl.F_SETFL, fcntl.fcntl(mine, fcntl.F_GETFL) | os.O_ASYNC)
+    try:
+        if not os.read(mine, 1):  # it was gone before we were armed
+            os.killpg(0, 9)
+    except BlockingIOError:
+        pass  # it is there
+    return mine
 
 
 def reach(start: "Dict[str, Any]") -> "Any":
@@ -161,10 +197,12 @@ def invoke(function: "Callable[..., Any]", args: "Any") -> "Any":
     return function(**args) if type(args) is dict else function(*args or ())
 
 
-def result_of(value: "Any", limit: int, survive: "Any" = BaseException) -> "Tuple[Optional[Dict[str, str]], bytes]":
+def result_of(
+    value: "Any", limit: int, survive: "Any" = BaseException, encode: "Callable[..., Any]" = encode_value
+) -> "Tuple[Optional[Dict[str, str]], bytes]":
     """The fields of an ERROR frame if the value can't travel, and the body of a RESULT frame if it can."""
     try:
-        body = encode_value(value, "result")
+        body = encode(value, "result")
         if len(body) <= limit:
             return None, body
         refused = TOO_LONG % (len(body), limit)
@@ -175,6 +213,29 @@ def result_of(value: "Any", limit: int, survive: "Any" = BaseException) -> "Tupl
     except survive as error:  # whatever a class of the handler's does when it is looked at
         refused = "encoding it raised %(type)s: %(message)s" % describe(error, survive)
     return {"kind": "result", "message": refused}, b""
+
+
+def result_frame(value: "Any", call_id: int, limit: int) -> "Any":
+    """The frame that `result_of` leads to, in fewer steps where the value is short or flat.
+
+    The encoder makes text of keys that are none, as `check_keys` says. A value in whose text there is no brace has no
+    dict at all, and one that is a dict, with one brace in its text, has no other; the text of a short value also can't
+    be nested so deeply that others could not read it. Any other value is walked through, as ever.
+    """
+    fault = None
+    try:
+        body = "".join(encode_text(value, 0)).encode("ascii")
+        if len(body) > SHORT or (b"{" in body and (type(value) is not dict or body.count(b"{") > 1)):
+            check_keys(value)
+        elif type(value) is dict:
+            "".join(value)  # TypeError for any key that isn't text
+        if len(body) > limit:
+            fault = {"kind": "result", "message": TOO_LONG % (len(body), limit)}
+    except BaseException:  # it holds buffers, or can't travel; or a class of the handler's raised when it was looked at
+        fault, body = result_of(value, limit, encode=encode_odd)
+    if fault is not None:
+        return fault_frame(ERROR, call_id, limit, **fault)
+    return FRONT.pack(PLAIN_RESULT, len(body), call_id) + body
 
 
 def fault_of(error: BaseException, function: "Any", args: "Any", survive: "Any" = BaseException) -> "Dict[str, str]":

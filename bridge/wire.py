@@ -35,6 +35,9 @@ NO_HOOK = ""
 """A hook that every worker has, and that does nothing: what stands before it is all."""
 SECONDS = struct.Struct("<d")
 CODEC_NONE, CODEC_JSON, CODEC_PICKLE = 0, 1, 2
+FRONT = struct.Struct("<IIQ")
+"""A header whose first three fields are taken for one number, as it is compared and made where each step counts."""
+PLAIN_CALL, PLAIN_RESULT = CALL | CODEC_JSON << 8 | TIMED << 16, RESULT | CODEC_JSON << 8
 READ_SIZE = MAX_TEXT = 65536  # bytes; characters of a message or a traceback: more would only fill the caller's log
 RICH = 0xFF
 """First byte of a value that holds buffers (bridge/buffers.py): no text can begin so, and no pickle."""
@@ -76,7 +79,7 @@ except ImportError:  # an interpreter without the accelerator: slower to start, 
 _SCALARS, SHORT = frozenset((str, int, float, bool, type(None))), 16  # items: fewer are looked at one by one
 
 
-def _check_keys(value: "Any") -> None:
+def check_keys(value: "Any") -> None:
     """The encoder would turn the key 1 into "1" without a word: a TypeError. The walk is in C where a level is long and
     flat, and takes few steps elsewhere, since each call makes it at both ends."""
     kind = type(value)
@@ -89,14 +92,14 @@ def _check_keys(value: "Any") -> None:
         return
     for item in value:
         if type(item) not in _SCALARS:
-            _check_keys(item)
+            check_keys(item)
 
 
 def encode_json(value: "Any", root: str) -> bytes:
     """JSON bytes of a value. Raises NotEncodable, which says where and why, as in `root.items[3].when is ...`."""
     problem: "Any" = None
     try:
-        _check_keys(value)
+        check_keys(value)
         return "".join(encode_text(value, 0)).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
         problem = error
@@ -109,10 +112,15 @@ def encode_json(value: "Any", root: str) -> bytes:
 def encode_value(value: "Any", root: str) -> "Any":
     """The same of a value that may hold buffers: bytes, or a Rope of them if one is long."""
     try:
-        _check_keys(value)
+        check_keys(value)
         return "".join(encode_text(value, 0)).encode("ascii")
     except (TypeError, ValueError, RecursionError):
         pass  # it holds buffers, or the other encoder says what is wrong
+    return encode_odd(value, root)
+
+
+def encode_odd(value: "Any", root: str) -> "Any":
+    """The same of a value that the plain encoder refused."""
     return beside("buffers").encode(value, root)
 
 

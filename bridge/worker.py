@@ -14,11 +14,15 @@ from bridge.handler import (
     Cancelled,
     Coroutine,
     answer,
+    arm_lifeline,
     commands_of,
     describe,
     fault_frame,
+    fault_of,
     hooks_of,
     load,
+    result_frame,
+    silence,
     wanted_of,
 )
 from bridge.wire import (
@@ -27,13 +31,16 @@ from bridge.wire import (
     CODEC_JSON,
     CODEC_PICKLE,
     CREDIT,
+    ERROR,
     FAILED,
+    FRONT,
     GRANT,
     HEADER,
     HELLO,
     HOOK,
     LONG,
     NO_HOOK,
+    PLAIN_CALL,
     PROTOCOL,
     READ_SIZE,
     READY,
@@ -46,6 +53,7 @@ from bridge.wire import (
     let_go,
     pack,
     read_on,
+    scan_text,
 )
 
 TYPE_CHECKING = False
@@ -56,6 +64,7 @@ __scoped_bridge__ = True  # frames of modules that have this are left out of a h
 
 BESIDES = frozenset((CANCEL, CREDIT))  # they follow a call, and nobody asks for them when it is over
 EBADF = 9
+PIPE_BUF = 4096  # bytes that a pipe takes as one; what is longer may be in pieces
 START_LIMIT = 2**24  # bytes of START, which says what the limit is for the others
 
 
@@ -225,6 +234,66 @@ class Pipes:
         self.pending, self.front = data[end:], data
         return kind, flags, call_id, data[start:end]
 
+    def answer_plain(self, commands: "Dict[str, Callable[..., Any]]", limit: int) -> None:
+        """Answer calls for as long as they are plain; what else comes is left in `pending`.
+
+        Most are, and each step of theirs counts (docs/design/benchmarks.md): this is `read`, `answer`, `run` and `send`
+        on one page. Plain is what one read brings whole, with nothing behind it: a call with seconds and no other flag,
+        in JSON without buffers, of a command that has nothing filled in. So it leaves out extras, dialogues (for which
+        `front` is kept), `coding`, and the frames of calls that are over. All else was only looked at here, and those
+        four begin anew with it; a cancel, which may come at any time, is met as in `run`.
+
+        Args:
+            commands: Those that have nothing filled in.
+            limit: Bytes that a result may have.
+        """
+        most = min(READ_SIZE, self.limit + 24)  # so what is over the limit doesn't come whole
+        while not self.pending:
+            if self.busy_poll is not None:
+                self.busy_poll.look()
+            data = os.read(self.request, most)
+            try:
+                front, length, call_id = FRONT.unpack_from(data)
+                if front != PLAIN_CALL or length != len(data) - 16:
+                    break
+                text = str(data[24:], "utf-8")
+                (command, args), end = scan_text(text, 0)
+                if end != len(text):
+                    break
+                function = commands[command]
+            except Exception:  # of whatever kind: they say what it is
+                break
+            self._current, value = call_id, None
+            try:
+                try:
+                    self._armed = True
+                    if self._nudged:
+                        self._look()
+                    value = function(**args) if type(args) is dict else function(*args or ())
+                finally:
+                    self._armed = False
+                if type(value) is Coroutine:
+                    value = self._run_on_loop(value)
+                frame = result_frame(value, call_id, limit)
+            except BaseException as error:
+                self.spare = b"" if isinstance(error, MemoryError) else self.spare
+                let_go(error)
+                frame = fault_frame(ERROR, call_id, limit, **fault_of(error, function, args))
+            args = value = None  # before anybody hears of the end, and before we wait
+            try:
+                sent = self._put(self.reply, frame) if len(frame) <= PIPE_BUF else 0
+            except OSError:
+                sent = 0  # `write` meets it again, and knows what it means
+            if sent < len(frame):
+                self.send(frame[sent:])
+        else:
+            return
+        self.pending = data
+
+    def send(self, frame: "Any") -> None:
+        """Write an answer; a long one is put into the memory that our caller has too, if it granted a place there."""
+        self.write(frame if len(frame) < LONG or not self.granted else self.beside("buffers").placed(self, frame))
+
     def write(self, frame: "Any") -> None:
         """Write one whole frame, bytes or a Rope; the pipe is blocking."""
         try:
@@ -250,36 +319,11 @@ def take(fd: int) -> int:
     return taken
 
 
-def silence() -> None:
-    """0 reads nothing and 1 goes where 2 goes, at descriptor level: C code and child programs obey too."""
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    if null:
-        os.close(null)
-    os.dup2(2, 1)
-    if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(line_buffering=True)  # what was printed before a crash belongs to its report
-
-
-def arm_lifeline(fd: int) -> int:
-    """Let the kernel kill this process group when the last writer of the pipe `fd` is gone, C code that holds the GIL
-    too. The pipe is opened anew: owner and signal belong to the open file, which the workers of a pool would share."""
-    mine = os.open("/proc/self/fd/%d" % fd, os.O_RDONLY | os.O_NONBLOCK)
-    os.close(fd)
-    fcntl.fcntl(mine, fcntl.F_SETSIG, 9)
-    fcntl.fcntl(mine, fcntl.F_SETOWN, -os.getpgrp())
-    fcntl.fcntl(mine, fcntl.F_SETFL, fcntl.fcntl(mine, fcntl.F_GETFL) | os.O_ASYNC)
-    try:
-        if not os.read(mine, 1):  # it was gone before we were armed
-            os.killpg(0, 9)
-    except BlockingIOError:
-        pass  # it is there
-    return mine
-
-
 def serve(pipes: Pipes, tables: "Dict[int, Dict[str, Callable[..., Any]]]", limit: int) -> None:
     """Answer calls until STOP. Each call gets exactly one terminal frame with its id."""
+    plain = {name: each for name, each in tables[CALL].items() if name not in pipes.wants}
     while True:
+        pipes.answer_plain(plain, limit)
         kind, flags, call_id, body = pipes.read()
         if kind not in tables:
             if kind != GRANT:
@@ -287,8 +331,7 @@ def serve(pipes: Pipes, tables: "Dict[int, Dict[str, Callable[..., Any]]]", limi
             pipes.granted = bytes(body)
             continue
         body = body if not flags & SHARED else pipes.beside("buffers").fetched(pipes, body)
-        frame = answer(pipes, tables[kind], flags, call_id, body, limit)
-        pipes.write(frame if len(frame) < LONG or not pipes.granted else pipes.beside("buffers").placed(pipes, frame))
+        pipes.send(answer(pipes, tables[kind], flags, call_id, body, limit))
 
 
 def converse(pipes: Pipes, make: "Callable[[Dict[str, Any]], Any]") -> bool:

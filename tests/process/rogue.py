@@ -13,7 +13,7 @@ PREAMBLE = """
 import json, os, signal, sys
 from importlib.util import module_from_spec, spec_from_file_location
 
-_spec = spec_from_file_location("wire", sys.argv[3])
+_spec = spec_from_file_location("wire", os.path.join(os.path.dirname(sys.argv[3]), "wire.py"))
 wire = module_from_spec(_spec)
 _spec.loader.exec_module(wire)
 request, reply = int(sys.argv[4]), int(sys.argv[5])
