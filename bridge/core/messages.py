@@ -18,7 +18,17 @@ from bridge.batches import column_of
 from bridge.core.limits import is_no_memory, rlimits_of
 from bridge.core.protocol import Body
 from bridge.errors import BridgeError, CallCancelled, CallError, ProtocolError, RemoteError, WorkerStartError
-from bridge.wire import PROTOCOL, RESULT, NotEncodable, decode_json, encode_json, encode_text, encode_value, is_rich
+from bridge.wire import (
+    PROTOCOL,
+    RESULT,
+    NotEncodable,
+    check_keys,
+    decode_json,
+    encode_json,
+    encode_text,
+    encode_value,
+    is_rich,
+)
 
 SHORT: Final = 1024
 """Characters of a text that is looked through for keys; of a longer one the values are, which are fewer."""
@@ -50,10 +60,11 @@ def encode_call(command: Any, args: Any, limit: int, pickle: bool = False) -> by
         CallError: It can't travel; nothing was taken and nothing was sent.
     """
     if not pickle and type(command) is str and (type(args) is dict or args is None):
-        # Most calls: what is short and has no odd key needs no second look.
         try:
             text = "".join(encode_text((command, args), 0))
-            if SHORT >= len(text) <= limit and ODD_KEY(text) is None:
+            if len(text) > SHORT or ODD_KEY(text) is not None:
+                check_keys(args)
+            if len(text) <= limit:
                 return text.encode("ascii")
         except (TypeError, ValueError, RecursionError):
             pass  # it has buffers, or it is said below what is wrong

@@ -155,6 +155,17 @@ class PoolState(Generic[W]):
         waiter.worker = None
         return self._match(worker) if self.waiting or self.own else None
 
+    def put_back(self, waiter: Waiter[W], now: float) -> bool:
+        """`checkin` where nobody waits, of most workers. False: that isn't so, and nothing was done."""
+        worker = waiter.worker
+        if self.waiting or self.own or worker not in self.workers:
+            return False
+        if worker.holder is None or worker.holder() is not waiter:
+            return False
+        self.idle[worker] = now
+        worker.holder = waiter.worker = None
+        return True
+
     def hand_on(self, waiter: Waiter[W], heir: Waiter[W]) -> bool:
         """Lend the worker of one to who is first of those who take any: `checkin` and `accept` in one, for most of a
         crowd. False: it may be somebody else's turn, or the worker may be somebody else's; nothing was done."""

@@ -173,13 +173,10 @@ class Pool(Stock):
         """`checkin` of a worker that has answered, and isn't lent on: after most calls, in fewer steps."""
         worker.active_at = now = self._clock()
         with self.lock:
-            state = self._state
-            at_home = not state.waiting and not state.own and worker.status is None
-            if at_home:
-                self.tally.latencies.note(now - claim.sent_at)
-                claim.sent_at = 0.0
-                state.checkin(claim, now)
-        if not at_home:
+            self.tally.latencies.note(now - claim.sent_at)
+            claim.sent_at = 0.0
+            idle = worker.status is None and self._state.put_back(claim, now)
+        if not idle:
             self.checkin(claim)
         elif worker.worn or self._closed or worker.calls >= worker.thresholds.calls:
             self._wear(worker)

@@ -84,6 +84,11 @@ def checkin() -> tuple[World, Act]:
     return world, lambda pool, owner: pool.checkin(owner, 20)
 
 
+def putting_back() -> tuple[World, Act]:
+    world, _act = checkin()
+    return world, lambda pool, owner: pool.put_back(owner, 20)
+
+
 def checkin_while_others_wait() -> tuple[World, Act]:
     world = World(idle=1, busy=0, waiting=0)
     assert world.owner is not None
@@ -356,6 +361,7 @@ SITUATIONS = (
     join_of_the_queue,
     join_of_an_empty_queue,
     checkin,
+    putting_back,
     checkin_while_others_wait,
     handing_on,
     checkin_of_a_removed_worker,

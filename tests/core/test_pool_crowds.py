@@ -98,3 +98,50 @@ def test_whose_turn_is_in_doubt_is_handed_nothing() -> None:
     holder.worker = a
     assert pool.hand_on(holder, first) is True
     assert other.worker is b
+
+
+def test_a_worker_is_put_back_as_by_a_checkin() -> None:
+    """Where nobody waits. Fails when `put_back` leaves out a part of it."""
+    found = []
+    for put in (False, True):
+        pool = pool_of(Worker("a"), Worker("b"))
+        holder = lent(pool)
+        worker = holder.worker
+        assert worker is not None
+        if put:
+            assert pool.put_back(holder, now=20) is True
+        else:
+            assert pool.checkin(holder, now=20) is None
+        found.append(([*map(str, pool.idle.items())], worker.holder, holder.worker))
+
+    assert found[0] == found[1]
+
+
+def test_what_else_comes_back_is_checked_in() -> None:
+    """Where somebody waits for any worker or for that one, when it was removed or left to another, and once it is back.
+    Fails, each, when `put_back` doesn't look at that."""
+
+    def of(situation: str) -> bool:
+        worker = Worker("a")
+        pool = pool_of(worker)
+        holder = lent(pool)
+        if situation == "any":
+            queued(pool, 1)
+        elif situation == "that one":
+            pool.checkout(who_wants(worker), now=11)
+        elif situation == "removed":
+            pool.remove(worker)
+        elif situation == "another's":
+            pool.checkin(holder, now=11)
+            other = lent(pool)
+            holder.worker = other.worker
+        elif situation == "back":
+            pool.checkin(holder, now=11)
+        before = [*pool.idle.items()]
+        back = pool.put_back(holder, now=20)
+        assert back or [*pool.idle.items()] == before
+        return back
+
+    assert of("lent")
+    for situation in ("any", "that one", "removed", "another's", "back"):
+        assert not of(situation), situation
