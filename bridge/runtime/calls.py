@@ -2,7 +2,7 @@
 
 Rules: encode before a worker is taken; one deadline, computed at the door; whatever happens the claim goes back, and
 whether its worker is clean is for the link to say. A worker that died before it saw the call costs another try, not
-an error. Apart from pool and supervisor, which know nothing of commands; this is the hot path, to be read at a sitting.
+an error. Apart from pool and supervisor, which know nothing of commands; `plain` is the hot path, on one page.
 """
 
 from __future__ import annotations
@@ -112,10 +112,7 @@ def call(
             )
     clock, pool = runtime.clock, runtime.pool
     deadline = inf if timeout is None else (clock() if began_at is None else began_at) + timeout
-    if body is None and follow is None:  # as `encoded`
-        spec = runtime.spec
-        body = encode_call(command, args, spec.max_frame_bytes, spec.pickle is not None)
-    elif body is None:
+    if body is None:
         body = encoded(runtime, command, args, follow)
     if type(command) is not str:
         command = name_of(command)

@@ -19,7 +19,7 @@ from bridge.door import DEFAULT, enter
 from bridge.runtime import calls
 from bridge.runtime.claims import Claim
 from bridge.runtime.follow import follow_call
-from bridge.wire import CALL, CODEC_JSON, HEADER, RESULT, encode_json
+from bridge.wire import CODEC_JSON, HEADER, RESULT, encode_json
 
 PAYLOAD: Final = {"text": "hi, this is a small request", "n": 17, "flag": True}
 ECHO: Final = """\
@@ -57,16 +57,17 @@ def steps(b: bridge.Bridge) -> dict[str, Callable[[], object]]:
 
     def lend_and_give_back() -> None:
         mine = Claim()
-        pool.lend(mine)
+        worker = pool.lend(mine)
+        assert worker is not None
         mine.sent_at = 1.0
-        pool.checkin(mine)
+        pool.take_back(mine, worker)
 
     def send() -> None:
-        connection.send(CALL, body, 0, 5.0)
+        connection.ask(body, 5.0)
         connection.state = State.IDLE
 
     def send_and_receive() -> None:
-        connection.send(CALL, body, 0, 5.0)
+        connection.ask(body, 5.0)
         connection.result(HEADER.pack(RESULT, CODEC_JSON, 0, len(reply), connection.call_id) + reply)
 
     def write_and_read() -> None:
@@ -79,12 +80,12 @@ def steps(b: bridge.Bridge) -> dict[str, Callable[[], object]]:
         "client: does it want more than its result (`follow_call`)": lambda: follow_call(runtime, functions, None),
         "calls: encode the arguments (`encoded`)": lambda: calls.encoded(runtime, "echo", args),
         "pool: a claim, lent the warmest worker, counted and given back": lend_and_give_back,
-        "protocol: the frame of the request (`Connection.send`)": send,
+        "protocol: the frame of the request (`Connection.ask`)": send,
         "the same, and the frame of the reply (`Connection.result`)": send_and_receive,
         "channel: one write and one read of so many bytes": write_and_read,
         "messages: the value (`decode_reply`)": lambda: decode_reply(RESULT, reply, "echo", None),
         "clock: once, of five": clock,
-        "all of it, and the worker: calls.call": lambda: calls.call(runtime, "echo", args, 60.0),
+        "all of it, and the worker: calls.plain": lambda: calls.plain(runtime, "echo", args, 60.0),
         "all of it, and the worker: Bridge.call": lambda: b.call("echo", args),
     }
 
