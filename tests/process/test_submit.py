@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import CancelledError, as_completed
+from pathlib import Path
 
 import pytest
 
@@ -63,13 +64,25 @@ def test_a_deadline_counts_from_the_submitting(echo: Bridge) -> None:
     assert first.result(LONG) == 0.5
 
 
-def test_closing_ends_all_futures(echo: Bridge) -> None:
+SLOW = """
+import pathlib, time
+
+class Slow:
+    def run(self, mark):
+        pathlib.Path(mark).touch()
+        time.sleep(60)
+"""
+
+
+def test_closing_ends_all_futures(connect: Connect, tmp_path: Path) -> None:
     """The one that runs is cancelled, those that wait were never sent. Fails when either is left open."""
-    echo.call("pid")
-    running = echo.submit("sleep", [60])
-    wait_until(lambda: echo.stats().busy == 1, LONG, "the call")
-    waiting = echo.submit("echo", [1])
-    echo.close(0)
+    (tmp_path / "slow.py").write_text(SLOW)
+    mark = tmp_path / "runs"
+    b = connect(f"{tmp_path / 'slow.py'}:Slow", size=1)
+    running = b.submit("run", [str(mark)])
+    wait_until(mark.exists, LONG, "the call")  # lent isn't enough: what its worker hasn't read was never begun
+    waiting = b.submit("run", [str(mark)])
+    b.close(0)
 
     assert isinstance(running.exception(LONG), bridge.CallCancelled)
     assert isinstance(waiting.exception(LONG), bridge.PoolClosed)
