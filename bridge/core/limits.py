@@ -23,8 +23,15 @@ RLIMITS: Final[Mapping[str, int]] = MappingProxyType(
 )
 """In the order in which they are set: with too little memory, the others are in force all the same."""
 NAMES: Final = (*RLIMITS, "niceness")
-NO_MEMORY: Final = ("MemoryError", "Cannot allocate memory", "failed to map segment", "can't start new thread")
-"""What Python, the system, the dynamic linker and thread libraries say when there is none."""
+NO_MEMORY: Final = (
+    "MemoryError",
+    "Cannot allocate memory",
+    "failed to map segment",
+    "can't start new thread",
+    "returned NULL without setting an exception",
+)
+"""What Python, the system, the dynamic linker and thread libraries say when there is none; the last is the compiler of
+Python 3.13, which had none for an error either."""
 CPU_GRACE: Final = 1
 """Seconds between SIGXCPU, which tells what happened, and SIGKILL, which doesn't. The kernel counts whole ones."""
 

@@ -244,6 +244,7 @@ def test_start_sets_nothing_that_nobody_asked_for() -> None:
         ("numpy.core._exceptions._ArrayMemoryError", "Unable to allocate 1 GiB", True),
         ("ImportError", "libblas.so: failed to map segment from shared object", True),
         ("OSError", "[Errno 12] Cannot allocate memory", True),
+        ("SystemError", "<built-in function compile> returned NULL without setting an exception", True),
         ("ModuleNotFoundError", "No module named 'x'", False),
     ],
 )
