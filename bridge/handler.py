@@ -20,6 +20,7 @@ from bridge.wire import (
     PLAIN_RESULT,
     RESULT,
     SECONDS,
+    SHORT_TEXT,
     TIMED,
     NotEncodable,
     check_keys,
@@ -43,8 +44,6 @@ HOOKS = frozenset(("on_start", "on_session_start", "on_session_end", "on_health"
 FOREVER = float("inf")
 FILLED = frozenset(("context", "parent", "progress", "session"))
 """Keyword-only parameters of commands that are given what is named so here."""
-SHORT = 1024
-"""Bytes of a result whose keys are looked for in its text: of a longer one the values are, which are fewer."""
 TOO_LONG = "the result has %d bytes, over max_frame_bytes=%d; return less, or raise the limit"
 
 
@@ -225,7 +224,7 @@ def result_frame(value: "Any", call_id: int, limit: int) -> "Any":
     fault = None
     try:
         body = "".join(encode_text(value, 0)).encode("ascii")
-        if len(body) > SHORT or (b"{" in body and (type(value) is not dict or body.count(b"{") > 1)):
+        if len(body) > SHORT_TEXT or (b"{" in body and (type(value) is not dict or body.count(b"{") > 1)):
             check_keys(value)
         elif type(value) is dict:
             "".join(value)  # TypeError for any key that isn't text

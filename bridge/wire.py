@@ -38,6 +38,8 @@ CODEC_NONE, CODEC_JSON, CODEC_PICKLE = 0, 1, 2
 FRONT = struct.Struct("<IIQ")
 """A header whose first three fields are taken for one number, as it is compared and made where each step counts."""
 PLAIN_CALL, PLAIN_RESULT = CALL | CODEC_JSON << 8 | TIMED << 16, RESULT | CODEC_JSON << 8
+SHORT_TEXT = 1024
+"""Characters of a value's JSON that is looked through for keys that aren't text: of a longer one the value is."""
 READ_SIZE = MAX_TEXT = 65536  # bytes; characters of a message or a traceback: more would only fill the caller's log
 RICH = 0xFF
 """First byte of a value that holds buffers (bridge/buffers.py): no text can begin so, and no pickle."""
@@ -81,7 +83,7 @@ _SCALARS, SHORT = frozenset((str, int, float, bool, type(None))), 16  # items: f
 
 def check_keys(value: "Any") -> None:
     """The encoder would turn the key 1 into "1" without a word: a TypeError. The walk is in C where a level is long and
-    flat, and takes few steps elsewhere, since each call makes it at both ends."""
+    flat, and takes few steps elsewhere, since many calls make it."""
     kind = type(value)
     if kind is dict or isinstance(value, dict):
         "".join(value)  # TypeError for any other key, in one step

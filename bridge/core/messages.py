@@ -21,6 +21,7 @@ from bridge.errors import BridgeError, CallCancelled, CallError, ProtocolError, 
 from bridge.wire import (
     PROTOCOL,
     RESULT,
+    SHORT_TEXT,
     NotEncodable,
     check_keys,
     decode_json,
@@ -30,8 +31,6 @@ from bridge.wire import (
     is_rich,
 )
 
-SHORT: Final = 1024
-"""Characters of a text that is looked through for keys; of a longer one the values are, which are fewer."""
 ODD_KEY: Final = re.compile(
     r'":(?<=[\delNy]":)(?:(?<=\d":)|(?<="true":)|(?<="false":)|(?<="null":)|(?<="NaN":)|(?<=Infinity":))'
 ).search
@@ -62,7 +61,7 @@ def encode_call(command: Any, args: Any, limit: int, pickle: bool = False) -> by
     if not pickle and type(command) is str and (type(args) is dict or args is None):
         try:
             text = "".join(encode_text((command, args), 0))
-            if len(text) > SHORT or ODD_KEY(text) is not None:
+            if len(text) > SHORT_TEXT or ODD_KEY(text) is not None:
                 check_keys(args)
             if len(text) <= limit:
                 return text.encode("ascii")

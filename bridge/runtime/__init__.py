@@ -89,6 +89,7 @@ class Runtime:
         self.adapter, self.spec, self.name = adapter, spec, spec.name
         self.origin: object = None  # the frame that it was built in or for; opaque here
         self.call_timeout, self.test_mode, self.clock = call_timeout, test_mode, clock
+        # Nobody looks at its calls, and nothing goes with them: they take the short way (`calls.plain`).
         self.plain = (on_call, pool_policy.poison_threshold, spec.pickle, spec.propagate) == (None, None, None, ())
         self.depths, self.watcher = Depths(), None if on_call is None else Watcher(on_call, spec.name)
         self.propagation: Propagation | None = None  # made by the first call that has something to carry
@@ -102,8 +103,7 @@ class Runtime:
     def _build(self) -> None:
         # Guards the state, never held while waiting; re-entrant, since a signal handler may start it again inside.
         self._lock = threading.RLock()
-        self.state = RuntimeState.NEW
-        self._over = False  # one way: the end was asked for
+        self.state, self._over = RuntimeState.NEW, False  # `_over` is one way: the end was asked for
         self.homes: Homes = {}  # made by the first call of a task in each loop: asyncio costs 50 ms
         self.pool = Pool(self._pool_policy, self._session_policy, name=self.name, clock=self.clock)
         self._status = self._new_status()

@@ -21,6 +21,7 @@ from bridge.core.pool_state import Departed
 from bridge.errors import BridgeError, CallCancelled, WorkerCrashed
 from bridge.link import DeadlinePassed, Left
 from bridge.runtime.calls import ENDINGS, MAX_RETRIES, begin_on, encoded, outcome
+from bridge.runtime.claims import worker_of
 from bridge.runtime.loop_calls import LoopCall, WatchedLoopCall
 from bridge.runtime.loop_claims import LoopClaim, claim_here, home_of
 from bridge.runtime.pool import LAST_LOOK
@@ -50,9 +51,7 @@ async def checkout(runtime: Runtime, claim: LoopClaim, deadline: float) -> Worke
     except BaseException:
         pool.leave(claim)
         raise
-    worker = claim.worker
-    assert worker is not None
-    return worker
+    return worker_of(claim)
 
 
 async def checkout_for(runtime: Runtime, visit: Visit, claim: LoopClaim, deadline: float) -> Worker:
@@ -110,15 +109,12 @@ async def call(
         try:
             return await claim.begin()
         except WorkerGone as gone:
-            worker = claim.worker
-            assert worker is not None
+            worker = worker_of(claim)
             may = (not gone.started or idempotent) and retries < MAX_RETRIES
             await send_again(runtime, claim, worker, command, gone, deadline, timeout, body, may=may)
             retries += 1
         except (DeadlinePassed, Left) as end:
-            worker = claim.worker
-            assert worker is not None
-            raise outcome(runtime, claim, worker, command, end, deadline, timeout, body) from None
+            raise outcome(runtime, claim, worker_of(claim), command, end, deadline, timeout, body) from None
         finally:
             claim.end()
 

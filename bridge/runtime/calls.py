@@ -15,7 +15,7 @@ from bridge.core.effects import Why
 from bridge.core.messages import encode_call, encode_hook, name_of
 from bridge.errors import BridgeError, CallCancelled, CallTimeout, WorkerCrashed
 from bridge.link import DeadlinePassed, Left
-from bridge.runtime.claims import Claim
+from bridge.runtime.claims import Claim, worker_of
 from bridge.runtime.session import tell_lent
 from bridge.runtime.worker import Worker
 from bridge.wire import ASK, CALL, HOOK, RESULT
@@ -146,7 +146,7 @@ def call(
                 pool.count_chunk(worker, claim, result)
             return result
         except WorkerGone as gone:
-            worker = _lent(claim)
+            worker = worker_of(claim)
             again = (not gone.started or idempotent) and retries < MAX_RETRIES and not claim.cancelled
             if gone.started or not again:
                 lost = _lost(runtime, claim, worker, command, deadline, body=body, started=gone.started)
@@ -157,9 +157,9 @@ def call(
             retries += 1
             pool.count_again(worker, started=gone.started)
         except DeadlinePassed as end:
-            raise _late(runtime, _lent(claim), command, timeout, started=end.started) from None
+            raise _late(runtime, worker_of(claim), command, timeout, started=end.started) from None
         except Left:
-            raise _cancelled(_lent(claim), command) from None
+            raise _cancelled(worker_of(claim), command) from None
         finally:
             try:
                 if watch is not None:
@@ -168,12 +168,6 @@ def call(
             finally:
                 if visit is not None:
                     visit.leave()
-
-
-def _lent(claim: Claim) -> Worker:
-    """Whom it has."""
-    assert claim.worker is not None
-    return claim.worker
 
 
 def encoded(runtime: Runtime, command: Any, args: Any, follow: Follow | None = None) -> bytes:
@@ -273,7 +267,7 @@ def _call_on(
 
 def begin_on(runtime: Runtime, claim: Claim, timeout: float | None, kind: int) -> tuple[Worker, float, float]:
     """A call on a lease begins: its worker, the time, and its deadline."""
-    worker = _lent(claim)
+    worker = worker_of(claim)
     worker.calls += 1
     worker.needs_reset = kind == CALL
     worker.active_at = sent_at = runtime.clock()

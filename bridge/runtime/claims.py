@@ -15,6 +15,12 @@ from bridge.link import HEARING
 from bridge.runtime.worker import Worker
 
 
+def worker_of(claim: Claim) -> Worker:
+    """The worker that it was lent, where it certainly was."""
+    assert claim.worker is not None
+    return claim.worker
+
+
 class Claim(Waiter[Worker]):
     """One thread's check-out."""
 

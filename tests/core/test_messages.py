@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from bridge.core.messages import SHORT, decode_failed, encode_call, encode_hook, encode_start
+from bridge.core.messages import decode_failed, encode_call, encode_hook, encode_start
 from bridge.errors import CallError
+from bridge.wire import SHORT_TEXT
 
 LIMIT = 10_000
 
@@ -132,7 +133,7 @@ def test_what_cannot_travel_is_refused_with_its_place_and_a_cure(args: Any, path
 @pytest.mark.parametrize("key", [0, -7, 10**30, 0.5, -0.5, 1e300, nan, inf, -inf, True, False, None])
 def test_no_key_becomes_text_by_itself(key: Any) -> None:
     """First or not, in a short call and in a long one. Fails when a form of ODD_KEY is missing, or the walk."""
-    for args in ({key: 0}, {"a": [{"b": 1, key: {}}]}, ["x" * SHORT, {key: 0}]):
+    for args in ({key: 0}, {"a": [{"b": 1, key: {}}]}, ["x" * SHORT_TEXT, {key: 0}]):
         assert "str(key)" in refusal(args)
 
 
@@ -174,7 +175,9 @@ def test_an_integer_beyond_the_interpreters_limit_is_refused() -> None:
     assert "args" in refusal([10**5000])
 
 
-@pytest.mark.parametrize("args", [["7" * 500], {"a": "7" * 500}, {"a": "7" * SHORT}], ids=["list", "short", "long"])
+@pytest.mark.parametrize(
+    "args", [["7" * 500], {"a": "7" * 500}, {"a": "7" * SHORT_TEXT}], ids=["list", "short", "long"]
+)
 def test_arguments_over_the_limit_are_refused(args: Any) -> None:
     """The limit is inclusive, and both figures are named. Fails when the length isn't compared, short or not."""
     size = len(encode_call("run", args, LIMIT))

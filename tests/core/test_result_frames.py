@@ -6,8 +6,8 @@ from typing import Any, Final, NoReturn
 
 import pytest
 
-from bridge.handler import SHORT, result_frame, result_of
-from bridge.wire import CODEC_JSON, ERROR, HEADER, RESULT, decode_json
+from bridge.handler import result_frame, result_of
+from bridge.wire import CODEC_JSON, ERROR, HEADER, RESULT, SHORT_TEXT, decode_json
 
 LIMIT: Final = 2**20
 
@@ -34,9 +34,18 @@ CIRCLE.append(CIRCLE)
     "value",
     [
         *(None, True, 7, 1.5, "text", "{", [], {}, [1, "{"], {"a": 1}, {"a": "{"}, {"a": [1, [2]]}, [{"a": 1}]),
-        *({"a": {"b": 1}}, Odd(a=1), "x" * SHORT, ["x" * SHORT, {"a": 1}], DEEP, b"raw", {"a": b"raw"}, (1, {"a": 2})),
+        *(
+            {"a": {"b": 1}},
+            Odd(a=1),
+            "x" * SHORT_TEXT,
+            ["x" * SHORT_TEXT, {"a": 1}],
+            DEEP,
+            b"raw",
+            {"a": b"raw"},
+            (1, {"a": 2}),
+        ),
         *({1: 2}, {None: 1}, {True: 1}, {1.5: 1}, [{1: 2}], {"a": {1: 2}}, {"a": [{1: 2}]}, {"a": "{", 1: 2}),
-        *(Odd({1: 2}), [Odd({1: 2})], ["x" * SHORT, {1: 2}], {"x" * SHORT: 1, 1: 2}, ({1: 2},)),
+        *(Odd({1: 2}), [Odd({1: 2})], ["x" * SHORT_TEXT, {1: 2}], {"x" * SHORT_TEXT: 1, 1: 2}, ({1: 2},)),
         *({1}, [{1}], {"a": {1}}, object, CIRCLE, {"a": CIRCLE}, "\ud800", float("nan"), 1 << 70, 1 + 2j, Hostile(a=1)),
     ],
     ids=lambda value: f"{type(value).__name__}-{str(value)[:20].encode('ascii', 'replace').decode()}",

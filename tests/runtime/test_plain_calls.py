@@ -8,14 +8,14 @@ from typing import Any, cast
 import pytest
 
 from bridge.client import Bridge
-from bridge.contract import ExitStatus
+from bridge.contract import ExitStatus, WorkerGone
 from bridge.core.recycling import Thresholds, Worn
 from bridge.door import Fixed
 from bridge.runtime import calls
 from bridge.runtime.claims import Claim
 from bridge.runtime.pool import Pool
 from bridge.runtime.pool_policy import PoolPolicy
-from bridge.testing import FakeClock, ScriptedAdapter
+from bridge.testing import CRASH, FakeClock, ScriptedAdapter
 from tests.runtime.conftest import MakeRuntime
 
 
@@ -147,3 +147,30 @@ def test_most_calls_take_the_short_way(make_runtime: MakeRuntime, monkeypatch: p
     monkeypatch.setattr(calls, "call", None)
 
     assert Bridge(Fixed(make_runtime(ScriptedAdapter([("go", 1)])))).call("go") == 1
+
+
+def test_a_plain_call_that_may_be_repeated_is(make_runtime: MakeRuntime) -> None:
+    """After a crash, on another worker. Fails when `plain` doesn't say on that it is idempotent."""
+    runtime = make_runtime(ScriptedAdapter([("go", CRASH)], [("go", 2)]))
+    runtime.start()
+
+    assert calls.plain(runtime, "go", None, 5, idempotent=True) == 2
+
+
+def test_a_plain_call_that_goes_on_has_begun_already(
+    make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time is that from its beginning, and what came of it so far isn't lost. Fails when `plain` doesn't say when
+    it began, or how it ended."""
+    clock, seen = FakeClock(), []
+    runtime = make_runtime(ScriptedAdapter([("go", CRASH)]), clock=clock)
+    runtime.start()
+
+    def go_on(*_: Any, body: bytes, began_at: float, ended: Exception) -> str:
+        seen.append((body, began_at, type(ended)))
+        return "went on"
+
+    monkeypatch.setattr(calls, "call", go_on)
+    began = clock()
+    assert calls.plain(runtime, "go", {"n": 1}, 5) == "went on"
+    assert seen == [(b'["go",{"n":1}]', began, WorkerGone)]
