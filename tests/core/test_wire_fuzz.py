@@ -283,7 +283,7 @@ def test_a_worker_hangs_up_on_a_frame_over_the_limit(length: int, kinds: list[in
 def test_damage_is_a_typed_error_or_an_answer(fuzz: Fuzz) -> None:
     """Never another exception, more memory, or no end.
 
-    Fails when Connection or Pipes doesn't look at the length before it makes room, and when `_answer` or `converse`
+    Fails when Connection or Pipes doesn't look at the length before it makes room, and when `answer` or `converse`
     decodes outside its guard, or survives less than all that comes of it.
     """
     seen = traced(fuzz, range(SAMPLE))

@@ -107,7 +107,7 @@ def test_a_request_up_to_the_limit_is_sent_and_one_byte_more_is_refused(connect:
 
 
 def test_a_result_up_to_the_limit_arrives_and_one_byte_more_is_the_handlers_error(connect: Connect, rough: str) -> None:
-    """The worker refuses to send it, and lives on. Fails when `answer` doesn't compare: a ProtocolError then."""
+    """The worker refuses to send it, and lives on. Fails when `result_frame` doesn't compare: a ProtocolError then."""
     b = connect(f"{rough}:Rough", max_frame_bytes=LIMIT)
     pid = b.call("pid")
 

@@ -33,8 +33,8 @@ def b(shared_rough: Bridge) -> Bridge:
 def test_whatever_a_handler_raises_is_an_answer(
     b: Bridge, command: str, args: list[int] | None, kind: str, message: str
 ) -> None:
-    """sys.exit(), KeyboardInterrupt and an exception that can't be printed don't end the worker. Fails when `answer`
-    catches Exception only, or when `describe` trusts `str`."""
+    """sys.exit(), KeyboardInterrupt and an exception that can't be printed don't end the worker. Fails when
+    `answer_plain` catches Exception only, or when `describe` trusts `str`."""
     pid = b.call("pid")
     with pytest.raises(RemoteError) as caught:
         b.call(command, args)
