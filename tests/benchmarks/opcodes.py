@@ -1,7 +1,7 @@
 """How many steps of the interpreter a call takes, at both ends: `python -m tests.benchmarks.opcodes`.
 
-The same on every machine and under any load (a task's nearly: some wake-ups serve two); what a step costs is another
-matter (docs/design/benchmarks.md).
+The same on every machine and under any load (nearly, where several call: some wake-ups serve two); what a step costs is
+another matter (docs/design/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import os
 import select
 import sys
+import threading
 from collections.abc import Callable
 from itertools import repeat
 from types import CodeType, FrameType
@@ -121,13 +122,40 @@ async def task(b: bridge.Bridge) -> dict[str, int]:
     return {name: round(steps / 1000) for name, steps in _named(found).items() if steps >= 1000}
 
 
+def thread(b: bridge.Bridge) -> dict[str, int]:
+    """Of one call, where eight threads make many: the median of 101. The others aren't counted, so they are quick."""
+    args: Any = {"value": dict(PAYLOAD)}
+    found: list[dict[str, int]] = []
+    done = threading.Event()
+
+    def calls() -> None:
+        while not done.is_set():
+            b.call("echo", args)
+
+    def count() -> None:
+        try:
+            found.extend(counted(lambda: b.call("echo", args)) for _ in range(101))
+        finally:
+            done.set()
+
+    threads = [threading.Thread(target=calls) for _ in range(7)] + [threading.Thread(target=count)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    median = sorted(found, key=lambda call: sum(call.values()))[50]
+    return {name: steps for name, steps in median.items() if not name.startswith("thread.")}
+
+
 def main() -> None:
     """Print them."""
     with opened(2) as b:
         tasks = asyncio.run(task(b))
+        one_thread = thread(b)
     with opened(1) as b, bridge.connect(HANDLER, adapter=MockAdapter({"echo": "answer"}), size=1) as mock:
         ends = {"a caller": caller(b), "a worker": worker(), "a caller of the mock": caller(mock)}
     ends["a task among a hundred"] = tasks
+    ends["a thread among eight"] = one_thread
     for name, found in ends.items():
         print(f"{name}: {sum(found.values())} steps in {len(found)} functions")
         for function, steps in found.items():
