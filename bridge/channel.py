@@ -24,7 +24,7 @@ from bridge.core.messages import decode_reply
 from bridge.core.protocol import Frame
 from bridge.errors import CallCancelled, ProtocolError
 from bridge.hearing import HeardConnection
-from bridge.link import HEARING, ClaimRef, DeadlinePassed, Following, Left
+from bridge.link import HEARING, SMALL, ClaimRef, DeadlinePassed, Following, Left
 from bridge.wire import ANSWER, CALL, CODEC_JSON, CODEC_PICKLE, CREDIT, EXTRAS, LONG, READ_SIZE, RESULT, scan_text
 
 if TYPE_CHECKING:
@@ -70,33 +70,42 @@ class FdLink(FdSteps):
             DeadlinePassed, Left: The reply is still due; the supervisor may await it.
             WorkerGone, ProtocolError: The link isn't clean, and never will be.
         """
+        self._claim, self._heard = claim, False
+        self._send(self._composed(kind, body, 0, deadline - self._clock()), deadline)
+        return self.finish(command, deadline)
+
+    def plain(self, command: str, body: bytes, deadline: float, now: float) -> Any:
+        """`call` of a command that nobody else can cancel.
+
+        Args:
+            now: Monotonic seconds.
+        """
         # The hot path: one write, and one read where the worker is quick or shares our core. What there is to be
-        # written, read or waited for besides, `_send` and `finish` do.
-        self._claim, self._heard, self._whole = claim, False, False
-        connection, arena, data = self.connection, self.arena, None
-        if kind == CALL and type(body) is bytes and (arena is None or len(body) < arena.short):
-            frame = connection.ask(body, deadline - self._clock())
+        # written, read or waited for besides, `call`, `_send` and `finish` do.
+        if len(body) > SMALL or ((arena := self.arena) is not None and not arena.short):
+            return self.call(command, body, deadline)
+        self._claim, self._heard, self._whole = None, False, False
+        connection, data, sent = self.connection, None, 0
+        frame = connection.ask(body, deadline - now)
+        try:
+            sent = self._write(self._write_fd, frame)
+            if sent == len(frame):
+                self._whole = True
+                data = read(self._read_fd, READ_SIZE)
+        except BlockingIOError:
+            pass  # waited for below: a Ctrl-C in here would print this error as its context
+        except OSError:
+            raise WorkerGone(started=self._whole) from None
+        if data and (reply := connection.result(data)) is not None:
             try:
-                frame = frame[self._write(self._write_fd, frame) :]
-                if not frame:
-                    self._whole = True
-                    data = read(self._read_fd, READ_SIZE)
-            except BlockingIOError:
-                pass  # waited for below: a Ctrl-C in here would print this error as its context
-            except OSError:
-                raise WorkerGone(started=self._whole) from None
-            if data and (reply := connection.result(data)) is not None:
-                try:
-                    value, end = scan_text(text := str(reply, "utf-8"), 0)
-                    if end == len(text):
-                        return value
-                except (ValueError, RecursionError, StopIteration):
-                    pass  # `_value` says what it is, or has buffers
-                return self._value(reply, command)
-        else:
-            frame = self._composed(kind, body, 0, deadline - self._clock())
-        if frame:
-            self._send(frame, deadline)
+                value, end = scan_text(text := str(reply, "utf-8"), 0)
+                if end == len(text):
+                    return value
+            except (ValueError, RecursionError, StopIteration):
+                pass  # `_value` says what it is, or has buffers
+            return self._value(reply, command)
+        if not self._whole:
+            self._send(frame[sent:], deadline)
         return self.finish(command, deadline, data)
 
     def finish(self, command: str, deadline: float, data: bytes | None = None) -> Any:

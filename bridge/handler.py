@@ -221,20 +221,21 @@ def result_frame(value: "Any", call_id: int, limit: int) -> "Any":
     dict at all, and one that is a dict, with one brace in its text, has no other; the text of a short value also can't
     be nested so deeply that others could not read it. Any other value is walked through, as ever.
     """
-    fault = None
     try:
         body = "".join(encode_text(value, 0)).encode("ascii")
-        if len(body) > SHORT_TEXT or (b"{" in body and (type(value) is not dict or body.count(b"{") > 1)):
+        size = len(body)
+        if size > SHORT_TEXT or body.count(b"{") > (type(value) is dict):
             check_keys(value)
         elif type(value) is dict:
             "".join(value)  # TypeError for any key that isn't text
-        if len(body) > limit:
-            fault = {"kind": "result", "message": TOO_LONG % (len(body), limit)}
+        if size <= limit:
+            return FRONT.pack(PLAIN_RESULT, size, call_id) + body
+        fault: "Optional[Dict[str, str]]" = {"kind": "result", "message": TOO_LONG % (size, limit)}
     except BaseException:  # it holds buffers, or can't travel; or a class of the handler's raised when it was looked at
         fault, body = result_of(value, limit, encode=encode_odd)
-    if fault is not None:
-        return fault_frame(ERROR, call_id, limit, **fault)
-    return FRONT.pack(PLAIN_RESULT, len(body), call_id) + body
+    if fault is None:
+        return FRONT.pack(PLAIN_RESULT, len(body), call_id) + body
+    return fault_frame(ERROR, call_id, limit, **fault)
 
 
 def fault_of(error: BaseException, function: "Any", args: "Any", survive: "Any" = BaseException) -> "Dict[str, str]":

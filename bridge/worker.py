@@ -248,10 +248,11 @@ class Pipes:
             limit: Bytes that a result may have.
         """
         most = min(READ_SIZE, self.limit + 24)  # so what is over the limit doesn't come whole
+        read, busy_poll, value = os.read, self.busy_poll, None
         while not self.pending:
-            if self.busy_poll is not None:
-                self.busy_poll.look()
-            data = os.read(self.request, most)
+            if busy_poll is not None:
+                busy_poll.look()
+            data = read(self.request, most)
             try:
                 front, length, call_id = FRONT.unpack_from(data)
                 if front != PLAIN_CALL or length != len(data) - 16:
@@ -263,7 +264,7 @@ class Pipes:
                 function = commands[command]
             except Exception:  # of whatever kind: they say what it is
                 break
-            self._current, value = call_id, None
+            self._current = call_id
             try:
                 try:
                     self._armed = True

@@ -61,9 +61,10 @@ def encode_call(command: Any, args: Any, limit: int, pickle: bool = False) -> by
     if not pickle and type(command) is str and (type(args) is dict or args is None):
         try:
             text = "".join(encode_text((command, args), 0))
-            if len(text) > SHORT_TEXT or ODD_KEY(text) is not None:
+            size = len(text)
+            if size > SHORT_TEXT or ODD_KEY(text) is not None:
                 check_keys(args)
-            if len(text) <= limit:
+            if size <= limit:
                 return text.encode("ascii")
         except (TypeError, ValueError, RecursionError):
             pass  # it has buffers, or it is said below what is wrong

@@ -79,15 +79,18 @@ class PoolState(Generic[W]):
         self.standing_since = 0.0  # when the first waiter came after there had been none
 
     def lend(self, waiter: Waiter[W]) -> W | None:
-        """Lend the warmest idle worker to whoever takes any, if nobody waits at all: `checkout`, for most calls."""
+        """Lend the warmest idle worker if nobody waits at all: `checkout`, for most calls.
+
+        Args:
+            waiter: It takes any worker, and nothing was ever withdrawn from it.
+        """
         idle = self.idle
-        if not idle or self.waiting or self.own or waiter.wants is not None or waiter.prefers is not None:
+        if not idle or self.waiting or self.own:
             return None
         worker = next(reversed(idle))
         worker.holder = ref(waiter)
         waiter.worker = worker
         waiter.taken = True
-        waiter.withdrawn = False
         del idle[worker]
         return worker
 

@@ -25,11 +25,13 @@ from bridge.wire import (
     ERROR,
     EXTRAS,
     FAILED,
+    FRONT,
     GRANT,
     HEADER,
     HELLO,
     HOOK,
     ITEM,
+    PLAIN_RESULT,
     READY,
     RESULT,
     SHARED,
@@ -37,6 +39,7 @@ from bridge.wire import (
     STATE,
     STOP,
     TIMED,
+    TIMED_FRONT,
     TIMED_HEADER,
     pack,
     room,
@@ -137,6 +140,7 @@ class Connection:
 
     __slots__ = (
         "_body",
+        "_call",
         "_codec",
         "_filled",
         "_kind",
@@ -150,7 +154,7 @@ class Connection:
     )
 
     def __init__(self, limit: int, codec: int = CODEC_JSON) -> None:
-        self.limit, self._codec = limit, codec
+        self.limit, self._codec, self._call = limit, codec, CALL | codec << 8 | TIMED << 16
         self.pickled = False  # the body of the frame that came last
         self.flags = 0  # its
         self.granted = False  # the worker was told of a place for a result, in memory that it shares
@@ -191,7 +195,7 @@ class Connection:
             return self.send(CALL, body, 0, seconds)
         self.state = BUSY
         self.call_id = call_id = self.call_id + 1
-        return TIMED_HEADER.pack(CALL, self._codec, TIMED, len(body) + 8, call_id, seconds) + body
+        return TIMED_FRONT.pack(self._call, len(body) + 8, call_id, seconds) + body
 
     def receive(self, data: bytes) -> Frame | None:
         """Take what was read; the next whole frame, or None while there is none.
@@ -233,9 +237,9 @@ class Connection:
         """The body of the result of a plain call, if that is what was read, whole and alone. Else None, and nothing was
         taken: it is for `receive`."""
         length = len(data) - HEADER_SIZE
-        if self.state is not BUSY or self._pending or not 0 <= length <= self.limit:
+        if self._pending or self.state is not BUSY or length > self.limit or length < 0:
             return None
-        if not data.startswith(HEADER.pack(RESULT, CODEC_JSON, 0, length, self.call_id)):
+        if not data.startswith(FRONT.pack(PLAIN_RESULT, length, self.call_id)):
             return None
         self.state = IDLE
         return data[HEADER_SIZE:]

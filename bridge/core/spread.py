@@ -80,7 +80,7 @@ class SpreadState(PoolState[P]):
 
     def lend(self, waiter: Waiter[P]) -> P | None:
         """As for any pool, but for which one it is."""
-        if not self.idle or self.waiting or self.own or waiter.wants is not None or waiter.prefers is not None:
+        if not self.idle or self.waiting or self.own:
             return None
         return waiter.worker if self.checkout(waiter, 0.0) else None
 

@@ -48,22 +48,23 @@ class Latencies:
 class Histogram:
     """Latencies in seconds, in buckets that grow by a constant factor (as in HdrHistogram)."""
 
-    __slots__ = ("_counts", "_fresh", "_sorted", "_total")
+    __slots__ = ("_counts", "_sorted", "_total", "fresh")
 
     def __init__(self) -> None:
         self._counts = [0] * BUCKETS
         self._sorted, self._total = 0, 0.0  # in these: how many, and their seconds
-        self._fresh: list[float] = []  # not yet sorted in
+        self.fresh: list[float] = []
+        """Not yet sorted in. Whoever adds to it himself, as most calls do, has AT_ONCE of them sorted in."""
 
     def note(self, seconds: float) -> None:
         """Count one latency; it is sorted in with others, which costs a call a third."""
-        fresh = self._fresh
-        fresh.append(seconds)
-        if len(fresh) >= AT_ONCE:
-            self._sort_in()
+        self.fresh.append(seconds)
+        if len(self.fresh) >= AT_ONCE:
+            self.sort_in()
 
-    def _sort_in(self) -> None:
-        fresh, self._fresh = self._fresh, []
+    def sort_in(self) -> None:
+        """Count what is fresh."""
+        fresh, self.fresh = self.fresh, []
         counts, self._sorted = self._counts, self._sorted + len(fresh)
         self._total += max(0.0, sum(fresh))  # it never falls, whatever a clock does
         for index, times in Counter(map(_bucket, fresh)).items():
@@ -72,12 +73,12 @@ class Histogram:
     @property
     def count(self) -> int:
         """How many there are."""
-        return self._sorted + len(self._fresh)
+        return self._sorted + len(self.fresh)
 
     @property
     def counts(self) -> list[int]:
         """Of each bucket."""
-        self._sort_in()
+        self.sort_in()
         return self._counts
 
     def add(self, seconds: float, times: int = 1) -> None:

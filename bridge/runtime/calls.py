@@ -43,26 +43,25 @@ def plain(runtime: Runtime, command: str, args: Any, timeout: float | None, idem
     It ends here if its worker answers. Whatever else becomes of it, `call` goes on with. Nobody can cancel it: nobody
     else has its claim.
     """
-    clock, pool = runtime.clock, runtime.pool
+    clock, pool, claim = runtime.clock, runtime.pool, Claim()
     began_at = clock()
     deadline = inf if timeout is None else began_at + timeout
     body = encode_call(command, args, runtime.spec.max_frame_bytes)
-    claim = Claim()
     try:
-        worker = pool.lend(claim) or _in_turn(pool, claim, body, deadline)
-        if claim.begun:
+        worker: Worker = pool.lend(claim)  # type: ignore[assignment]  # None: it is to wait for its turn
+        if worker is None and (worker := _in_turn(pool, claim, body, deadline)) and claim.begun:
             result = worker.link.finish(command, deadline)
         else:
             worker.calls += 1
-            claim.sent_at = worker.active_at = clock()
-            result = worker.link.call(command, body, deadline)
+            claim.sent_at = worker.active_at = now = clock()
+            result = worker.link.plain(command, body, deadline, now)
         pool.take_back(claim, worker)
         return result
     except ENDINGS as end:
         return call(runtime, command, args, timeout, claim, idempotent, body=body, began_at=began_at, ended=end)
-    finally:
-        if claim.worker is not None:
-            pool.checkin(claim)
+    except BaseException:
+        pool.checkin(claim)
+        raise
 
 
 def _in_turn(pool: Pool, claim: Claim, body: bytes | None, deadline: float) -> Worker:

@@ -18,6 +18,7 @@ from typing import Final
 from bridge.core.members import View
 from bridge.core.recycling import Worn
 from bridge.core.sessions import SessionPolicy
+from bridge.core.stats import AT_ONCE
 from bridge.errors import CallCancelled, CircuitOpen, PoolClosed, PoolOverloaded, PoolTimeout
 from bridge.runtime.claims import Claim
 from bridge.runtime.handing import begin_for, left_by_loops, may_hand
@@ -150,14 +151,14 @@ class Pool(Stock):
             raise
         if next_one is not None and next_one.handing:
             begin_for(next_one, now)
-        if worker.worn or self._closed or worker.calls >= worker.thresholds.calls:
+        if worker.calls >= worker.most_calls or self._closed:
             self._wear(worker)
         return next_one
 
     def pass_on(self, claim: Claim, worker: Worker, loop: object) -> Claim | None:
         """`give_back` of a worker that has answered to a task's call, in whose loop's callback this is: to the next one
         there, which is to go on now. None: it isn't so, or there is more to be seen to; nothing was done."""
-        if worker.worn or worker.status is not None or worker.calls >= worker.thresholds.calls:
+        if worker.status is not None or worker.calls >= worker.most_calls:
             return None
         with self.lock:
             state = self._state
@@ -172,23 +173,26 @@ class Pool(Stock):
     def take_back(self, claim: Claim, worker: Worker) -> None:
         """`checkin` of a worker that has answered, and isn't lent on: after most calls, in fewer steps."""
         worker.active_at = now = self._clock()
+        latencies = self.tally.latencies
         with self.lock:
-            self.tally.latencies.note(now - claim.sent_at)
+            latencies.fresh.append(now - claim.sent_at)
+            if len(latencies.fresh) >= AT_ONCE:
+                latencies.sort_in()
             claim.sent_at = 0.0
             idle = worker.status is None and self._state.put_back(claim, now)
         if not idle:
             self.checkin(claim)
-        elif worker.worn or self._closed or worker.calls >= worker.thresholds.calls:
+        elif worker.calls >= worker.most_calls or self._closed:
             self._wear(worker)
 
     def _wear(self, worker: Worker) -> None:
         """One was given back that isn't to be lent any more."""
         if self.keeper is None:
             return
-        if worker.worn or worker.calls < worker.thresholds.calls:
+        if not worker.most_calls or worker.calls < worker.most_calls:
             self.keeper.notice()  # it waits for the return
         else:
-            worker.worn = True
+            worker.most_calls = 0
             self.keeper.wear(worker.generation, Worn.CALLS)
 
     def cancel(self, claim: Claim) -> None:

@@ -225,6 +225,7 @@ class Roster:
         worker.ready, worker.active_at = True, self._clock()
         self.starting.pop(worker, None)
         worker.thresholds = self._recycling.draw(random)
+        worker.most_calls = worker.thresholds.calls
         self.perform(self._fleet.became_ready(worker.generation, self._clock(), worker.thresholds.lifetime))
         self.guard.want(self._clock())
 

@@ -61,6 +61,7 @@ class Worker:
         "info",
         "killed",
         "link",
+        "most_calls",
         "needs_reset",
         "process",
         "ready",
@@ -69,7 +70,6 @@ class Worker:
         "status",
         "thresholds",
         "weighed_at",
-        "worn",
     )
 
     def __init__(self, channel: Channel, link: FdLink | SubmitLink, info: WorkerInfo, started_at: float) -> None:
@@ -86,7 +86,7 @@ class Worker:
         self.thresholds = Thresholds()  # after which it is replaced
         self.asked_at = -inf  # when it was last asked how it is
         self.weighed_at = 0  # calls that it had answered when its memory was last measured
-        self.worn = False  # its holder has said that it is to be replaced
+        self.most_calls: float = inf  # of its thresholds; none once the pool has said that it is to be replaced
         self.sent_again = 0  # calls that it didn't live to answer, while it isn't known how it ended; the pool's
         self.needs_reset = False  # a lease has used it, and its `on_reset` hasn't run since
         self.ready = False

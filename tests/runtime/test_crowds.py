@@ -12,7 +12,6 @@ from typing import Any, cast
 import pytest
 
 from bridge.core.members import View
-from bridge.core.recycling import Thresholds
 from bridge.errors import CallCancelled, PoolError, WorkerStartError
 from bridge.link import Left
 from bridge.runtime import async_calls
@@ -41,7 +40,7 @@ class Worker(SimpleNamespace):
         link = SimpleNamespace(clean=True, watched=None, next_look=inf, listener=None, begin=lambda *_, **__: b"")
         link.poll = lambda _command: None
         link.interrupt = lambda: None
-        more = {"worn": False, "calls": 0, "thresholds": Thresholds(), "departed": False, "status": None}
+        more = {"calls": 0, "most_calls": inf, "departed": False, "status": None}
         super().__init__(link=link, holder=None, active_at=0.0, lent=False, **more)
 
 
@@ -302,7 +301,7 @@ def test_a_worker_goes_from_one_task_to_the_next_in_the_same_breath(clock: FakeC
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("worn", True), ("status", "dead"), ("thresholds", Thresholds(calls=1)), ("loop", None), ("nobody", None)],
+    [("most_calls", 0), ("status", "dead"), ("most_calls", 1), ("loop", None), ("nobody", None)],
 )
 def test_a_worker_that_has_more_to_be_seen_to_is_given_back(clock: FakeClock, name: str, value: Any) -> None:
     """It wears out, or is dead; who is next is in another loop, or there is none. Fails, each, when `pass_on` doesn't

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from types import SimpleNamespace
 from typing import Any, cast
 from weakref import ref
@@ -10,7 +11,6 @@ from weakref import ref
 import pytest
 
 from bridge.core.members import View
-from bridge.core.recycling import Thresholds
 from bridge.errors import CallCancelled, PoolOverloaded
 from bridge.runtime.claims import Claim
 from bridge.runtime.loop_calls import LoopCall
@@ -104,7 +104,7 @@ def test_the_turn_of_another_worker_is_not_taken(clock: FakeClock) -> None:
     for half_given in (False, True):
         pool = pool_of(clock)
         link = SimpleNamespace(clean=True)
-        more = {"worn": False, "calls": 0, "thresholds": Thresholds(), "departed": False}
+        more = {"calls": 0, "most_calls": inf, "departed": False}
         first, second = [cast(Any, Stand(link=link, status=None, holder=None, active_at=0.0, **more)) for _ in range(2)]
         before, behind = Claim(), Follower()
         pool.add(first)

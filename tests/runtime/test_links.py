@@ -51,23 +51,31 @@ def test_a_snapshot_belongs_to_one_answer(pipes: list[int], in_steps: bool) -> N
     assert found == [((RESULT, 1), b"{}"), ((RESULT, 2), None)]
 
 
-def test_a_result_that_can_not_be_read_ends_the_conversation(pipes: list[int]) -> None:
+def called(link: FdLink, plain: bool, body: bytes = b'["c",null]', seconds: float = 20) -> Any:
+    """A call, in one of the two ways."""
+    now = time.monotonic()
+    return link.plain("c", body, now + seconds, now) if plain else link.call("c", body, now + seconds)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_result_that_can_not_be_read_ends_the_conversation(pipes: list[int], plain: bool) -> None:
     """Also one that had come before anybody waited for it: lent again, that worker could leave its next caller without
     an answer. Fails when `call` raises what `decode_reply` does as it is."""
     link = FdLink((pipes[0], pipes[3]), None, 1000, 7, time.monotonic)
     link.connection.state = State.IDLE
     os.write(pipes[1], HEADER.pack(RESULT, CODEC_JSON, 0, 3, 1) + b"odd")
     with pytest.raises(ProtocolError, match="isn't JSON") as broken:
-        link.call("c", encode_json(["c", None], "call"), time.monotonic() + 60)
+        called(link, plain)
     link.close()
 
     assert (broken.value.pid, link.clean) == (7, False)
 
 
+@pytest.mark.parametrize("plain", [True, False])
 @pytest.mark.parametrize("cut", [1, 15, 16, 20])
-def test_a_result_that_comes_in_pieces_is_one(pipes: list[int], cut: int) -> None:
+def test_a_result_that_comes_in_pieces_is_one(pipes: list[int], cut: int, plain: bool) -> None:
     """Its beginning had come before anybody waited for it, the rest comes when it is waited for. Fails when `finish`
-    forgets what `call` has read, or doesn't go on with it."""
+    forgets what `plain` has read, or doesn't go on with it."""
     link = FdLink((pipes[0], pipes[3]), None, 1000, None, time.monotonic)
     link.connection.state = State.IDLE
     frame = HEADER.pack(RESULT, CODEC_JSON, 0, 5, 1) + b"[1,2]"
@@ -80,7 +88,7 @@ def test_a_result_that_comes_in_pieces_is_one(pipes: list[int], cut: int) -> Non
 
     with ThreadPoolExecutor(1) as pool:
         answered = pool.submit(answer)
-        assert link.call("c", encode_json(["c", None], "call"), time.monotonic() + 20) == [1, 2]
+        assert called(link, plain) == [1, 2]
         answered.result(20)
     assert link.clean
     link.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -9,7 +10,8 @@ import pytest
 
 from bridge.client import Bridge
 from bridge.contract import ExitStatus, WorkerGone
-from bridge.core.recycling import Thresholds, Worn
+from bridge.core.recycling import Worn
+from bridge.core.stats import AT_ONCE
 from bridge.door import Fixed
 from bridge.runtime import calls
 from bridge.runtime.claims import Claim
@@ -59,9 +61,9 @@ def told(pool: Pool) -> list[Any]:
 
 def answered(pool: Pool, **more: Any) -> tuple[Claim, Any]:
     """A claim and its worker, which has answered."""
-    known = {"status": None, "holder": None, "active_at": 0.0, "worn": False, "calls": 1, "departed": False}
+    known = {"status": None, "holder": None, "active_at": 0.0, "most_calls": inf, "calls": 1, "departed": False}
     link = SimpleNamespace(clean=True, hands_on=False, call_id=1)
-    worker: Any = Stand(**{**known, "link": link, "generation": 3, "thresholds": Thresholds(), **more})
+    worker: Any = Stand(**{**known, "link": link, "generation": 3, **more})
     claim = Claim()
     pool.add(worker)
     assert pool.lend(claim) is worker
@@ -76,6 +78,16 @@ def test_a_worker_that_has_answered_is_idle_again(pool: Pool) -> None:
     assert (claim.worker, worker.holder, told(pool)) == (None, None, [])
     assert pool.tally.latencies.count == 1
     assert pool.lend(Claim()) is worker
+
+
+def test_latencies_are_sorted_in_now_and_then(pool: Pool) -> None:
+    """So that no list of them grows for ever. Fails when a return doesn't see to that."""
+    claim, worker = answered(pool)
+    for _ in range(AT_ONCE):
+        pool.take_back(claim, worker)
+        assert pool.lend(claim)
+
+    assert (pool.tally.latencies.count, pool.tally.latencies.fresh) == (AT_ONCE, [])
 
 
 @pytest.mark.parametrize("any_worker", [True, False], ids=["any", "that-one"])
@@ -104,20 +116,20 @@ def test_a_worker_that_died_after_its_answer_is_not_lent_again(pool: Pool) -> No
 
 def test_a_worker_that_has_served_its_calls_is_replaced(pool: Pool) -> None:
     """Fails when a return doesn't compare."""
-    claim, worker = answered(pool, calls=7, thresholds=Thresholds(calls=7))
+    claim, worker = answered(pool, calls=7, most_calls=7)
     pool.take_back(claim, worker)
 
     assert told(pool) == [(3, Worn.CALLS)]
-    assert worker.worn
+    assert worker.most_calls == 0, "it was said"
 
 
 def test_whoever_waits_for_the_return_hears_of_it(pool: Pool) -> None:
     """A worker that is to be replaced, and a pool that is being closed. Fails without a look at either."""
-    claim, worker = answered(pool, worn=True)
+    claim, worker = answered(pool, most_calls=0)
     pool.take_back(claim, worker)
     assert told(pool) == ["notice"]
 
-    worker.worn = False
+    worker.most_calls = inf
     assert pool.lend(claim)
     pool.close()
     told(pool).clear()
@@ -166,8 +178,9 @@ def test_a_plain_call_that_goes_on_has_begun_already(
     runtime = make_runtime(ScriptedAdapter([("go", CRASH)]), clock=clock)
     runtime.start()
 
-    def go_on(*_: Any, body: bytes, began_at: float, ended: Exception) -> str:
+    def go_on(*given: Any, body: bytes, began_at: float, ended: Exception) -> str:
         seen.append((body, began_at, type(ended)))
+        runtime.pool.checkin(given[4])
         return "went on"
 
     monkeypatch.setattr(calls, "call", go_on)
