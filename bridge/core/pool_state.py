@@ -169,19 +169,15 @@ class PoolState(Generic[W]):
         worker.holder = waiter.worker = None
         return True
 
-    def hand_on(self, waiter: Waiter[W], heir: Waiter[W]) -> bool:
+    def hand_on(self, waiter: Waiter[W], worker: W, heir: Waiter[W]) -> bool:
         """Lend the worker of one to who is first of those who take any: `checkin` and `accept` in one, for most of a
         crowd. False: it may be somebody else's turn, or the worker may be somebody else's; nothing was done."""
-        worker = waiter.worker
-        if worker is None or heir.worker is not None or self.own or worker not in self.workers:
+        if heir.worker is not None or self.own or worker not in self.workers:
             return False
         if worker.holder is None or worker.holder() is not waiter:
             return False
-        # By way of the idle ones, as each of them goes: what is cut short is what the audit knows.
-        self.idle[worker] = 0.0
+        heir.worker = worker  # first: cut short here it is no offer, since that one isn't bound
         worker.holder = ref(heir)
-        heir.worker = worker
-        del self.idle[worker]
         del self.waiting[heir]
         heir.taken = True
         heir.withdrawn = False

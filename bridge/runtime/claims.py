@@ -36,7 +36,11 @@ class Claim(Waiter[Worker]):
     body: bytes | None = None
     """Of a call that whoever lends it a worker may begin."""
     deadline = inf
-    """Of that."""
+    """Of that, or of a task's."""
+    loop: Any = None
+    """Of whose callbacks its call is made, if it is a task's."""
+    future: Any = None
+    """That a task awaits for the result of such a call."""
     handing = False
     """Somebody is about to begin it; the link is his until he is done."""
     begun: bool | Exception = False
@@ -56,9 +60,10 @@ class Claim(Waiter[Worker]):
             pass  # it was woken already, and hasn't looked yet
 
     def follows(self, loop: object, now: float) -> bool:
-        """Whether a callback of that loop, whose worker it is lent next, may begin its call here and now."""
-        del loop, now
-        return False
+        """Whether a callback of that loop, whose worker it is lent next, may begin its call here and now. Not when it
+        is over, or late: then it looks for itself."""
+        future = self.future
+        return self.loop is loop and now < self.deadline and future is not None and not future.done()
 
     def await_begun(self) -> None:
         """Wait for whoever is about to begin its call: some microseconds, since it can't be interrupted."""

@@ -15,31 +15,60 @@ from weakref import ref
 
 from bridge.errors import CallCancelled
 from bridge.link import DeadlinePassed, Left
+from bridge.runtime.claims import worker_of
 from bridge.runtime.loop_claims import Home, LoopClaim
 from bridge.runtime.pool import LAST_LOOK
 
 if TYPE_CHECKING:
     from bridge.runtime import watching
+    from bridge.runtime.worker import Worker
 
 
 class Registration:
     """A worker's descriptors, registered with a loop for whoever calls there."""
 
-    __slots__ = ("_loop", "_reads", "_writes", "call")
+    __slots__ = ("_loop", "_pool", "_reads", "_worker", "_writes", "call")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, fds: tuple[int, int], call: LoopCall) -> None:
-        self._loop, (self._reads, self._writes) = loop, fds
+    def __init__(self, worker: Worker, fds: tuple[int, int], call: LoopCall) -> None:
+        self._worker, self._pool = worker, call.home.pool
+        self._loop, (self._reads, self._writes) = call.loop, fds
         self.call: LoopCall | None = call
-        loop.add_reader(self._reads, self._fire)
+        self._loop.add_reader(self._reads, self._hear)
 
-    def _fire(self) -> None:
+    def _hear(self) -> None:
+        """Mostly the result has come, and the next call is to begin: on one page, since each of a crowd costs its loop
+        this. What else there is, the call sees to."""
+        call, worker = self.call, self._worker
+        if call is None:
+            return
+        future = call.future
+        if future is None or call.rest or future.done():
+            call.step()
+            return
+        try:
+            found = worker.link.poll(call.command)
+        except Exception as error:
+            call.fail(future, error)
+            return
+        if found is None:
+            call.linger(future)
+            return
+        future.set_result(found[1])
+        heir: Any = self._pool.pass_on(call, worker, self._loop)
+        if heir is None:
+            call.give_back()
+        else:  # another call of this loop: no other follows
+            call.future = call.registration = None
+            heir.follow(self, worker)
+
+    def _step(self) -> None:
         if self.call is not None:
             self.call.step()
 
     def writes(self, *, wanted: bool) -> None:
         """Whether there is something to be written."""
         if wanted:
-            self._loop.add_writer(self._writes, self._fire)
+            self._loop.add_writer(self._writes, self._step)
         else:
             self._loop.remove_writer(self._writes)
 
@@ -62,16 +91,16 @@ class LoopCall(LoopClaim):
     # Defaults of the class, as any waiter has them: most calls end before they set half of these.
     due = inf
     """When it is to look, whatever comes before."""
-    _future: asyncio.Future[Any] | None = None
+    future: asyncio.Future[Any] | None = None
     """That its task awaits; None: it doesn't."""
-    _rest: Any = b""
+    rest: Any = b""
     """Of its frame, to be written when there is room."""
-    _registration: Registration | None = None
+    registration: Registration | None = None
     _sent = False
 
     def __init__(self, home: Home, loop: asyncio.AbstractEventLoop, command: str, body: bytes, deadline: float) -> None:
         self.home, self.loop = home, loop  # as any claim of a task, without another call for that
-        self._command = command
+        self.command = command
         self._body = body
         self.deadline = deadline
 
@@ -84,7 +113,7 @@ class LoopCall(LoopClaim):
         """
         home = self.home
         pool = home.pool
-        self._future = future = self.loop.create_future()
+        self.future = future = self.loop.create_future()
         self._started = now = home.clock()
         if pool.queue(self, self.deadline, now):  # in a crowd: it is behind others, and has time
             if not home.watches:
@@ -97,21 +126,21 @@ class LoopCall(LoopClaim):
 
     def end(self) -> None:
         """Nothing of it is left behind but the worker, which goes back. Idempotent; it may begin again."""
-        if self._future is None:
+        if self.future is None:
             return  # it was passed on
-        self._future = None
+        self.future = None
         self.due = inf
         worker = self.worker
         if worker is not None and (listener := worker.link.listener) is not None and listener() is self:
             worker.link.listener = None
-        if (registration := self._registration) is not None:
-            self._registration = None
+        if (registration := self.registration) is not None:
+            self.registration = None
             registration.end()
         if self._sent:
             self.home.pool.checkin(self)
         else:
             self.home.pool.leave(self)
-        self._sent, self._rest, self._offered_at = False, b"", None
+        self._sent, self.rest, self._offered_at = False, b"", None
 
     # -- In the loop -------------------------------------------------------------------------------------
 
@@ -127,7 +156,7 @@ class LoopCall(LoopClaim):
 
     def step(self) -> None:
         """Something has come, or it is time: go on as far as that is possible now."""
-        future = self._future
+        future = self.future
         if future is None or future.done():
             return
         try:
@@ -161,88 +190,92 @@ class LoopCall(LoopClaim):
             self.home.alarms.set(self, self.loop)
 
     def _send(self) -> None:
+        """Begin its call, on the worker that it was lent."""
         if self.cancelled:
-            raise CallCancelled(self._command, pid=None)
-        worker = self.worker
-        assert worker is not None
+            raise CallCancelled(self.command, pid=None)
+        worker = worker_of(self)
         self._sent = True
         worker.calls += 1
         self.sent_at = worker.active_at = now = self.home.clock()
         link = worker.link
         link.listener = ref(self)
-        # No claim for `poll` to look at each time: `_hear` asks whether this was cancelled, when nothing has come.
-        rest = link.begin(self._command, self._body, self.deadline - now)
-        if self._registration is None:
-            watched = link.watched
-            if watched is None:
-                self.loop.call_soon(self._look)  # its answer may be there
-                return
-            self._registration = Registration(self.loop, watched, self)
-            self._wake_at(self.deadline)  # else it was queued, and looks in time
+        # No claim for `poll` to look at each time: `linger` asks whether this was cancelled, when nothing has come.
+        rest = link.begin(self.command, self._body, self.deadline - now)
+        watched = link.watched
+        if watched is None:
+            self.loop.call_soon(self._look)  # its answer may be there
+            return
+        self.registration = Registration(worker, watched, self)
+        self._wake_at(self.deadline)  # else it was queued, and looks in time
         if rest:
-            self._rest = rest
-            self._registration.writes(wanted=True)
+            self.rest = rest
+            self.registration.writes(wanted=True)
 
     def _hear(self, future: asyncio.Future[Any]) -> None:
-        worker = self.worker
-        assert worker is not None
-        link = worker.link
-        if self._rest:
-            self._rest = link.push_on(self._rest)
-            if not self._rest and self._registration is not None:
-                self._registration.writes(wanted=False)
+        link = worker_of(self).link
+        if self.rest:
+            self.rest = link.push_on(self.rest)
+            if not self.rest and self.registration is not None:
+                self.registration.writes(wanted=False)
         try:
-            found = link.poll(self._command)
+            found = link.poll(self.command)
         except Exception as error:
-            if not link.clean:
-                raise  # it is dead, or told to end: for the task to find out
-            future.set_exception(error)
-        else:
-            if found is None:
-                if self.cancelled:
-                    raise Left
-                if self.home.clock() >= self.deadline:
-                    raise DeadlinePassed(started=not self._rest)
-                self._wake_at(min(self.deadline, link.next_look))
-                return
-            future.set_result(found[1])
-        # The worker goes on to the next caller here, with what is registered for it, or back.
-        link.listener = None  # before: whoever is lent the worker next may have set its own at once
-        self.due = inf
-        registration = self._registration
-        heir: Any = None if registration is None else self.home.pool.pass_on(self, worker, self.loop)
-        if heir is None:
-            self._give_back(registration)
-        else:  # another call of this loop: no other follows
-            self._future = self._registration = None
-            heir.follow(registration)
+            self.fail(future, error)
+            return
+        if found is None:
+            self.linger(future)
+            return
+        future.set_result(found[1])
+        self.give_back()
 
-    def _give_back(self, registration: Registration | None) -> None:
+    def linger(self, future: asyncio.Future[Any]) -> None:
+        """Nothing has come yet, so it goes on waiting, or has waited in vain."""
+        if self.cancelled:
+            future.set_exception(Left())
+        elif self.home.clock() >= self.deadline:
+            future.set_exception(DeadlinePassed(started=not self.rest))
+        else:
+            self._wake_at(min(self.deadline, worker_of(self).link.next_look))
+
+    def fail(self, future: asyncio.Future[Any], error: Exception) -> None:
+        """It has ended with an error; if that was the answer, its worker goes on."""
+        future.set_exception(error)
+        if worker_of(self).link.clean:
+            self.give_back()  # else it is dead, or told to end: for the task to find out
+
+    def give_back(self) -> None:
+        """Its worker goes to the next caller: with what is registered for it, if that is a call of this loop."""
+        registration = self.registration
+        worker = worker_of(self)
+        worker.link.listener = None  # before: whoever is lent the worker next may have set its own at once
+        self.due = inf
         next_one = self.home.pool.give_back(self, None if registration is None else self.loop)
-        self._future = self._registration = None
+        self.future = self.registration = None
         if registration is not None:
             if isinstance(next_one, LoopCall) and next_one.taken:
-                next_one.follow(registration)
+                next_one.follow(registration, worker)
                 return
             registration.end()
         if next_one is not None:
             next_one.wake()
 
-    def follows(self, loop: object, now: float) -> bool:
-        """Not when it is over, or late: then it looks for itself."""
-        if self.loop is not loop or now >= self.deadline:
-            return False
-        future = self._future
-        return future is not None and not future.done()
-
-    def follow(self, registration: Registration) -> None:
-        """Its turn was taken: begin its call, on the worker whose descriptors are registered."""
-        self._registration, registration.call = registration, self
+    def follow(self, registration: Registration, worker: Worker) -> None:
+        """Its turn was taken, just now: begin its call, on the worker whose descriptors are registered. As `_send`, but
+        that nobody else can have seen it meanwhile."""
+        self.registration, registration.call = registration, self
         try:
-            self._send()
-        except Exception as error:
-            if self._future is not None:
-                self._future.set_exception(error)
+            self._sent = True
+            worker.calls += 1
+            self.sent_at = now = worker.active_at
+            link = worker.link
+            link.listener = worker.holder
+            rest = link.begin(self.command, self._body, self.deadline - now)
+            if rest:
+                self.rest = rest
+                registration.writes(wanted=True)
+        except Exception as error:  # it died: for the task to find out
+            assert self.future is not None
+            self.future.set_exception(error)
 
 
 class WatchedLoopCall(LoopCall):
@@ -253,5 +286,12 @@ class WatchedLoopCall(LoopCall):
     def _send(self) -> None:
         try:
             super()._send()
+        finally:
+            self.watch.saw(self)
+
+    def follow(self, registration: Registration, worker: Worker) -> None:
+        """The same."""
+        try:
+            super().follow(registration, worker)
         finally:
             self.watch.saw(self)

@@ -111,6 +111,7 @@ class LoopClaim(Claim):
         loop: That runs.
     """
 
+    loop: asyncio.AbstractEventLoop
     # Defaults of the class, as any waiter has them.
     _awaited: asyncio.Future[None] | None = None
     _offered_at: float | None = None

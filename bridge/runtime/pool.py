@@ -163,11 +163,13 @@ class Pool(Stock):
         with self.lock:
             state = self._state
             heir: Claim | None = next(iter(state.waiting), None)  # type: ignore[assignment]
-            if heir is None or not heir.follows(loop, now := self._clock()) or not state.hand_on(claim, heir):
+            if heir is None or heir.loop is not loop or (future := heir.future) is None or future.done():
+                return None  # as `follows`, without its call
+            now = self._clock()
+            if now >= heir.deadline or not state.hand_on(claim, worker, heir):
                 return None
             worker.active_at = now
             self.tally.latencies.note(now - claim.sent_at)
-            claim.sent_at = 0.0
         return heir
 
     def take_back(self, claim: Claim, worker: Worker) -> None:

@@ -99,7 +99,7 @@ def checkin_while_others_wait() -> tuple[World, Act]:
 
 def handing_on() -> tuple[World, Act]:
     world, _act = checkin_while_others_wait()
-    return world, lambda pool, owner: pool.hand_on(owner, world.waiters[0])
+    return world, lambda pool, owner: pool.hand_on(owner, world.workers[0], world.waiters[0])
 
 
 def checkin_of_a_removed_worker() -> tuple[World, Act]:

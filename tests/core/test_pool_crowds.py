@@ -57,7 +57,7 @@ def test_who_is_handed_a_worker_has_it_as_by_a_checkin() -> None:
         holder = lent(pool)
         first, second = queued(pool, 2)
         if handed:
-            assert pool.hand_on(holder, first) is True
+            assert pool.hand_on(holder, worker, first) is True
         else:
             assert pool.checkin(holder, now=20) is first
             pool.accept(first)
@@ -69,14 +69,14 @@ def test_who_is_handed_a_worker_has_it_as_by_a_checkin() -> None:
 
 
 def test_whose_turn_is_in_doubt_is_handed_nothing() -> None:
-    """The worker is given back already, or was drained and lent to another; it was removed; somebody wants it and no
+    """The worker was given back already, or lent to another since; it was removed; somebody wants it and no
     other; or who is first was half given another. Fails, each, when `hand_on` doesn't look at that."""
     pool, [a, b], [holder, other] = two_lent()
     first = queued(pool, 1)[0]
 
     def in_doubt() -> bool:
         before = (first.worker, first.taken, [*pool.waiting])
-        assert pool.hand_on(holder, first) is False
+        assert pool.hand_on(holder, a, first) is False
         return before == (first.worker, first.taken, [*pool.waiting])
 
     assert holder.worker is a
@@ -93,10 +93,8 @@ def test_whose_turn_is_in_doubt_is_handed_nothing() -> None:
     assert in_doubt()
     a.holder = None
     assert in_doubt()
-    a.holder, holder.worker = bound, None
-    assert in_doubt()
-    holder.worker = a
-    assert pool.hand_on(holder, first) is True
+    a.holder = bound
+    assert pool.hand_on(holder, a, first) is True
     assert other.worker is b
 
 

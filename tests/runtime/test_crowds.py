@@ -115,11 +115,17 @@ def test_who_interrupted_the_pool_is_told_so(clock: FakeClock) -> None:
 # -- Their times -----------------------------------------------------------------------------------------------------
 
 
-def in_a_crowd(clock: FakeClock, act: Callable[[Home, list[LoopCall], Worker], None], timeouts: list[float]) -> None:
+def in_a_crowd(
+    clock: FakeClock,
+    act: Callable[[Home, list[LoopCall], Worker], None],
+    timeouts: list[float],
+    watched: tuple[int, int] | None = None,
+) -> None:
     """Have one worker lent to a task's call, and others wait behind it, in a loop."""
 
     async def main() -> None:
         loop, pool, worker = asyncio.get_running_loop(), pool_of(clock), Worker()
+        worker.link.watched = watched
         home = Home(pool, lambda: False, lambda: None, clock)
         calls = [LoopCall(home, loop, "go", b"", clock() + timeout) for timeout in timeouts]
         futures = [call.begin() for call in calls]
@@ -273,26 +279,26 @@ def test_a_call_of_a_task_can_be_cancelled_wherever_it_is(clock: FakeClock) -> N
             home.pool.cancel(call)
         calls[0].step()
         with pytest.raises(Left):
-            cast(Any, calls[0]._future).result()
+            cast(Any, calls[0].future).result()
         worker.holder = None
         worker.link.clean = True
         calls[0].end()
         home.pool.add(cast(Any, worker))
         calls[1].step()
         with pytest.raises(CallCancelled):
-            cast(Any, calls[1]._future).result()
+            cast(Any, calls[1].future).result()
 
     in_a_crowd(clock, act, [60, 60, 60])
 
 
 def test_a_worker_goes_from_one_task_to_the_next_in_the_same_breath(clock: FakeClock) -> None:
-    """Counted as given back. Fails when `pass_on` finds nobody, or leaves the call uncounted or its time."""
+    """Counted as given back. Fails when `pass_on` finds nobody, or leaves the call uncounted."""
 
     def act(home: Home, calls: list[LoopCall], worker: Worker) -> None:
         began = clock()
         clock.advance(3)
         assert home.pool.pass_on(calls[0], cast(Any, worker), calls[0].loop) is calls[1]
-        assert (worker.active_at, calls[0].sent_at, calls[0].worker) == (began + 3, 0.0, None)
+        assert (worker.active_at, calls[0].worker) == (began + 3, None)
         latencies = home.pool.tally.latencies
         assert (latencies.count, calls[1].taken, calls[2].taken) == (1, True, False)
 
@@ -301,11 +307,20 @@ def test_a_worker_goes_from_one_task_to_the_next_in_the_same_breath(clock: FakeC
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("most_calls", 0), ("status", "dead"), ("most_calls", 1), ("loop", None), ("nobody", None)],
+    [
+        ("most_calls", 0),
+        ("status", "dead"),
+        ("most_calls", 1),
+        ("loop", None),
+        ("nobody", None),
+        ("late", None),
+        ("cancelled", None),
+        ("over", None),
+    ],
 )
 def test_a_worker_that_has_more_to_be_seen_to_is_given_back(clock: FakeClock, name: str, value: Any) -> None:
-    """It wears out, or is dead; who is next is in another loop, or there is none. Fails, each, when `pass_on` doesn't
-    look at that."""
+    """It wears out, or is dead; who is next is in another loop, late, cancelled or over, or there is none. Fails, each,
+    when `pass_on` doesn't look at that."""
 
     def act(home: Home, calls: list[LoopCall], worker: Worker) -> None:
         loop: Any = calls[0].loop
@@ -313,11 +328,18 @@ def test_a_worker_that_has_more_to_be_seen_to_is_given_back(clock: FakeClock, na
             loop = object()
         elif name == "nobody":
             home.pool.leave(calls[1])
+        elif name == "late":
+            clock.advance(60)
+        elif name == "cancelled":
+            cast(Any, calls[1].future).cancel()
+        elif name == "over":
+            calls[1].future = None
         else:
             setattr(worker, name, value)
         assert home.pool.pass_on(calls[0], cast(Any, worker), loop) is None
         assert calls[0].worker is cast(Any, worker)
         assert not calls[1].taken
+        home.pool.leave(calls[1])
 
     in_a_crowd(clock, act, [60, 60])
 
@@ -338,7 +360,7 @@ def test_who_gives_a_worker_back_no_longer_listens_to_it(clock: FakeClock) -> No
         assert worker.link.listener() is calls[0]
         worker.link.poll = lambda _command: (RESULT, 7)
         calls[0].step()
-        assert cast(Any, calls[0]._future) is None
+        assert cast(Any, calls[0].future) is None
         assert seen == [None]
 
     in_a_crowd(clock, act, [60])
@@ -351,10 +373,10 @@ def test_a_call_that_begins_again_is_as_new(clock: FakeClock) -> None:
     def act(_home: Home, calls: list[LoopCall], worker: Worker) -> None:
         call = calls[0]
         before = LoopCall(call.home, call.loop, "go", b"", call.deadline)
-        call._rest, call._offered_at, call.due = b"rest", clock() - 60, clock() + 1
+        call.rest, call._offered_at, call.due = b"rest", clock() - 60, clock() + 1
         worker.link.clean = False
         call.end()
-        for name in ("_sent", "_rest", "_offered_at", "due", "_future", "_registration", "worker"):
+        for name in ("_sent", "rest", "_offered_at", "due", "future", "registration", "worker"):
             assert getattr(call, name) == getattr(before, name), name
 
     in_a_crowd(clock, act, [60])

@@ -129,16 +129,16 @@ def test_a_call_is_begun_by_another_ones_callback_only_while_its_task_waits_in_t
 
         def waiting() -> LoopCall:
             call = LoopCall(home, loop, "go", b"", clock() + 5)
-            call._future = loop.create_future()
+            call.future = loop.create_future()
             return call
 
         assert waiting().follows(loop, clock())
         assert not waiting().follows(object(), clock())
         assert not waiting().follows(loop, clock() + 5)
         call = waiting()
-        cast(Any, call._future).cancel()
+        cast(Any, call.future).cancel()
         assert not call.follows(loop, clock())
-        call._future = None
+        call.future = None
         assert not call.follows(loop, clock())
 
     asyncio.run(main())
