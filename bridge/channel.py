@@ -85,15 +85,17 @@ class FdLink(FdSteps):
         if len(body) > SMALL or ((arena := self.arena) is not None and not arena.short):
             return self.call(command, body, deadline)
         self._claim, self._heard, self._whole = None, False, False
-        connection, data, sent = self.connection, None, 0
+        connection, sent = self.connection, 0
         frame = connection.ask(body, deadline - now)
         try:
             sent = self._write(self._write_fd, frame)
-            if sent == len(frame):
+            if sent < len(frame):
+                data = None
+            else:
                 self._whole = True
                 data = read(self._read_fd, READ_SIZE)
         except BlockingIOError:
-            pass  # waited for below: a Ctrl-C in here would print this error as its context
+            data = None  # waited for below: a Ctrl-C in here would print this error as its context
         except OSError:
             raise WorkerGone(started=self._whole) from None
         if data and (reply := connection.result(data)) is not None:

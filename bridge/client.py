@@ -118,11 +118,11 @@ class Bridge:
             return apply(convert, value, command)
         # As `enter`, whose call would cost most calls more than what it finds out.
         runtime = self._source.runtime()
-        if runtime.state is not OPEN:
-            runtime.start()
         seconds = runtime.call_timeout if timeout is DEFAULT else checked(timeout)
         if runtime.plain and on_progress is None and not self._functions:
             return calls.plain(runtime, command, args, seconds, idempotent)
+        if runtime.state is not OPEN:
+            runtime.start()
         follow = follow_call(runtime, self._functions, on_progress)
         return calls.call(runtime, command, args, seconds, None, idempotent, follow)
 

@@ -223,10 +223,10 @@ def result_frame(value: "Any", call_id: int, limit: int) -> "Any":
     """
     try:
         body = "".join(encode_text(value, 0)).encode("ascii")
-        size = len(body)
-        if size > SHORT_TEXT or body.count(b"{") > (type(value) is dict):
+        size, is_dict = len(body), type(value) is dict
+        if size > SHORT_TEXT or body.count(b"{") > is_dict:
             check_keys(value)
-        elif type(value) is dict:
+        elif is_dict:
             "".join(value)  # TypeError for any key that isn't text
         if size <= limit:
             return FRONT.pack(PLAIN_RESULT, size, call_id) + body

@@ -6,8 +6,6 @@ new -> starting -> open -> closing -> closed. Apart from the facades so that sev
 
 from __future__ import annotations
 
-import atexit
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +24,7 @@ from bridge.runtime.courier import Listener
 from bridge.runtime.crew import Crew
 from bridge.runtime.figures import stats_of
 from bridge.runtime.follow import Depths
+from bridge.runtime.hooks import install
 from bridge.runtime.journal import log, say
 from bridge.runtime.pool import Pool
 from bridge.runtime.pool_policy import PoolPolicy
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
 
 AFTER_KILL: Final = 2.0
 """Seconds that `close` waits for killed workers to be gone, beyond its timeout."""
-FORK_WAIT: Final = 1.0
-"""Seconds that a fork waits at the most for all supervisors to have their descriptors in order; a spawn takes 1 ms."""
 
 
 class RuntimeState(str, Enum):
@@ -89,8 +86,7 @@ class Runtime:
         self.adapter, self.spec, self.name = adapter, spec, spec.name
         self.origin: object = None  # the frame that it was built in or for; opaque here
         self.call_timeout, self.test_mode, self.clock = call_timeout, test_mode, clock
-        # Nobody looks at its calls, and nothing goes with them: they take the short way (`calls.plain`).
-        self.plain = (on_call, pool_policy.poison_threshold, spec.pickle, spec.propagate) == (None, None, None, ())
+        self._has_plain = (on_call, pool_policy.poison_threshold, spec.pickle, spec.propagate) == (None, None, None, ())
         self.depths, self.watcher = Depths(), None if on_call is None else Watcher(on_call, spec.name)
         self.propagation: Propagation | None = None  # made by the first call that has something to carry
         self._prewarm = pool_policy.size if prewarm is None else prewarm
@@ -104,6 +100,8 @@ class Runtime:
         # Guards the state, never held while waiting; re-entrant, since a signal handler may start it again inside.
         self._lock = threading.RLock()
         self.state, self._over = RuntimeState.NEW, False  # `_over` is one way: the end was asked for
+        # It is open, nobody looks at its calls, and nothing goes with them: they take the short way (`calls.plain`).
+        self.plain = False
         self.homes: Homes = {}  # made by the first call of a task in each loop: asyncio costs 50 ms
         self.pool = Pool(self._pool_policy, self._session_policy, name=self.name, clock=self.clock)
         self._status = self._new_status()
@@ -162,6 +160,9 @@ class Runtime:
         with self._lock:
             if self.state in (RuntimeState.STARTING, RuntimeState.NEW):  # new: a start at the same time failed
                 self.state = RuntimeState.OPEN
+                self.plain = self._has_plain
+                if self._over:  # somebody who takes no lock closed it at this moment
+                    self.plain = False
         if self.state is RuntimeState.CLOSED:  # by a finaliser, which found nothing to close
             self.supervisor.close(self.clock())
 
@@ -284,7 +285,7 @@ class Runtime:
     def request_close(self, timeout: float | None = None) -> float:
         """Begin to close without waiting or taking a lock: for finalisers and exit hooks. Answers until when."""
         until = self.clock() + (self._supervisor_policy.shutdown_timeout if timeout is None else timeout)
-        self._over = True
+        self._over, self.plain = True, False
         if self.state is RuntimeState.NEW:
             self.state = RuntimeState.CLOSED
             self.pool.close()
@@ -374,27 +375,4 @@ def live() -> list[Runtime]:
             continue
 
 
-def _close_all() -> None:
-    # In parallel and bounded: interpreter exit never hangs on a worker.
-    for runtime, until in [(runtime, runtime.request_close()) for runtime in live()]:
-        runtime.await_closed(until)
-
-
-def _before_fork() -> None:
-    until = time.monotonic() + FORK_WAIT
-    for runtime in live():
-        runtime.supervisor.at_fork.hold(until)
-
-
-def _after_fork_in_parent() -> None:
-    for runtime in live():
-        runtime.supervisor.at_fork.release()
-
-
-def _after_fork_in_child() -> None:
-    for runtime in live():
-        runtime.forget()
-
-
-atexit.register(_close_all)
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+install(live)

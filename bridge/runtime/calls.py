@@ -48,7 +48,10 @@ def plain(runtime: Runtime, command: str, args: Any, timeout: float | None, idem
     deadline = inf if timeout is None else began_at + timeout
     body = encode_call(command, args, runtime.spec.max_frame_bytes)
     try:
-        worker: Worker = pool.lend(claim)  # type: ignore[assignment]  # None: it is to wait for its turn
+        if pool.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001  # `interrupted_here`, without its call
+            raise pool.interrupted()
+        with pool.lock:
+            worker: Worker = pool.lend_idle(claim)  # type: ignore[assignment]  # None: it is to wait for its turn
         if worker is None and (worker := _in_turn(pool, claim, body, deadline)) and claim.begun:
             result = worker.link.finish(command, deadline)
         else:

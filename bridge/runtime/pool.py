@@ -52,8 +52,10 @@ class Pool(Stock):
         # Whether the policy has nothing to say of who begins to wait, and for LAST_LOOK seconds nothing of who waits.
         says_nothing = policy.max_waiting is None and policy.queue_target is None
         self._lets_wait = says_nothing and policy.checkout_timeout >= LAST_LOOK
-        self._may_ask = False  # for one more worker; until the supervisor has answered
-        self._closed = False
+        self._closed = self._may_ask = False  # ask for one more worker; until the supervisor has answered
+        self.lend_idle: Callable[[Claim], Worker | None] = (
+            self._state.lend
+        )  # inside the lock; nothing once it is closed
         self._refused, self._refusing = deque[Claim](), threading.Lock()
 
     # -- For callers -------------------------------------------------------------------------------------
@@ -75,7 +77,7 @@ class Pool(Stock):
         if self.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001  # `interrupted_here`, without its call
             raise self.interrupted()
         with self.lock:
-            return None if self._closed else self._state.lend(claim)
+            return self.lend_idle(claim)
 
     def ask(self, claim: Claim, now: float) -> bool:
         """Lend a worker at once, or queue the claim: then its owner goes on by `look`, and ends by `leave`."""
@@ -184,7 +186,7 @@ class Pool(Stock):
             idle = worker.status is None and self._state.put_back(claim, now)
         if not idle:
             self.checkin(claim)
-        elif worker.calls >= worker.most_calls or self._closed:
+        elif worker.calls >= worker.most_calls:
             self._wear(worker)
 
     def _wear(self, worker: Worker) -> None:
@@ -345,16 +347,6 @@ class Pool(Stock):
         starting = self.fleet.starting
         return PoolTimeout(waited, queued=queued, workers=workers, starting=starting, name=self._name, session=session)
 
-    def unserved(self) -> list[Claim]:
-        """Whoever waits, or was given a worker and has not looked yet."""
-        with self.lock:
-            return self._state.unserved()  # type: ignore[return-value]
-
-    def served(self) -> list[Claim]:
-        """Whoever has a worker."""
-        with self.lock:
-            return [holder for _, holder in self._state.lent() if isinstance(holder, Claim)]
-
     # -- For the supervisor ------------------------------------------------------------------------------
 
     def audit(self) -> None:
@@ -396,5 +388,7 @@ class Pool(Stock):
     def close(self) -> None:
         """From now on nobody is lent a worker."""
         with self.lock:
-            self._closed = True
+            self._closed, self.lend_idle = True, lambda _: None
+            for worker in self._state.workers:
+                worker.most_calls = 0  # it waits for each return
         self.refuse_all(PoolClosed(self._name))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bridge.core.sessions import SessionBook, SessionPolicy
+from bridge.runtime.claims import Claim
 from bridge.runtime.pool_policy import PoolPolicy, state_of
 from bridge.runtime.tally import Counting
 from bridge.runtime.worker import Worker
@@ -29,6 +30,18 @@ class Stock(Counting):
         super().__init__(policy.poison_threshold, name, clock)
         self.sessions: SessionBook[Worker] = SessionBook(sessions or SessionPolicy())
         self._state = state_of(policy)
+
+    # -- Who waits, and who has a worker ------------------------------------------------------------------
+
+    def unserved(self) -> list[Claim]:
+        """Whoever waits, or was given a worker and has not looked yet."""
+        with self.lock:
+            return self._state.unserved()  # type: ignore[return-value]
+
+    def served(self) -> list[Claim]:
+        """Whoever has a worker."""
+        with self.lock:
+            return [holder for _, holder in self._state.lent() if isinstance(holder, Claim)]
 
     # -- For the supervisor ------------------------------------------------------------------------------
 

@@ -74,6 +74,7 @@ FLOORS: Final = (
     (
         (
             "bridge.runtime.forking",
+            "bridge.runtime.hooks",
             "bridge.runtime.inbox",
             "bridge.runtime.journal",
             "bridge.runtime.threads",

@@ -286,7 +286,7 @@ b.close()
 @pytest.mark.deep
 def test_a_fork_while_workers_are_replaced_keeps_no_descriptor_of_theirs(handlers: str, rough: str) -> None:
     """Whatever the supervisor is opening or closing at that moment: the child keeps none of it, and has a bridge of
-    its own. Fails when a fork doesn't wait for the supervisor's step (`_before_fork`)."""
+    its own. Fails when a fork doesn't wait for the supervisor's step (`before_fork`)."""
     (found,) = run(FORKS_AMONG_DEATHS, handlers, rough, "-W", "ignore::DeprecationWarning", seconds=260)
 
     assert found == {"outcomes": {"[true, 0]": 200}, "alive": 1, "breaker": "closed"}

@@ -13,6 +13,7 @@ from bridge.contract import ExitStatus, WorkerGone
 from bridge.core.recycling import Worn
 from bridge.core.stats import AT_ONCE
 from bridge.door import Fixed
+from bridge.errors import PoolClosed, PoolError
 from bridge.runtime import calls
 from bridge.runtime.claims import Claim
 from bridge.runtime.pool import Pool
@@ -148,6 +149,7 @@ def test_a_runtime_that_looks_at_calls_is_not_plain(
 ) -> None:
     """Its calls go the way on which they are looked at. Fails when one of these is left out of `Runtime.plain`."""
     runtime = make_runtime(ScriptedAdapter([("go", 1)]), **options)
+    runtime.start()
     monkeypatch.setattr(calls, "plain", None)
 
     assert not runtime.plain
@@ -156,9 +158,49 @@ def test_a_runtime_that_looks_at_calls_is_not_plain(
 
 def test_most_calls_take_the_short_way(make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when a plain runtime doesn't know that it is one: then each call costs some hundred steps more."""
+    runtime = make_runtime(ScriptedAdapter([("go", 1)]))
+    runtime.start()
     monkeypatch.setattr(calls, "call", None)
 
-    assert Bridge(Fixed(make_runtime(ScriptedAdapter([("go", 1)])))).call("go") == 1
+    assert Bridge(Fixed(runtime)).call("go") == 1
+
+
+def test_a_runtime_that_isn_t_open_is_not_plain(make_runtime: MakeRuntime) -> None:
+    """Its first call starts it, and none gets through once its end has begun. Fails when it is plain at either time."""
+    runtime = make_runtime(ScriptedAdapter([("go", 1)]))
+    before = runtime.plain
+    runtime.start()
+    between = runtime.plain
+    until = runtime.request_close()
+
+    assert (before, between, runtime.plain) == (False, True, False)
+    with pytest.raises(PoolClosed):
+        Bridge(Fixed(runtime)).call("go")
+    runtime.await_closed(until)
+
+
+def test_a_runtime_that_is_closed_while_it_starts_is_not_plain(make_runtime: MakeRuntime) -> None:
+    """By somebody who takes no lock. Fails when its start says so last."""
+    runtime = make_runtime(ScriptedAdapter([("go", 1)]))
+    start = runtime.supervisor.start
+
+    def close_too() -> None:
+        start()
+        runtime._over = True
+
+    runtime.supervisor.start = close_too  # type: ignore[method-assign]
+    runtime.start()
+    assert not runtime.plain
+
+
+def test_who_interrupted_the_pool_is_not_lent_a_worker(make_runtime: MakeRuntime) -> None:
+    """A finaliser or a signal handler that calls in the midst of a decision. Fails when `plain` doesn't ask for that:
+    the lock is re-entrant."""
+    runtime = make_runtime(ScriptedAdapter([("go", 1)]))
+    runtime.start()
+
+    with runtime.pool.lock, pytest.raises(PoolError, match="interrupted"):
+        calls.plain(runtime, "go", None, 5)
 
 
 def test_a_plain_call_that_may_be_repeated_is(make_runtime: MakeRuntime) -> None:
