@@ -94,17 +94,19 @@ class AsyncBridge:
             return await chosen.call(
                 command, args, timeout=timeout, idempotent=idempotent, on_progress=on_progress, returns=returns
             )
-        convert = None if returns is None else self._returns.convert(returns)
-        # As `enter` and `follow_call`, whose calls would cost most calls more than what they find out.
+        if returns is not None:
+            convert = self._returns.convert(returns)
+            value = await self.call(command, args, timeout=timeout, idempotent=idempotent, on_progress=on_progress)
+            return apply(convert, value, command)
+        # As `enter`, whose call would cost most calls more than what it finds out.
         runtime = self._source.runtime()
+        seconds = runtime.call_timeout if timeout is DEFAULT else checked(timeout)
+        if runtime.plain and on_progress is None and not self._functions:
+            return await async_calls.plain(runtime, command, args, seconds, idempotent)
         if runtime.state is not OPEN:
             runtime.start()
-        seconds = runtime.call_timeout if timeout is DEFAULT else checked(timeout)
-        follow = None
-        if on_progress is not None or self._functions or runtime.spec.propagate:
-            follow = follow_call(runtime, self._functions, on_progress)
-        result = await async_calls.call(runtime, command, args, seconds, idempotent, follow)
-        return result if convert is None else apply(convert, result, command)
+        follow = follow_call(runtime, self._functions, on_progress)
+        return await async_calls.call(runtime, command, args, seconds, idempotent, follow)
 
     def session(self, key: str, *, affinity: Affinity | str | None = None, durable: bool = False) -> AsyncSession:
         """Calls that share a state. As Bridge.session; the sessions of both are the same."""

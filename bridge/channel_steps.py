@@ -24,7 +24,19 @@ from bridge.core.protocol import BUSY, FOLLOWED, IDLE, Body, Connection, Frame, 
 from bridge.errors import BridgeError, CallCancelled, ProtocolError
 from bridge.link import SMALL, ClaimRef, Following, Left, ListenerRef, ring
 from bridge.pipes import write_quietly
-from bridge.wire import ANSWER, CALL, CODEC_JSON, EXTRAS, LONG, READ_SIZE, RESULT, SHARED, STATE, decode_json
+from bridge.wire import (
+    ANSWER,
+    CALL,
+    CODEC_JSON,
+    EXTRAS,
+    LONG,
+    READ_SIZE,
+    RESULT,
+    SHARED,
+    STATE,
+    decode_json,
+    scan_text,
+)
 
 
 class FdSteps:
@@ -110,8 +122,7 @@ class FdSteps:
         self._claim, self._heard = claim, False
         if follow is not None:
             return self.push_on(self._composed(kind, follow.head + body, EXTRAS, seconds))
-        arena = self.arena
-        if kind != CALL or type(body) is not bytes or len(body) > SMALL or (arena is not None and not arena.short):
+        if kind != CALL or len(body) > SMALL or ((arena := self.arena) is not None and not arena.short):
             return self.push_on(self._composed(kind, body, 0, seconds))
         # Most calls: too short for shared memory, where no place is to be granted, and for half of it to be written.
         frame = self.connection.ask(body, seconds)
@@ -169,25 +180,26 @@ class FdSteps:
             raise Left
         connection = self.connection
         try:
-            frame: Frame | None = None
-            come: Any = None
             if not self._heard:  # mostly all that there will be comes now
+                come: Any = None
                 try:
                     come = read(self._read_fd, READ_SIZE)
                 except BlockingIOError:
                     pass  # nothing yet
                 if come and (reply := connection.result(come)) is not None:
                     try:
-                        return RESULT, decode_json(reply)
-                    except (ValueError, RecursionError):
-                        pass  # `_value` says what it is
+                        value, end = scan_text(text := str(reply, "utf-8"), 0)
+                        if end == len(text):
+                            return RESULT, value
+                    except (ValueError, RecursionError, StopIteration):
+                        pass  # `_value` says what it is, or has buffers
                     return RESULT, self._value(reply, command)
                 if self._checked(come) is None:
                     return None
                 self._heard = True
-                frame = connection.receive(come)
-            elif connection.state is FOLLOWED:
-                frame = connection.receive(b"")  # several may have come at once
+                frame: Frame | None = connection.receive(come)
+            else:  # several may have come at once
+                frame = connection.receive(b"") if connection.state is FOLLOWED else None
             while frame is None:
                 space = connection.space()
                 if (come := self._read_now(space)) is None:

@@ -68,6 +68,24 @@ async def checkout_for(runtime: Runtime, visit: Visit, claim: LoopClaim, deadlin
         runtime.pool.checkin(claim)
 
 
+async def plain(runtime: Runtime, command: str, args: Any, timeout: float | None, idempotent: bool = False) -> Any:
+    """`call` on a runtime that is plain, of what nothing goes with: as calls.plain."""
+    deadline = inf if timeout is None else runtime.clock() + timeout
+    body = encode_call(command, args, runtime.spec.max_frame_bytes)
+    loop = get_running_loop()
+    home = runtime.homes.get(ref(loop)) or home_of(runtime, loop)
+    claim = LoopCall(home, loop, command, body, deadline)
+    retries = 0
+    while True:
+        try:
+            return await claim.begin()
+        except ENDINGS as end:
+            retries = await begins_again(runtime, claim, command, end, timeout, body, retries, idempotent=idempotent)
+        finally:
+            if claim.future is not None:  # else it was passed on
+                claim.end()
+
+
 async def call(
     runtime: Runtime,
     command: str,
@@ -85,10 +103,7 @@ async def call(
             runtime, runtime.watcher, command, args, timeout, idempotent=idempotent, follow=follow, body=body
         )
     deadline = inf if timeout is None else runtime.clock() + timeout
-    if body is None and follow is None:  # as `encoded`
-        spec = runtime.spec
-        body = encode_call(command, args, spec.max_frame_bytes, spec.pickle is not None)
-    elif body is None:
+    if body is None:
         body = encoded(runtime, command, args, follow)
     if type(command) is not str:
         command = name_of(command)
@@ -98,7 +113,7 @@ async def call(
         return await _followed(runtime, command, body, deadline, timeout, follow, idempotent=idempotent, watch=watch)
     # From here on a call that says nothing before its result: its task sleeps once.
     loop = get_running_loop()
-    home = runtime.homes.get(ref(loop)) or home_of(runtime, loop)
+    home = home_of(runtime, loop)
     if watch is None:
         claim = LoopCall(home, loop, command, body, deadline)
     else:
@@ -108,15 +123,30 @@ async def call(
     while True:
         try:
             return await claim.begin()
-        except WorkerGone as gone:
-            worker = worker_of(claim)
-            may = (not gone.started or idempotent) and retries < MAX_RETRIES
-            await send_again(runtime, claim, worker, command, gone, deadline, timeout, body, may=may)
-            retries += 1
-        except (DeadlinePassed, Left) as end:
-            raise outcome(runtime, claim, worker_of(claim), command, end, deadline, timeout, body) from None
+        except ENDINGS as end:
+            retries = await begins_again(runtime, claim, command, end, timeout, body, retries, idempotent=idempotent)
         finally:
             claim.end()
+
+
+async def begins_again(
+    runtime: Runtime,
+    claim: LoopCall,
+    command: str,
+    end: Exception,
+    timeout: float | None,
+    body: bytes,
+    retries: int,
+    *,
+    idempotent: bool,
+) -> int:
+    """How often it is sent again, with the next time; or raises what its caller is told."""
+    worker, deadline = worker_of(claim), claim.deadline
+    if not isinstance(end, WorkerGone):
+        raise outcome(runtime, claim, worker, command, end, deadline, timeout, body) from None
+    may = (not end.started or idempotent) and retries < MAX_RETRIES
+    await send_again(runtime, claim, worker, command, end, deadline, timeout, body, may=may)
+    return retries + 1
 
 
 async def _watched(

@@ -115,7 +115,7 @@ class LoopCall(LoopClaim):
         pool = home.pool
         self.future = future = self.loop.create_future()
         self._started = now = home.clock()
-        if pool.queue(self, self.deadline, now):  # in a crowd: it is behind others, and has time
+        if pool.queue(self, now):  # in a crowd: it is behind others, and has time
             if not home.watches:
                 home.watch(self.loop)
         elif pool.ask(self, now):

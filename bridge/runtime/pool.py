@@ -49,9 +49,9 @@ class Pool(Stock):
         self.keeper: Keeper | None = None
         self.last_look = LAST_LOOK  # less once tasks wait here too: their loops may not run
         self.fleet = View()  # what the supervisor last said of its workers
-        # Whether the policy has nothing to say of who begins to wait, and for LAST_LOOK seconds nothing of who waits.
+        # Whether policy, and at present fleet, have nothing to say of who begins to wait, nor soon of who waits.
         says_nothing = policy.max_waiting is None and policy.queue_target is None
-        self._lets_wait = says_nothing and policy.checkout_timeout >= LAST_LOOK
+        self._may_let_wait = self._lets_wait = says_nothing and policy.checkout_timeout >= LAST_LOOK
         self._closed = self._may_ask = False  # ask for one more worker; until the supervisor has answered
         self.lend_idle: Callable[[Claim], Worker | None] = (
             self._state.lend
@@ -98,19 +98,13 @@ class Pool(Stock):
                 self.keeper.attend(0.0)  # where it has no thread, nobody else makes the next start
             raise
 
-    def queue(self, claim: Claim, deadline: float, now: float) -> bool:
-        """Have a claim that needs not be armed wait behind others: `ask` and `first_look`, for most of a crowd.
-
-        Returns:
-            Whether it waits, and is to look within LAST_LOOK seconds. Else it is to ask: it may be lent a worker or
-            refused at once, or has to see to more; nothing was done.
-        """
-        if not self._lets_wait or deadline - now < LAST_LOOK or self.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
+    def queue(self, claim: Claim, now: float) -> bool:
+        """Have a claim that needs not be armed wait behind others: `ask` and `first_look`, for most of a crowd. It has
+        to look within LAST_LOOK seconds. False: it is to ask, as more may be to be said; nothing was done."""
+        if claim.deadline - now < LAST_LOOK or self.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
             return False
         with self.lock:
-            if self._closed or self._may_ask or self.fleet.last_error is not None:
-                return False
-            return self._state.join(claim, now)
+            return self._lets_wait and self._state.join(claim, now)
 
     def borrow(self, claim: Claim) -> bool:
         """Lend the worker that it wants if that is idle now, and nobody waits; it is never queued."""
@@ -171,7 +165,10 @@ class Pool(Stock):
             if now >= heir.deadline or not state.hand_on(claim, worker, heir):
                 return None
             worker.active_at = now
-            self.tally.latencies.note(now - claim.sent_at)
+            latencies = self.tally.latencies
+            latencies.fresh.append(now - claim.sent_at)
+            if len(latencies.fresh) >= AT_ONCE:
+                latencies.sort_in()
         return heir
 
     def take_back(self, claim: Claim, worker: Worker) -> None:
@@ -375,8 +372,9 @@ class Pool(Stock):
     def publish(self, fleet: View) -> None:
         """What the supervisor knows and callers need."""
         with self.lock:
-            self.fleet, self._may_ask = fleet, fleet.can_grow
-            self._state.avoided = fleet.failing
+            self._lets_wait = False  # first: cut short here, whoever comes asks
+            self.fleet, self._may_ask, self._state.avoided = fleet, fleet.can_grow, fleet.failing
+            self._lets_wait = self._may_let_wait and not (self._closed or fleet.can_grow or fleet.last_error)
 
     def refuse_all(self, error: Exception) -> None:
         """Everybody who waits gets this error."""
@@ -388,7 +386,7 @@ class Pool(Stock):
     def close(self) -> None:
         """From now on nobody is lent a worker."""
         with self.lock:
-            self._closed, self.lend_idle = True, lambda _: None
+            self._closed, self._lets_wait, self.lend_idle = True, False, lambda _: None
             for worker in self._state.workers:
                 worker.most_calls = 0  # it waits for each return
         self.refuse_all(PoolClosed(self._name))

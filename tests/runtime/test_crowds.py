@@ -1,4 +1,7 @@
-"""Tasks that wait behind others: what they are spared, and where that would be wrong."""
+"""Tasks that wait behind others: when they look, and how a worker goes from one to the next.
+
+Apart from test_queueing.py: who is let wait at all.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,10 @@ from typing import Any, cast
 
 import pytest
 
-from bridge.core.members import View
-from bridge.errors import CallCancelled, PoolError, WorkerStartError
+from bridge.core.stats import AT_ONCE
+from bridge.errors import CallCancelled
 from bridge.link import Left
 from bridge.runtime import async_calls
-from bridge.runtime.claims import Claim
 from bridge.runtime.loop_calls import LoopCall
 from bridge.runtime.loop_claims import HEAR, LONG, OFFER, Home, claim_here, home_of
 from bridge.runtime.pool import LAST_LOOK, Pool
@@ -48,68 +50,6 @@ class Worker(SimpleNamespace):
 def clock() -> FakeClock:
     """Stands still."""
     return FakeClock()
-
-
-def closed(pool: Pool) -> None:
-    pool.close()
-
-
-def growing(pool: Pool) -> None:
-    pool.publish(View(can_grow=True))
-
-
-def failing(pool: Pool) -> None:
-    pool.publish(View(last_error=WorkerStartError("spawn", "no such file", handler="x"), unavailable=True))
-
-
-def test_who_has_time_waits_without_being_asked_anything(clock: FakeClock) -> None:
-    """Fails when nobody is queued at once: then the rest here says nothing."""
-    pool = pool_of(clock)
-
-    assert [pool.queue(Claim(), clock() + LAST_LOOK, clock()) for _ in range(3)] == [True] * 3
-    assert pool.waiting == 3
-
-
-@pytest.mark.parametrize(
-    ("policy", "change"),
-    [
-        ({"max_waiting": 5}, None),
-        ({"queue_target": 60.0}, None),
-        ({"checkout_timeout": LAST_LOOK / 2}, None),
-        ({}, closed),
-        ({}, growing),
-        ({}, failing),
-    ],
-)
-def test_where_there_is_more_to_be_said_a_task_asks(
-    clock: FakeClock, policy: dict[str, Any], change: Callable[[Pool], None] | None
-) -> None:
-    """Whether it is refused, asks for a worker, or is shed. Fails, each, when `queue` doesn't look at that."""
-    pool = pool_of(clock, **policy)
-    if change is not None:
-        change(pool)
-
-    assert not pool.queue(Claim(), clock() + 60, clock())
-    assert pool.waiting == 0
-
-
-def test_who_has_little_time_asks(clock: FakeClock) -> None:
-    """Nobody looks after it before its deadline else. Fails when `queue` doesn't look at that."""
-    pool = pool_of(clock)
-
-    assert not pool.queue(Claim(), clock() + LAST_LOOK - 0.01, clock())
-    assert pool.waiting == 0
-
-
-def test_who_interrupted_the_pool_is_told_so(clock: FakeClock) -> None:
-    """A signal handler's loop, whose call would wait for itself. Fails when `queue` doesn't ask who has the lock, or
-    when `ask` doesn't."""
-    pool = pool_of(clock)
-    with pool.lock:
-        assert not pool.queue(Claim(), clock() + 60, clock())
-        with pytest.raises(PoolError, match="interrupted"):
-            pool.ask(Claim(), clock())
-    assert pool.waiting == 0
 
 
 # -- Their times -----------------------------------------------------------------------------------------------------
@@ -292,15 +232,16 @@ def test_a_call_of_a_task_can_be_cancelled_wherever_it_is(clock: FakeClock) -> N
 
 
 def test_a_worker_goes_from_one_task_to_the_next_in_the_same_breath(clock: FakeClock) -> None:
-    """Counted as given back. Fails when `pass_on` finds nobody, or leaves the call uncounted."""
+    """Counted as given back. Fails when `pass_on` finds nobody, or leaves the call uncounted, or unsorted for ever."""
 
     def act(home: Home, calls: list[LoopCall], worker: Worker) -> None:
+        home.pool.tally.latencies.fresh += [0.1] * (AT_ONCE - 1)
         began = clock()
         clock.advance(3)
         assert home.pool.pass_on(calls[0], cast(Any, worker), calls[0].loop) is calls[1]
         assert (worker.active_at, calls[0].worker) == (began + 3, None)
         latencies = home.pool.tally.latencies
-        assert (latencies.count, calls[1].taken, calls[2].taken) == (1, True, False)
+        assert (latencies.count, latencies.fresh, calls[1].taken, calls[2].taken) == (AT_ONCE, [], True, False)
 
     in_a_crowd(clock, act, [60, 60, 60])
 

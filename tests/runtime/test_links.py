@@ -127,6 +127,18 @@ def test_what_looks_like_a_result_inside_of_one_is_a_part_of_it_in_steps_too(pip
     assert not link.clean
 
 
+@pytest.mark.parametrize("body", [b"1 2", b"", b"no", b"\xff"])
+def test_what_comes_whole_and_is_no_value_breaks_the_protocol(pipes: list[int], body: bytes) -> None:
+    """Fails, each, when `poll` takes it for one, or says what Python does."""
+    link = FdLink((pipes[0], pipes[3]), None, 1000, None, time.monotonic)
+    link.connection.state = State.IDLE
+    link.begin("c", b"{}", 60.0)
+    os.write(pipes[1], HEADER.pack(RESULT, CODEC_JSON, 0, len(body), link.call_id) + body)
+    with pytest.raises(ProtocolError, match="isn't JSON"):
+        link.poll("c")
+    link.close()
+
+
 @pytest.mark.parametrize("size", [10, SMALL, SMALL + 1, 200_000])
 def test_a_call_that_is_begun_is_written_to_its_end(pipes: list[int], size: int) -> None:
     """At once if it is small, else as there is room. Fails when `begin` or `push_on` loses what a full pipe didn't
@@ -158,7 +170,8 @@ def test_what_is_begun_goes_the_way_that_it_needs(pipes: list[int]) -> None:
         return os.read(pipes[2], 1_000_000)
 
     assert begun(b"{}", HOOK)[0] == HOOK
-    assert begun(Rope([b"in ", memoryview(b"pieces")], 9)).endswith(b"in pieces")
+    long = b"pieces" * SMALL  # as one of them always is
+    assert begun(Rope([b"in ", memoryview(long)], 3 + len(long))).endswith(b"in " + long)
     granting: Any = SimpleNamespace(short=0, compose=lambda *_: b"with a place")
     link.arena = granting
     assert begun(b"{}") == b"with a place"

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from math import inf
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from bridge.channel_submit import SubmitLink
 from bridge.client import Bridge
 from bridge.contract import ExitStatus, WorkerGone
 from bridge.core.recycling import Worn
 from bridge.core.stats import AT_ONCE
 from bridge.door import Fixed
-from bridge.errors import PoolClosed, PoolError
-from bridge.runtime import calls
+from bridge.errors import CallTimeout, PoolClosed, PoolError, WorkerCrashed
+from bridge.link import DeadlinePassed
+from bridge.runtime import async_calls, calls
+from bridge.runtime.calls import MAX_RETRIES
 from bridge.runtime.claims import Claim
 from bridge.runtime.pool import Pool
 from bridge.runtime.pool_policy import PoolPolicy
@@ -201,6 +205,55 @@ def test_who_interrupted_the_pool_is_not_lent_a_worker(make_runtime: MakeRuntime
 
     with runtime.pool.lock, pytest.raises(PoolError, match="interrupted"):
         calls.plain(runtime, "go", None, 5)
+
+
+@pytest.mark.parametrize("options", [{"poison_threshold": 2}, {"on_call": watched}], ids=["poison", "on-call"])
+def test_nor_are_its_calls_of_tasks(make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch, options: Any) -> None:
+    """Fails when a task's call doesn't ask whether its runtime is plain."""
+    runtime = make_runtime(ScriptedAdapter([("go", 1)]), **options)
+    monkeypatch.setattr(async_calls, "plain", None)
+
+    assert asyncio.run(Bridge(Fixed(runtime)).aio.call("go")) == 1
+
+
+def test_most_calls_of_tasks_take_it_too(make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when they don't: each would cost some thirty steps more."""
+    runtime = make_runtime(ScriptedAdapter([("go", 1)]))
+    runtime.start()
+    monkeypatch.setattr(async_calls, "call", None)
+
+    assert asyncio.run(Bridge(Fixed(runtime)).aio.call("go")) == 1
+
+
+def test_a_plain_call_of_a_task_whose_time_is_over_is_not_repeated(
+    make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though nobody has seen it. Fails when it is taken for one whose worker died."""
+    runtime = make_runtime(ScriptedAdapter([]))
+    runtime.start()
+    tries: list[float] = []
+
+    def begin(_link: SubmitLink, _command: str, _body: bytes, seconds: float) -> bytes:
+        tries.append(seconds)
+        raise DeadlinePassed(started=False)
+
+    monkeypatch.setattr(SubmitLink, "begin", begin)
+    with pytest.raises(CallTimeout):
+        asyncio.run(async_calls.plain(runtime, "go", None, 5, idempotent=True))
+    assert len(tries) == 1
+
+
+@pytest.mark.parametrize(("idempotent", "repeats"), [(True, MAX_RETRIES), (False, 0)])
+def test_a_plain_call_of_a_task_is_repeated_if_it_may_be(
+    make_runtime: MakeRuntime, idempotent: bool, repeats: int
+) -> None:
+    """But not for ever. Fails when `plain` doesn't say on that it is idempotent, or doesn't count."""
+    runtime = make_runtime(ScriptedAdapter(*[[("go", CRASH)]] * 9))
+    runtime.start()
+
+    with pytest.raises(WorkerCrashed):
+        asyncio.run(async_calls.plain(runtime, "go", None, 30, idempotent))
+    assert runtime.stats().repeats == repeats
 
 
 def test_a_plain_call_that_may_be_repeated_is(make_runtime: MakeRuntime) -> None:
