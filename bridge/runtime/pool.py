@@ -369,12 +369,14 @@ class Pool(Stock):
                 self.keeper.retire(worker)
             self.remove(worker)  # after it was told: cut short between the two, the next audit reports it again
 
-    def publish(self, fleet: View) -> None:
-        """What the supervisor knows and callers need."""
+    def publish(self, fleet: View) -> bool:
+        """What the supervisor knows and callers need. Whether some wait, who may have come when another had asked for
+        one more worker: they themselves would ask when they have slept for a while."""
         with self.lock:
             self._lets_wait = False  # first: cut short here, whoever comes asks
             self.fleet, self._may_ask, self._state.avoided = fleet, fleet.can_grow, fleet.failing
             self._lets_wait = self._may_let_wait and not (self._closed or fleet.can_grow or fleet.last_error)
+            return bool(self._state.waiting)
 
     def refuse_all(self, error: Exception) -> None:
         """Everybody who waits gets this error."""

@@ -127,7 +127,13 @@ class Supervisor:
 
     def grow(self) -> None:
         """Callers wait."""
-        self._post(lambda: self.roster.perform(self.fleet.grow(self.pool.waiting_for_any, self._clock())))
+        self._post(self._grow)
+
+    def _grow(self) -> bool:
+        """Whether one more is started."""
+        effects = self.fleet.grow(self.pool.waiting_for_any, self._clock())
+        self.roster.perform(effects)
+        return bool(effects)
 
     @property
     def workers(self) -> dict[int, Worker]:
@@ -249,7 +255,8 @@ class Supervisor:
         self._checkups.look(now)
         self.roster.let_go()
         self.pool.audit()
-        self.pool.publish(self.fleet.view())
+        while self.pool.publish(self.fleet.view()) and self._grow():
+            pass  # callers came while the last of them was started
         if self.fleet.closing and not self.fleet.members and not self.finished:
             self.roster.guard.drop()
             try:

@@ -74,6 +74,26 @@ def test_overflow_workers_come_while_callers_wait_and_go_when_idle(make_runtime:
     assert results == ["x"] * 4
 
 
+def test_callers_who_come_while_one_more_is_started_have_theirs_at_once(make_runtime: MakeRuntime) -> None:
+    """They can't ask for one of their own while another one's question isn't answered. Fails when a step of the
+    supervisor doesn't look who waits after its last start: then they have theirs when they have slept for 20 ms."""
+    adapter = ScriptedAdapter()
+    runtime = make_runtime(adapter, size=1, max_overflow=2)
+    runtime.start()
+    pool, now = runtime.pool, runtime.clock()
+    first, late = Claim(), [Claim(), Claim(), Claim()]
+    pool.checkout(first, FOREVER)
+    for claim in late:
+        assert not pool.ask(claim, now)
+    runtime.supervisor.notice()
+
+    assert adapter.opened == 3
+    assert [claim.worker is not None for claim in late] == [True, True, False]
+    for claim in late:
+        pool.leave(claim)
+    pool.checkin(first)
+
+
 def test_an_idle_overflow_worker_whose_lifetime_is_over_has_no_successor(
     make_runtime: MakeRuntime, caplog: pytest.LogCaptureFixture
 ) -> None:
