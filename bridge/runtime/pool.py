@@ -19,12 +19,12 @@ from bridge.core.members import View
 from bridge.core.recycling import Worn
 from bridge.core.sessions import SessionPolicy
 from bridge.core.stats import AT_ONCE
-from bridge.errors import CallCancelled, CircuitOpen, PoolClosed, PoolOverloaded, PoolTimeout
+from bridge.errors import CallCancelled, CircuitOpen, PoolClosed
 from bridge.runtime.claims import Claim
 from bridge.runtime.handing import begin_for, left_by_loops, may_hand
 from bridge.runtime.keeper import Keeper
 from bridge.runtime.pool_policy import PoolPolicy
-from bridge.runtime.stock import Stock
+from bridge.runtime.refusals import Refusing
 from bridge.runtime.worker import Worker
 
 FIRST_LOOK: Final = 0.02
@@ -32,7 +32,7 @@ FIRST_LOOK: Final = 0.02
 LAST_LOOK: Final = 2.0
 
 
-class Pool(Stock):
+class Pool(Refusing):
     """Who has which worker.
 
     Args:
@@ -45,14 +45,12 @@ class Pool(Stock):
         self, policy: PoolPolicy, sessions: SessionPolicy | None = None, *, name: str, clock: Callable[[], float]
     ) -> None:
         super().__init__(policy, sessions, name, clock)
-        self.policy = policy
         self.keeper: Keeper | None = None
         self.last_look = LAST_LOOK  # less once tasks wait here too: their loops may not run
-        self.fleet = View()  # what the supervisor last said of its workers
         # Whether policy, and at present fleet, have nothing to say of who begins to wait, nor soon of who waits.
         says_nothing = policy.max_waiting is None and policy.queue_target is None
         self._may_let_wait = self._lets_wait = says_nothing and policy.checkout_timeout >= LAST_LOOK
-        self._closed = self._may_ask = False  # ask for one more worker; until the supervisor has answered
+        self._may_ask = False  # for one more worker; until the supervisor has answered
         self.lend_idle: Callable[[Claim], Worker | None] = (
             self._state.lend
         )  # inside the lock; nothing once it is closed
@@ -228,26 +226,6 @@ class Pool(Stock):
         if self.keeper is not None:
             self.keeper.notice()
 
-    def _refuse(self, claim: Claim, now: float) -> None:
-        """Raise what a caller that would have to wait is to be told at once."""
-        if self._closed:
-            raise PoolClosed(self._name)
-        error = self.fleet.last_error
-        if error is not None and self.fleet.unavailable:
-            if (refusal := self.fleet.refusal) is not None and refusal is not error:
-                raise copy(refusal)
-            last = error.brief
-            raise CircuitOpen(self._name, last_error=last, retry_in=max(0.0, self.fleet.probe_at - now)) from error
-        worker, limit = claim.wants, self.policy.max_waiting
-        if (worker is None and limit is None) or worker in self._state.idle:
-            return
-        queued = self._state.queue_of(claim)
-        if claim.fails_fast and worker is not None and worker.lent:
-            raise PoolOverloaded(self._name, queued=queued, session=claim.session)
-        if limit is not None and queued >= limit:
-            self.tally.refused += 1
-            raise PoolOverloaded(self._name, queued=queued, limit=limit)
-
     def first_look(self, claim: Claim, deadline: float, now: float) -> float | None:
         """`look`, of one that was queued at this moment: mostly there is nothing to be seen yet."""
         policy = self.policy
@@ -310,10 +288,6 @@ class Pool(Stock):
         if self.keeper is not None:
             self.keeper.notice()
 
-    def _shed(self, waited: float) -> PoolOverloaded:
-        self.tally.shed += 1
-        return PoolOverloaded(self._name, queued=len(self._state.waiting), limit=None, waited=waited)
-
     def refuse_grant(self, claim: Claim) -> None:
         """Its loop is closed: the next one has what it was offered. May be called from inside itself, no deeper."""
         self._refused.append(claim)
@@ -337,12 +311,6 @@ class Pool(Stock):
         if next_one is not None:
             next_one.wake()
 
-    def _timeout(self, claim: Claim, waited: float) -> PoolTimeout:
-        queued = max(0, self._state.queue_of(claim) - 1)
-        workers = len(self._state.workers)
-        session = None if claim.wants is None else claim.session
-        starting = self.fleet.starting
-        return PoolTimeout(waited, queued=queued, workers=workers, starting=starting, name=self._name, session=session)
 
     # -- For the supervisor ------------------------------------------------------------------------------
 

@@ -92,6 +92,7 @@ FLOORS: Final = (
             "bridge.runtime.keeper",
             "bridge.runtime.pool_policy",
             "bridge.runtime.stock",
+            "bridge.runtime.refusals",
             "bridge.runtime.alarms",
             "bridge.runtime.loop_claims",
             "bridge.runtime.pool",
