@@ -129,6 +129,23 @@ class FdLink(FdSteps):
         except (ProtocolError, CallCancelled) as error:
             raise self._named(error) from None
 
+    def reply(self, command: str, deadline: float) -> Any:
+        """`finish` of a call that was begun by `hand`: mostly the reply is there, whole and alone."""
+        data = None
+        try:
+            data = read(self._read_fd, READ_SIZE)
+        except BlockingIOError:
+            pass  # waited for below, as in `call`
+        if data and (reply := self.connection.result(data)) is not None:
+            try:
+                value, end = scan_text(text := str(reply, "utf-8"), 0)
+                if end == len(text):
+                    return value
+            except (ValueError, RecursionError, StopIteration):
+                pass  # `_value` says what it is, or has buffers
+            return self._value(reply, command)
+        return self.finish(command, deadline, data)
+
     def _send(self, frame: Any, deadline: float) -> None:
         self._whole = False
         try:

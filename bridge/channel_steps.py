@@ -135,6 +135,23 @@ class FdSteps:
         self._whole = not rest
         return rest
 
+    def hand(self, body: bytes, seconds: float, claim: ClaimRef | None) -> bool:
+        """`begin` of a plain call that is SMALL: whether it was written whole, which it is unless not at all."""
+        arena = self.arena
+        if arena is not None and not arena.short:
+            return not self.begin("", body, seconds, claim=claim)
+        self._claim, self._heard = claim, False  # and `_whole` is true, as long as nothing is out
+        frame = self.connection.ask(body, seconds)
+        try:
+            if self._write(self._write_fd, frame) == len(frame):
+                return True
+        except BlockingIOError:
+            pass  # so somebody has filled its pipe
+        except OSError:
+            raise WorkerGone(started=False) from None
+        self._whole = False
+        return False
+
     def _composed(self, kind: int, body: bytes, flags: int, seconds: float) -> bytes:
         """The frame of a call. What is long lies in memory that the worker shares, if there is such."""
         if self.arena is None or len(body) < self.arena.short:

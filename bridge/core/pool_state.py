@@ -171,8 +171,8 @@ class PoolState(Generic[W]):
 
     def hand_on(self, waiter: Waiter[W], worker: W, heir: Waiter[W]) -> bool:
         """Lend the worker of one to who is first of those who take any: `checkin` and `accept` in one, for most of a
-        crowd. False: it may be somebody else's turn, or the worker may be somebody else's; nothing was done."""
-        if heir.worker is not None or self.own or worker not in self.workers:
+        crowd. False: somebody may want that one, or the worker may be somebody else's; nothing was done."""
+        if heir.worker is not None or (self.own and worker in self.own) or worker not in self.workers:
             return False
         if worker.holder is None or worker.holder() is not waiter:
             return False

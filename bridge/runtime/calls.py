@@ -23,7 +23,6 @@ from bridge.wire import ASK, CALL, HOOK, RESULT
 if TYPE_CHECKING:
     from bridge.runtime import Runtime
     from bridge.runtime.follow import Follow
-    from bridge.runtime.pool import Pool
     from bridge.runtime.watching import Watch
 
 ENDINGS: Final = (WorkerGone, DeadlinePassed, Left)
@@ -52,8 +51,10 @@ def plain(runtime: Runtime, command: str, args: Any, timeout: float | None, idem
             raise pool.interrupted()
         with pool.lock:
             worker: Worker = pool.lend_idle(claim)  # type: ignore[assignment]  # None: it is to wait for its turn
-        if worker is None and (worker := _in_turn(pool, claim, body, deadline)) and claim.begun:
-            result = worker.link.finish(command, deadline)
+        if worker is None and (worker := pool.turn(claim, body, deadline)) and claim.begun:
+            result = worker.link.reply(command, deadline)
+            if pool.hand_over(claim, worker):
+                return result
         else:
             worker.calls += 1
             claim.sent_at = worker.active_at = now = clock()
@@ -65,17 +66,6 @@ def plain(runtime: Runtime, command: str, args: Any, timeout: float | None, idem
     except BaseException:
         pool.checkin(claim)
         raise
-
-
-def _in_turn(pool: Pool, claim: Claim, body: bytes | None, deadline: float) -> Worker:
-    """The worker that a claim is lent when it is its turn. Whoever gave it back may have begun the call: then what
-    came of that is in `begun`, or raised."""
-    claim.body, claim.deadline = body, deadline
-    worker = pool.checkout(claim, deadline)
-    claim.await_begun()
-    if claim.begun and claim.begun is not True:
-        raise claim.begun
-    return worker
 
 
 def call(
@@ -132,7 +122,7 @@ def call(
                 end, ended = ended, None
                 raise end
             lent = pool.lend(claim) if visit is None else visit.checkout(claim, deadline)
-            worker = lent or _in_turn(pool, claim, None if follow else body, deadline)
+            worker = lent or pool.turn(claim, None if follow else body, deadline)
             if claim.begun:
                 return worker.link.finish(command, deadline)
             if claim.cancelled:

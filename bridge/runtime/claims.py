@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from math import inf
+from threading import Lock
 from typing import Any
 
 from bridge.core.pool_state import Waiter
@@ -46,10 +47,11 @@ class Claim(Waiter[Worker]):
     begun: bool | Exception = False
     """He has, or what came of that."""
 
-    def arm(self) -> None:
-        """Get ready to be woken; before the claim is queued."""
-        self._bell = threading.Lock()
-        self._bell.acquire()
+    def arm(self) -> Any:
+        """Get ready to be woken; before the claim is queued. What rings then."""
+        self._bell = bell = Lock()
+        bell.acquire()
+        return bell
 
     def wake(self) -> None:
         """Tell the owner to look. Idempotent."""

@@ -10,41 +10,66 @@ Apart from the pool, which knows no links, and from calls.py, where a call is be
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Callable
+from threading import get_ident, main_thread
+from typing import Any
 
 from bridge.contract import WorkerGone
+from bridge.core.sessions import SessionPolicy
+from bridge.core.stats import AT_ONCE
 from bridge.link import SMALL
 from bridge.runtime.claims import Claim
+from bridge.runtime.pool_policy import PoolPolicy
+from bridge.runtime.refusals import Refusing
 from bridge.runtime.worker import Worker
 
 
-def may_hand(claim: Claim, worker: Worker, now: float) -> bool:
-    """Whether its call may be begun here and now. Where a signal handler may run, in the main thread, it may not."""
-    return (
-        claim.worker is worker
-        and worker.link.hands_on
-        and type(claim.body) is bytes
-        and len(claim.body) <= SMALL
-        and now < claim.deadline
-        and not claim.cancelled
-        and threading.get_ident() != threading.main_thread().ident
-    )
+class Handing(Refusing):
+    """The part of a pool that hands on.
 
+    Args:
+        sessions: How sessions are kept.
+        name: Labels errors.
+        clock: Monotonic seconds.
+    """
 
-def begin_for(claim: Claim, now: float) -> None:
-    """Begin the call of whoever was lent the worker; it may be handed on."""
-    worker, body = claim.worker, claim.body
-    try:
-        assert worker is not None
-        assert body is not None
-        worker.calls += 1
-        claim.sent_at = worker.active_at = now
-        rest = worker.link.begin("", body, claim.deadline - now, claim=worker.holder)
-        claim.begun = WorkerGone(started=False) if rest else True  # its pipe was empty
-    except Exception as error:
-        claim.begun = error  # it died: for the other one to find out
-    finally:
-        claim.handing = False
+    def __init__(
+        self, policy: PoolPolicy, sessions: SessionPolicy | None, name: str, clock: Callable[[], float]
+    ) -> None:
+        super().__init__(policy, sessions, name, clock)
+        self._main = main_thread().ident  # where a signal handler may run
+
+    def hand_over(self, claim: Claim, worker: Worker) -> bool:
+        """Give back a clean worker that hands on: to a thread, whose call is begun here. False: nobody waits whose call
+        may be, or there is more to be seen to; nothing was done."""
+        if get_ident() == self._main or worker.status is not None or worker.calls >= worker.most_calls:
+            return False
+        now, latencies = self._clock(), self.tally.latencies
+        with self.lock:
+            state = self._state
+            heir: Any = next(iter(state.waiting), None)
+            if heir is None or type(heir.body) is not bytes or len(heir.body) > SMALL or heir.cancelled:
+                return False
+            if now >= heir.deadline or not state.hand_on(claim, worker, heir):
+                return False
+            if sent_at := claim.sent_at:
+                claim.sent_at = 0.0
+                latencies.fresh.append(now - sent_at)
+                if len(latencies.fresh) >= AT_ONCE:
+                    latencies.sort_in()
+            heir.handing = True
+        try:
+            worker.calls += 1
+            heir.sent_at = worker.active_at = now
+            link: Any = worker.link
+            whole = link.hand(heir.body, heir.deadline - now, worker.holder)
+            heir.begun = whole or WorkerGone(started=False)  # its pipe was empty
+        except Exception as error:
+            heir.begun = error  # it died: for the other one to find out
+        finally:
+            heir.handing = False
+        heir.wake()
+        return True
 
 
 def left_by_loops(held: list[tuple[Claim, Worker]]) -> list[tuple[Claim, Worker]]:

@@ -21,10 +21,9 @@ from bridge.core.sessions import SessionPolicy
 from bridge.core.stats import AT_ONCE
 from bridge.errors import CallCancelled, CircuitOpen, PoolClosed
 from bridge.runtime.claims import Claim
-from bridge.runtime.handing import begin_for, left_by_loops, may_hand
+from bridge.runtime.handing import Handing, left_by_loops
 from bridge.runtime.keeper import Keeper
 from bridge.runtime.pool_policy import PoolPolicy
-from bridge.runtime.refusals import Refusing
 from bridge.runtime.worker import Worker
 
 FIRST_LOOK: Final = 0.02
@@ -32,7 +31,7 @@ FIRST_LOOK: Final = 0.02
 LAST_LOOK: Final = 2.0
 
 
-class Pool(Refusing):
+class Pool(Handing):
     """Who has which worker.
 
     Args:
@@ -54,6 +53,7 @@ class Pool(Refusing):
         self.lend_idle: Callable[[Claim], Worker | None] = (
             self._state.lend
         )  # inside the lock; nothing once it is closed
+        self.attended = False  # the supervisor has a thread: nobody who waits has to hear workers that start
         self._refused, self._refusing = deque[Claim](), threading.Lock()
 
     # -- For callers -------------------------------------------------------------------------------------
@@ -67,7 +67,38 @@ class Pool(Refusing):
         """
         now = self._clock()
         if not self.ask(claim, now):
-            self._wait(claim, deadline, now)
+            self._wait(claim, deadline, now, self.first_look)
+        return claim.worker  # type: ignore[return-value]  # it was lent
+
+    def turn(self, claim: Claim, body: bytes | None, deadline: float) -> Worker:
+        """`checkout` of one who was lent none at once: in fewer steps, in a crowd. Whoever gives a worker back may have
+        begun its call: then what came of that is in `begun`, or raised."""
+        claim.body, claim.deadline = body, deadline
+        bell, now = claim.arm(), self._clock()
+        try:
+            with self.lock:
+                waits = (
+                    self.attended
+                    and self._lets_wait
+                    and now + LAST_LOOK <= deadline
+                    and not claim.cancelled
+                    and self._state.join(claim, now)
+                )
+            if not waits:
+                self.checkout(claim, deadline)
+            elif bell.acquire(True, FIRST_LOOK):
+                if claim.begun is True and not claim.handing:
+                    return claim.worker  # type: ignore[return-value]  # it was lent
+                self._wait(claim, deadline, now, self.look)
+            else:
+                self.notice()
+                self._wait(claim, deadline, now, self.look)
+        except BaseException:
+            self.leave(claim)
+            raise
+        claim.await_begun()
+        if claim.begun and claim.begun is not True:
+            raise claim.begun
         return claim.worker  # type: ignore[return-value]  # it was lent
 
     def lend(self, claim: Claim) -> Worker | None:
@@ -112,6 +143,9 @@ class Pool(Refusing):
 
     def checkin(self, claim: Claim) -> None:
         """Take the worker back: lend it on when it is clean, else have it ended. Idempotent."""
+        worker = claim.worker
+        if worker is not None and worker.link.hands_on and worker.link.clean and self.hand_over(claim, worker):
+            return
         if (next_one := self.give_back(claim)) is not None:
             next_one.wake()
 
@@ -135,16 +169,12 @@ class Pool(Refusing):
                     self.tally.latencies.note(now - sent_at)
                     claim.sent_at = 0.0
                 next_one: Claim | None = self._state.checkin(claim, now)  # type: ignore[assignment]
-                if next_one is not None:
-                    if next_one.body is not None:
-                        next_one.handing = may_hand(next_one, worker, now)
-                    elif loop is not None and next_one.worker is worker and next_one.follows(loop, now):
-                        self._state.accept(next_one)
+                follows = loop is not None and next_one is not None and next_one.worker is worker
+                if follows and next_one is not None and next_one.follows(loop, now):
+                    self._state.accept(next_one)
         except BaseException:
             self.checkin(claim)  # a signal cut it short; else it would be for the audit to find
             raise
-        if next_one is not None and next_one.handing:
-            begin_for(next_one, now)
         if worker.calls >= worker.most_calls or self._closed:
             self._wear(worker)
         return next_one
@@ -234,10 +264,10 @@ class Pool(Refusing):
             return self.look(claim, deadline, now)
         return left
 
-    def _wait(self, claim: Claim, deadline: float, started: float) -> None:
+    def _wait(self, claim: Claim, deadline: float, started: float, look: Callable[..., float | None]) -> None:
         pause = FIRST_LOOK
         try:
-            left = self.first_look(claim, deadline, started)
+            left = look(claim, deadline, started)
             while left is not None:
                 attended = self.keeper is not None and self.keeper.attend(min(FIRST_LOOK, left))
                 if not attended and not claim.sleep(min(pause, left)):
@@ -310,7 +340,6 @@ class Pool(Refusing):
             self.checkin(claim)
         if next_one is not None:
             next_one.wake()
-
 
     # -- For the supervisor ------------------------------------------------------------------------------
 

@@ -98,6 +98,7 @@ class Supervisor:
         able = self._adapter.capabilities
         if Capability.PROCESSES in able and not self._running:
             self.roster.threaded = True
+            self.pool.attended = True
             self.roster.lookout.open()
             name = f"bridge-supervisor-{self._spec.name}"
             # Daemon: a thread that interpreter exit waits for would hang it; the exit hook closes with a bound.

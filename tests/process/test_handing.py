@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from bridge import Bridge
-from bridge.runtime import calls, handing, pool
+from bridge.channel import FdLink
+from bridge.runtime import calls
 from bridge.runtime.claims import Claim
 from tests.process.conftest import Connect
 from tests.process.waiting import wait_until
@@ -22,29 +23,28 @@ pytestmark = [
     pytest.mark.thread_unsafe,  # signal handlers, and what is patched, belong to the process
 ]
 
-Begin = Callable[[Claim, float], None]
-
 
 class Watched:
-    """Stands in for `begin_for`, and can be held in it."""
+    """Stands in for `hand`, and can be held in it."""
 
     def __init__(self) -> None:
         self.by: list[int] = []
         self.reached, self.go_on = threading.Event(), threading.Event()
         self.go_on.set()
 
-    def __call__(self, claim: Claim, now: float) -> None:
+    def __call__(self, hand: Callable[..., bool], *call: Any) -> bool:
         self.by.append(threading.get_ident())
         self.reached.set()
         assert self.go_on.wait(20)
-        handing.begin_for(claim, now)
+        return hand(*call)
 
 
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
     """Each call that is begun by another passes it."""
     found = Watched()
-    monkeypatch.setattr(pool, "begin_for", found)
+    hand = FdLink.hand
+    monkeypatch.setattr(FdLink, "hand", lambda *call: found(hand, *call))
     yield found
     found.go_on.set()
 
@@ -81,7 +81,7 @@ def release(b: Bridge, seconds: float = 0.3) -> Caller:
 
 
 def test_the_thread_that_gives_a_worker_back_begins_the_next_call(single: Bridge, watched: Watched) -> None:
-    """The reply is the next one's all the same. Fails when `give_back` begins nothing."""
+    """The reply is the next one's all the same. Fails when `hand_over` begins nothing."""
     first = release(single)
     others = [Caller(single, "echo", [n]) for n in range(5)]
     for caller in [first, *others]:
@@ -94,7 +94,7 @@ def test_the_thread_that_gives_a_worker_back_begins_the_next_call(single: Bridge
 
 
 def test_the_main_thread_begins_nobodys_call(single: Bridge, watched: Watched) -> None:
-    """A Ctrl-C there could leave another's call half begun. Fails when `may_hand` doesn't ask which thread it is."""
+    """A Ctrl-C there could leave another's call half begun. Fails when `hand_over` doesn't ask which thread it is."""
     with single.lease():
         waiting = Caller(single, "echo", [1])
         wait_until(lambda: single.stats().waiting == 1, what="the other one")
@@ -116,7 +116,7 @@ def test_a_long_call_is_begun_by_its_own_thread(single: Bridge, watched: Watched
 
 
 def test_who_looks_while_his_call_is_being_begun_waits_for_that(single: Bridge, watched: Watched) -> None:
-    """It isn't sent twice. Fails when `call` doesn't await the giver."""
+    """It isn't sent twice. Fails when `turn` doesn't await the giver."""
     watched.go_on.clear()
     first = release(single)
     second = Caller(single, "echo", [2])

@@ -39,9 +39,8 @@ class Worker(SimpleNamespace):
     __hash__ = object.__hash__  # type: ignore[assignment]
 
     def __init__(self) -> None:
-        link = SimpleNamespace(clean=True, watched=None, next_look=inf, listener=None, begin=lambda *_, **__: b"")
-        link.poll = lambda _command: None
-        link.interrupt = lambda: None
+        link: Any = SimpleNamespace(clean=True, hands_on=False, watched=None, next_look=inf, listener=None)
+        link.begin, link.poll, link.interrupt = lambda *_, **__: b"", lambda _command: None, lambda: None
         more = {"calls": 0, "most_calls": inf, "departed": False, "status": None}
         super().__init__(link=link, holder=None, active_at=0.0, lent=False, **more)
 
