@@ -14,7 +14,7 @@ from weakref import ReferenceType
 
 from bridge.channel import FdLink
 from bridge.channel_submit import SubmitLink
-from bridge.contract import Channel, ExitStatus, FdChannel, ProcessChannel, WorkerInfo
+from bridge.contract import Channel, ExitStatus, FdChannel, LateChannel, ProcessChannel, WorkerInfo
 from bridge.core.effects import Why
 from bridge.core.recycling import Thresholds
 from bridge.endings import ending
@@ -60,6 +60,7 @@ class Worker:
         "host",
         "info",
         "killed",
+        "late",
         "link",
         "most_calls",
         "needs_reset",
@@ -75,6 +76,7 @@ class Worker:
     def __init__(self, channel: Channel, link: FdLink | SubmitLink, info: WorkerInfo, started_at: float) -> None:
         self.channel, self.link, self.info = channel, link, info
         self.process: ProcessChannel | None = None
+        self.late: LateChannel | None = None  # the same, if its process comes later
         self.generation = info.generation
         self.host = ""  # by its name in `pool.hosts`; nothing without these
         self.started_at = started_at
