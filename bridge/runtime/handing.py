@@ -48,8 +48,8 @@ class Handing(Refusing):
         with self.lock:
             state = self._state
             heir: Any = next(iter(state.waiting), None)
-            if heir is None or type(heir.body) is not bytes or len(heir.body) > SMALL or heir.cancelled:
-                return False
+            if heir is None or heir.body is None or len(heir.body) > SMALL or heir.cancelled:
+                return False  # what isn't bytes, but a Rope, is longer
             if now >= heir.deadline or not state.hand_on(claim, worker, heir):
                 return False
             if sent_at := claim.sent_at:
@@ -61,8 +61,7 @@ class Handing(Refusing):
         try:
             worker.calls += 1
             heir.sent_at = worker.active_at = now
-            link: Any = worker.link
-            whole = link.hand(heir.body, heir.deadline - now, worker.holder)
+            whole = worker.link.hand(heir.body, heir.deadline - now, worker.holder)  # type: ignore[union-attr]
             heir.begun = whole or WorkerGone(started=False)  # its pipe was empty
         except Exception as error:
             heir.begun = error  # it died: for the other one to find out

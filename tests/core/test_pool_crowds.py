@@ -98,6 +98,16 @@ def test_whose_turn_is_in_doubt_is_handed_nothing() -> None:
     assert other.worker is b
 
 
+def test_who_wants_another_one_is_in_nobodys_way() -> None:
+    """Fails when `hand_on` hands nothing over as long as anybody wants one worker and no other."""
+    pool, [a, b], [holder, _other] = two_lent()
+    first = queued(pool, 1)[0]
+    wanting(pool, b)
+
+    assert pool.hand_on(holder, a, first) is True
+    assert first.worker is a
+
+
 def test_a_worker_is_put_back_as_by_a_checkin() -> None:
     """Where nobody waits. Fails when `put_back` leaves out a part of it."""
     found = []

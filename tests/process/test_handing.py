@@ -15,6 +15,7 @@ from bridge import Bridge
 from bridge.channel import FdLink
 from bridge.runtime import calls
 from bridge.runtime.claims import Claim
+from bridge.runtime.pool import Pool
 from tests.process.conftest import Connect
 from tests.process.waiting import wait_until
 
@@ -91,6 +92,33 @@ def test_the_thread_that_gives_a_worker_back_begins_the_next_call(single: Bridge
     assert first.ident in watched.by
     assert len(watched.by) == 5
     assert single.stats().calls == 7
+
+
+def test_in_a_crowd_nobody_asks_and_nobody_puts_back(
+    single: Bridge, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But the last one, and whoever came before the crowd. Fails when the supervisor doesn't say that it hears its
+    workers itself, or when a call that another began isn't ended by `hand_over`."""
+    seen: list[str] = []
+
+    def noting(name: str) -> Callable[..., Any]:
+        does = getattr(Pool, name)
+
+        def noted(*of: Any) -> Any:
+            seen.append(name)
+            return does(*of)
+
+        return noted
+
+    for name in ("ask", "take_back"):
+        monkeypatch.setattr(Pool, name, noting(name))
+    first = release(single)
+    others = [Caller(single, "echo", [n]) for n in range(5)]
+    for caller in [first, *others]:
+        caller.join(20)
+
+    assert [caller.outcome for caller in others] == list(range(5))
+    assert (seen, len(watched.by)) == (["take_back"] * 2, 5)
 
 
 def test_the_main_thread_begins_nobodys_call(single: Bridge, watched: Watched) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from bridge.contract import ExitStatus, WorkerGone
 from bridge.core.members import View
+from bridge.core.stats import AT_ONCE
 from bridge.errors import CallCancelled, PoolClosed, WorkerStartError
 from bridge.link import SMALL
 from bridge.runtime.claims import Claim
@@ -88,6 +89,20 @@ def test_the_next_one_has_its_call_begun_and_is_told() -> None:
     assert (first.sent_at, worker.active_at, worker.calls) == (pool._clock(), pool._clock(), 2)
     assert (claim.worker, claim.sent_at, pool.tally.latencies.count) == (None, 0.0, 1)
     assert (second.worker, pool.waiting) == (None, 1)
+
+
+def test_times_are_sorted_in_when_there_are_many() -> None:
+    """Fails when `hand_over` keeps each of them: a list would grow with the calls."""
+    pool = pool_of()
+    claim, worker = answered(pool)
+    for _ in range(2 * AT_ONCE):
+        heir = queued(pool)
+        claim.sent_at = 1.0
+        assert elsewhere(pool.hand_over, claim, worker)
+        claim = heir
+
+    assert pool.tally.latencies.count == 2 * AT_ONCE
+    assert len(pool.tally.latencies.fresh) < AT_ONCE
 
 
 def test_what_was_no_call_is_not_counted() -> None:
@@ -234,6 +249,23 @@ def test_whose_call_could_not_be_begun_is_told() -> None:
     with pytest.raises(WorkerGone):
         pool.turn(claim, b"[]", pool._clock() + 60)
     assert claim.worker is worker
+
+
+def test_whose_call_is_still_being_begun_waits_for_that() -> None:
+    """Woken by somebody else: the giver still writes what it has noted. Fails when `turn` doesn't ask whether he is."""
+    pool = pool_of()
+    claim, worker = served(pool)
+    begins = claim.meanwhile
+
+    def meanwhile(waiting: Any) -> bool:
+        if waiting.slept == 1:
+            begins(waiting)
+        waiting.handing = waiting.slept == 1
+        return True
+
+    claim.meanwhile = meanwhile
+    assert pool.turn(claim, b"[]", pool._clock() + 60) is worker
+    assert claim.slept == 2
 
 
 def test_who_is_woken_to_a_worker_begins_its_call_itself() -> None:
