@@ -43,11 +43,8 @@ class AsyncBridge:
     cancels its call.
     """
 
-    def __init__(
-        self, source: Source, functions: dict[str, Callable[..., Any]], returns: Returns, owner: object
-    ) -> None:
+    def __init__(self, source: Source, functions: dict[str, Callable[..., Any]], returns: Returns) -> None:
         self._source, self._functions, self._returns = source, functions, returns
-        self._owner = owner  # kept alive: a bridge that nobody holds closes
 
     @overload
     async def call(

@@ -119,7 +119,8 @@ class FdSteps:
     ) -> bytes:
         """Send a call, as far as that is possible now; what is left is for `push_on`. Raises WorkerGone."""
         del command
-        self._claim, self._heard = claim, False
+        self._claim = claim
+        self._heard = False
         if follow is not None:
             return self.push_on(self._composed(kind, follow.head + body, EXTRAS, seconds))
         if kind != CALL or len(body) > SMALL or ((arena := self.arena) is not None and not arena.short):
@@ -198,11 +199,11 @@ class FdSteps:
         connection = self.connection
         try:
             if not self._heard:  # mostly all that there will be comes now
-                come: Any = None
+                come: Any
                 try:
                     come = read(self._read_fd, READ_SIZE)
                 except BlockingIOError:
-                    pass  # nothing yet
+                    come = None  # nothing yet
                 if come and (reply := connection.result(come)) is not None:
                     try:
                         value, end = scan_text(text := str(reply, "utf-8"), 0)

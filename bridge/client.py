@@ -47,6 +47,7 @@ class Bridge:
         self._source = source
         self._functions: dict[str, Callable[..., Any]] = {}
         self._returns = Returns()
+        self._aio: AsyncBridge | None = None  # it doesn't hold this one: what a dropped bridge leaves is freed at once
 
     # -- Calls -------------------------------------------------------------------------------------------
 
@@ -293,9 +294,11 @@ class Bridge:
     @property
     def aio(self) -> AsyncBridge:
         """The same bridge for asyncio: the same verbs, awaited, on the same pool."""
-        from bridge.aio import AsyncBridge  # not above: asyncio costs 50 ms
+        if self._aio is None:
+            from bridge.aio import AsyncBridge  # not above: asyncio costs 50 ms
 
-        return AsyncBridge(self._source, self._functions, self._returns, self)
+            self._aio = AsyncBridge(self._source, self._functions, self._returns)
+        return self._aio
 
     # -- Life --------------------------------------------------------------------------------------------
 

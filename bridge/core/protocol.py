@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 from math import inf
+from struct import Struct
 from types import MappingProxyType
 from typing import Final
 
@@ -25,7 +26,6 @@ from bridge.wire import (
     ERROR,
     EXTRAS,
     FAILED,
-    FRONT,
     GRANT,
     HEADER,
     HELLO,
@@ -46,6 +46,8 @@ from bridge.wire import (
 )
 
 HEADER_SIZE: Final = HEADER.size
+WHOLE: Final = Struct("<IiQ")
+"""FRONT of what was read at once. Its length has a sign: what is shorter than a header begins with none."""
 Body = bytes | bytearray | memoryview
 Frame = tuple[int, Body]
 """Kind and body of one received frame."""
@@ -237,9 +239,9 @@ class Connection:
         """The body of the result of a plain call, if that is what was read, whole and alone. Else None, and nothing was
         taken: it is for `receive`."""
         length = len(data) - HEADER_SIZE
-        if self._pending or self.state is not BUSY or length > self.limit or length < 0:
+        if self._pending or self.state is not BUSY or length > self.limit:
             return None
-        if not data.startswith(FRONT.pack(PLAIN_RESULT, length, self.call_id)):
+        if not data.startswith(WHOLE.pack(PLAIN_RESULT, length, self.call_id)):
             return None
         self.state = IDLE
         return data[HEADER_SIZE:]

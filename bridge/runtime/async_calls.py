@@ -75,12 +75,11 @@ async def plain(runtime: Runtime, command: str, args: Any, timeout: float | None
     loop = get_running_loop()
     home = runtime.homes.get(ref(loop)) or home_of(runtime, loop)
     claim = LoopCall(home, loop, command, body, deadline)
-    retries = 0
     while True:
         try:
             return await claim.begin()
         except ENDINGS as end:
-            retries = await begins_again(runtime, claim, command, end, timeout, body, retries, idempotent=idempotent)
+            await goes_on(runtime, claim, command, end, timeout, body, idempotent=idempotent)
         finally:
             if claim.future is not None:  # else it was passed on
                 claim.end()
@@ -119,34 +118,32 @@ async def call(
     else:
         claim = WatchedLoopCall(home, loop, command, body, deadline)
         claim.watch = watch
-    retries = 0
     while True:
         try:
             return await claim.begin()
         except ENDINGS as end:
-            retries = await begins_again(runtime, claim, command, end, timeout, body, retries, idempotent=idempotent)
+            await goes_on(runtime, claim, command, end, timeout, body, idempotent=idempotent)
         finally:
             claim.end()
 
 
-async def begins_again(
+async def goes_on(
     runtime: Runtime,
     claim: LoopCall,
     command: str,
     end: Exception,
     timeout: float | None,
     body: bytes,
-    retries: int,
     *,
     idempotent: bool,
-) -> int:
-    """How often it is sent again, with the next time; or raises what its caller is told."""
+) -> None:
+    """It is to be sent again; or raises what its caller is told."""
     worker, deadline = worker_of(claim), claim.deadline
     if not isinstance(end, WorkerGone):
         raise outcome(runtime, claim, worker, command, end, deadline, timeout, body) from None
-    may = (not end.started or idempotent) and retries < MAX_RETRIES
+    may = (not end.started or idempotent) and claim.retries < MAX_RETRIES
     await send_again(runtime, claim, worker, command, end, deadline, timeout, body, may=may)
-    return retries + 1
+    claim.retries += 1
 
 
 async def _watched(

@@ -58,7 +58,7 @@ class Registration:
         if heir is None:
             call.give_back()
         else:  # another call of this loop: no other follows
-            call.future = call.registration = None
+            call.future = None
             heir.follow(self, worker)
 
     def _step(self) -> None:
@@ -96,10 +96,12 @@ class LoopCall(LoopClaim):
     rest: Any = b""
     """Of its frame, to be written when there is room."""
     registration: Registration | None = None
-    _sent = False
+    retries = 0
+    """Times that it was sent again."""
 
     def __init__(self, home: Home, loop: asyncio.AbstractEventLoop, command: str, body: bytes, deadline: float) -> None:
-        self.home, self.loop = home, loop  # as any claim of a task, without another call for that
+        self.home = home  # as any claim of a task, without another call for that
+        self.loop = loop
         self.command = command
         self._body = body
         self.deadline = deadline
@@ -114,11 +116,13 @@ class LoopCall(LoopClaim):
         home = self.home
         pool = home.pool
         self.future = future = self.loop.create_future()
-        self._started = now = home.clock()
+        now = home.clock()
         if pool.queue(self, now):  # in a crowd: it is behind others, and has time
             if not home.watches:
                 home.watch(self.loop)
-        elif pool.ask(self, now):
+            return future
+        self.enqueued_at = now
+        if pool.ask(self, now):
             self._send()
         else:
             self._goes_on(pool.first_look(self, self.deadline, now))
@@ -136,11 +140,11 @@ class LoopCall(LoopClaim):
         if (registration := self.registration) is not None:
             self.registration = None
             registration.end()
-        if self._sent:
+        if self.sent_at:
             self.home.pool.checkin(self)
         else:
             self.home.pool.leave(self)
-        self._sent, self.rest, self._offered_at = False, b"", None
+        self.sent_at, self.rest, self._offered_at = 0.0, b"", None
 
     # -- In the loop -------------------------------------------------------------------------------------
 
@@ -160,11 +164,11 @@ class LoopCall(LoopClaim):
         if future is None or future.done():
             return
         try:
-            if self._sent:
+            if self.sent_at:
                 self._hear(future)
             else:
                 self._offered_at = None
-                self._goes_on(self.home.pool.look(self, self.deadline, self._started))
+                self._goes_on(self.home.pool.look(self, self.deadline, self.enqueued_at))
         except Exception as error:
             if not future.done():
                 future.set_exception(error)
@@ -181,7 +185,7 @@ class LoopCall(LoopClaim):
 
     def look_in_time(self) -> None:
         """It was queued, with more time than this, and has been there for a while."""
-        self._wake_at(self._started + LAST_LOOK)
+        self._wake_at(self.enqueued_at + LAST_LOOK)
 
     def _wake_at(self, due: float) -> None:
         """Have it look then, if it wouldn't before: most calls end before any time has come."""
@@ -194,7 +198,6 @@ class LoopCall(LoopClaim):
         if self.cancelled:
             raise CallCancelled(self.command, pid=None)
         worker = worker_of(self)
-        self._sent = True
         worker.calls += 1
         self.sent_at = worker.active_at = now = self.home.clock()
         link = worker.link
@@ -262,9 +265,9 @@ class LoopCall(LoopClaim):
     def follow(self, registration: Registration, worker: Worker) -> None:
         """Its turn was taken, just now: begin its call, on the worker whose descriptors are registered. As `_send`, but
         that nobody else can have seen it meanwhile."""
-        self.registration, registration.call = registration, self
+        self.registration = registration
+        registration.call = self
         try:
-            self._sent = True
             worker.calls += 1
             self.sent_at = now = worker.active_at
             link = worker.link

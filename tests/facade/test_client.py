@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
 import weakref
@@ -47,6 +48,28 @@ def test_a_bridge_dropped_unclosed_warns_and_closes() -> None:
     del b
     with pytest.warns(ResourceWarning, match="dropped without close"):
         bridges.clear()
+    assert adapter.channels[0].killed
+
+
+def test_a_bridge_that_was_used_by_tasks_is_closed_at_once_too() -> None:
+    """There is one AsyncBridge for each, and they make no circle: dropped unclosed, it doesn't wait for the collector.
+    Fails when one is made each time, or holds the bridge that holds it; and the other way round, when its owner may
+    be gone."""
+    adapter = ScriptedAdapter([("a", 1), ("a", 2)])
+    b = bridge.connect("x", adapter=adapter, size=1)
+    ab = b.aio
+    assert ab is b.aio
+    assert asyncio.run(ab.call("a")) == 1
+    del b
+    assert asyncio.run(ab.call("a")) == 2
+    gc.disable()
+    try:
+        kept = [ab]
+        del ab
+        with pytest.warns(ResourceWarning, match="dropped without close"):
+            kept.clear()
+    finally:
+        gc.enable()
     assert adapter.channels[0].killed
 
 

@@ -68,8 +68,9 @@ def in_a_crowd(
         home = Home(pool, lambda: False, lambda: None, clock)
         calls = [LoopCall(home, loop, "go", b"", clock() + timeout) for timeout in timeouts]
         futures = [call.begin() for call in calls]
-        pool.add(cast(Any, worker))  # the first is offered it
-        calls[0].step()
+        if calls:
+            pool.add(cast(Any, worker))  # the first is offered it
+            calls[0].step()
         act(home, calls, worker)
         for call, future in zip(calls, futures, strict=True):
             future.cancel()
@@ -98,6 +99,22 @@ def test_who_waits_for_long_is_given_times_to_look_at(clock: FakeClock) -> None:
         newcomer.end()
 
     in_a_crowd(clock, act, [2, 2.5, 60])
+
+
+def test_who_was_served_at_once_has_times_too(clock: FakeClock) -> None:
+    """From when it began. Fails when `begin` notes that of those only who wait: this one would look at once."""
+
+    def act(home: Home, _calls: list[LoopCall], worker: Worker) -> None:
+        home.pool.add(cast(Any, worker))
+        call = LoopCall(home, asyncio.get_running_loop(), "go", b"", clock() + 60)
+        future = call.begin()
+        assert call.worker is cast(Any, worker)
+        call.look_in_time()
+        assert call.due == clock() + LAST_LOOK
+        future.cancel()
+        call.end()
+
+    in_a_crowd(clock, act, [])
 
 
 def test_the_last_who_is_sent_has_its_deadline(clock: FakeClock) -> None:
@@ -316,7 +333,7 @@ def test_a_call_that_begins_again_is_as_new(clock: FakeClock) -> None:
         call.rest, call._offered_at, call.due = b"rest", clock() - 60, clock() + 1
         worker.link.clean = False
         call.end()
-        for name in ("_sent", "rest", "_offered_at", "due", "future", "registration", "worker"):
+        for name in ("sent_at", "rest", "_offered_at", "due", "future", "registration", "worker"):
             assert getattr(call, name) == getattr(before, name), name
 
     in_a_crowd(clock, act, [60])
