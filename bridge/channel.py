@@ -108,6 +108,9 @@ class FdLink(FdSteps):
             return self._value(reply, command)
         if not self._whole:
             self._send(frame[sent:], deadline)
+        elif data is None:
+            self._pause(deadline)
+            return self.reply(command, deadline)
         return self.finish(command, deadline, data)
 
     def finish(self, command: str, deadline: float, data: bytes | None = None) -> Any:
@@ -130,12 +133,16 @@ class FdLink(FdSteps):
             raise self._named(error) from None
 
     def reply(self, command: str, deadline: float) -> Any:
-        """`finish` of a call that was begun by `hand`: mostly the reply is there, whole and alone."""
-        data = None
-        try:
-            data = read(self._read_fd, READ_SIZE)
-        except BlockingIOError:
-            pass  # waited for below, as in `call`
+        """`finish` of a call that was wholly written: mostly the reply is there, or is the next that comes, whole and
+        alone."""
+        while True:
+            try:
+                data: bytes | None = read(self._read_fd, READ_SIZE)
+            except BlockingIOError:
+                data = None
+            if data is not None:
+                break
+            self._pause(deadline)  # out here, as in `_data`
         if data and (reply := self.connection.result(data)) is not None:
             try:
                 value, end = scan_text(text := str(reply, "utf-8"), 0)
@@ -177,9 +184,7 @@ class FdLink(FdSteps):
                 return data
             if data is not None:
                 raise WorkerGone(started=self._was_read())
-            if self._busy is not None:
-                self._busy.look()
-            self._wait(deadline)  # out here: a Ctrl-C in there would print this error as its context
+            self._pause(deadline)  # out here: a Ctrl-C in there would print this error as its context
 
     # -- A call that more than one frame comes for -------------------------------------------------------
 
@@ -244,16 +249,22 @@ class FdLink(FdSteps):
         poll.register(self._alarm, select.POLLIN)
         return poll
 
+    def _pause(self, deadline: float) -> None:
+        """There was nothing to be read: look for it, if that can pay, and sleep."""
+        if self._busy is not None:
+            self._busy.look()
+        self._wait(deadline)
+
     def _wait(self, deadline: float) -> None:
         """Sleep until there is something to read."""
         if self._dead:
             raise WorkerGone(started=self._was_read())
-        events = self._poll.poll(self._timeout(deadline))
-        if not events:
+        ready = dict(self._poll.poll(self._timeout(deadline)))
+        if not ready:
             if self._clock() >= deadline:
                 raise DeadlinePassed(started=True)
-        elif all(fd != self._read_fd for fd, _ in events):
-            if any(fd == self._alarm for fd, _ in events):
+        elif self._read_fd not in ready:
+            if self._alarm in ready:
                 self._look_at_claim()
             else:
                 self._dead = True  # one more read: its last bytes may have come between the two looks

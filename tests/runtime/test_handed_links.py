@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from bridge import channel
 from bridge.channel import FdLink
 from bridge.contract import WorkerGone
 from bridge.core.protocol import State
@@ -117,6 +119,42 @@ def test_the_reply_is_waited_for_and_comes_in_pieces(ends: Ends, cut: int) -> No
     ends.link._poll = cast(Any, Poll())
     assert ends.link.reply("c", time.monotonic() + 20) == [1, 2]
     assert ends.link.clean
+
+
+@pytest.mark.parametrize("handed", [True, False], ids=["handed", "its own"])
+def test_who_has_found_nothing_sleeps_before_it_looks_again(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch, handed: bool
+) -> None:
+    """It would be in vain: each look gives up the GIL. Fails when `reply` or `plain` has `finish` look at once, or when
+    `_pause` doesn't look busily where it was asked to."""
+    looks: list[str] = []
+    busily: list[int] = []
+
+    def look(fd: int, size: int) -> bytes:
+        looks.append("read")
+        return os.read(fd, size)
+
+    class Poll:
+        """The reply comes while it sleeps, the second time."""
+
+        def poll(self, _milliseconds: int) -> list[tuple[int, int]]:
+            looks.append("poll")
+            if len(looks) < 4:
+                return []
+            os.write(ends.reply, WHOLE)
+            return [(ends.reply_read, 1)]
+
+    monkeypatch.setattr(channel, "read", look)
+    ends.link._poll = cast(Any, Poll())
+    ends.link._busy = cast(Any, SimpleNamespace(look=lambda: busily.append(len(looks))))
+    now = time.monotonic()
+    if handed:
+        ends.link.hand(BODY, 20.0, None)
+        assert ends.link.reply("c", now + 20) == [1, 2]
+    else:
+        assert ends.link.plain("c", BODY, now + 20, now) == [1, 2]
+    assert looks == ["read", "poll", "read", "poll", "read"]
+    assert busily == [1, 3]
 
 
 def test_an_error_of_the_handlers_is_raised(ends: Ends) -> None:
