@@ -3,8 +3,8 @@
 Rules: nothing here reads a clock, takes a lock or wakes anybody: each method takes `now` (monotonic seconds) and
 answers with the waiter that its caller has to wake, if any. An exception may end any method between two bytecodes
 (a Ctrl-C in the thread that runs it), so a worker is bound to its waiter *before* it leaves `idle`, added to `idle`
-*before* it is unbound, and what was cut short is finished by the next call or by `audit`. Apart from runtime/pool.py
-so that every interleaving can be tested as plain data.
+*before* it is unbound, and told to the next holder *before* it is bound to that one; what was cut short is finished by
+the next call or by `audit`. Apart from runtime/pool.py so that every interleaving can be tested as plain data.
 """
 
 from __future__ import annotations

@@ -227,8 +227,8 @@ def test_a_loop_that_is_gone_is_forgotten(make_runtime: MakeRuntime) -> None:
 
 
 def test_a_call_of_a_task_can_be_cancelled_wherever_it_is(clock: FakeClock) -> None:
-    """By whoever has its claim: it isn't sent, or its reply isn't waited for. Fails when `_send`, or `_hear` when
-    nothing has come, doesn't look."""
+    """By whoever has its claim: it isn't sent, or its reply isn't waited for. Fails when `_send`, or `linger`,
+    doesn't look."""
 
     def act(home: Home, calls: list[LoopCall], worker: Worker) -> None:
         for call in calls[:2]:
