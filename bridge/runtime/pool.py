@@ -50,9 +50,8 @@ class Pool(Handing):
         says_nothing = policy.max_waiting is None and policy.queue_target is None
         self._may_let_wait = self._lets_wait = says_nothing and policy.checkout_timeout >= LAST_LOOK
         self._may_ask = False  # for one more worker; until the supervisor has answered
-        self.lend_idle: Callable[[Claim], Worker | None] = (
-            self._state.lend
-        )  # inside the lock; nothing once it is closed
+        # To be called inside the lock. Once it is closed nobody is lent anything: so no call has to ask.
+        self.lend_idle: Callable[[Claim], Worker | None] = self._state.lend
         self.attended = False  # the supervisor has a thread: nobody who waits has to hear workers that start
         self._refused, self._refusing = deque[Claim](), threading.Lock()
 
