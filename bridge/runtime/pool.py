@@ -142,14 +142,11 @@ class Pool(Handing):
 
     def checkin(self, claim: Claim) -> None:
         """Take the worker back: lend it on when it is clean, else have it ended. Idempotent."""
-        worker = claim.worker
-        if worker is not None and worker.link.hands_on and worker.link.clean and self.hand_over(claim, worker):
-            return
         if (next_one := self.give_back(claim)) is not None:
             next_one.wake()
 
     def give_back(self, claim: Claim, loop: object = None) -> Claim | None:
-        """The same, but that whoever is lent it next is for the caller to wake.
+        """The same, but that whoever is lent it next is for the caller to wake, unless its call was begun.
 
         Args:
             loop: In whose callback this is: if the next one follows that, its turn is taken, and it is to go on now.
@@ -158,6 +155,8 @@ class Pool(Handing):
         if worker is None:
             return None
         try:
+            if worker.link.hands_on and worker.link.clean and self.hand_over(claim, worker):
+                return None
             if not worker.link.clean or worker.status is not None:
                 self._give_up(claim, worker)
                 return None

@@ -103,7 +103,7 @@ def test_the_turn_of_another_worker_is_not_taken(clock: FakeClock) -> None:
     two aren't compared, or when the turn is never taken."""
     for half_given in (False, True):
         pool = pool_of(clock)
-        link = SimpleNamespace(clean=True)
+        link = SimpleNamespace(clean=True, hands_on=False)
         more = {"calls": 0, "most_calls": inf, "departed": False}
         first, second = [cast(Any, Stand(link=link, status=None, holder=None, active_at=0.0, **more)) for _ in range(2)]
         before, behind = Claim(), Follower()

@@ -186,7 +186,7 @@ def test_what_goes_wrong_is_for_the_other_one_to_find_out(outcome: bool | Except
 
 @pytest.mark.parametrize("there", ["clean", "hands_on"])
 def test_a_worker_that_can_be_handed_nothing_is_given_back(there: str) -> None:
-    """One that still owes an answer, or is no process. Fails, each, when `checkin` doesn't look at that."""
+    """One that still owes an answer, or is no process. Fails, each, when `give_back` doesn't look at that."""
     pool = pool_of()
     claim, worker = answered(pool)
     queued(pool)
@@ -196,6 +196,18 @@ def test_a_worker_that_can_be_handed_nothing_is_given_back(there: str) -> None:
     elsewhere(pool.checkin, claim)
     assert worker.link.handed == []
     assert claim.worker is None
+
+
+def test_a_loop_elsewhere_begins_a_threads_call_too() -> None:
+    """A task whose loop isn't the main thread's gives back its worker, and a thread is next. Fails when `give_back` has
+    that thread woken to begin it itself."""
+    pool = pool_of()
+    claim, worker = answered(pool)
+    heir = queued(pool)
+
+    assert elsewhere(pool.give_back, claim, object()) is None
+    assert (heir.worker, heir.begun) == (worker, True)
+    assert heir.sleep(0)
 
 
 # -- Who waits -------------------------------------------------------------------------------------------------------
