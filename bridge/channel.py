@@ -84,20 +84,16 @@ class FdLink(FdSteps):
         # written, read or waited for besides, `call`, `_send` and `finish` do.
         if len(body) > SMALL or ((arena := self.arena) is not None and not arena.short):
             return self.call(command, body, deadline)
-        self._claim, self._heard, self._whole = None, False, False
+        self._claim, self._heard = None, False  # and `_whole` is true, as long as nothing is out
         connection, sent = self.connection, 0
         frame = connection.ask(body, deadline - now)
         try:
             sent = self._write(self._write_fd, frame)
-            if sent < len(frame):
-                data = None
-            else:
-                self._whole = True
-                data = read(self._read_fd, READ_SIZE)
+            data = read(self._read_fd, READ_SIZE) if sent == len(frame) else None
         except BlockingIOError:
             data = None  # waited for below: a Ctrl-C in here would print this error as its context
         except OSError:
-            raise WorkerGone(started=self._whole) from None
+            raise WorkerGone(started=sent > 0) from None
         if data and (reply := connection.result(data)) is not None:
             try:
                 value, end = scan_text(text := str(reply, "utf-8"), 0)
@@ -106,7 +102,7 @@ class FdLink(FdSteps):
             except (ValueError, RecursionError, StopIteration):
                 pass  # `_value` says what it is, or has buffers
             return self._value(reply, command)
-        if not self._whole:
+        if sent < len(frame):
             self._send(frame[sent:], deadline)
         elif data is None:
             self._pause(deadline)

@@ -281,11 +281,12 @@ class Pipes:
                 let_go(error)
                 frame = fault_frame(ERROR, call_id, limit, **fault_of(error, function, args))
             args = value = None  # before anybody hears of the end, and before we wait
+            size = len(frame)
             try:
-                sent = self._put(self.reply, frame) if len(frame) <= PIPE_BUF else 0
+                sent = self._put(self.reply, frame) if size <= PIPE_BUF else 0
             except OSError:
                 sent = 0  # `write` meets it again, and knows what it means
-            if sent < len(frame):
+            if sent < size:
                 self.send(frame[sent:])
         else:
             return

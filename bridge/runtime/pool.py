@@ -205,9 +205,9 @@ class Pool(Handing):
             latencies.fresh.append(now - claim.sent_at)
             if len(latencies.fresh) >= AT_ONCE:
                 latencies.sort_in()
-            claim.sent_at = 0.0
             idle = worker.status is None and self._state.put_back(claim, now)
         if not idle:
+            claim.sent_at = 0.0  # it was counted
             self.checkin(claim)
         elif worker.calls >= worker.most_calls:
             self._wear(worker)

@@ -98,7 +98,7 @@ def test_latencies_are_sorted_in_now_and_then(pool: Pool) -> None:
 @pytest.mark.parametrize("any_worker", [True, False], ids=["any", "that-one"])
 def test_who_waits_for_it_is_woken(pool: Pool, any_worker: bool) -> None:
     """Also who waits for that worker and no other. Fails when either queue isn't looked at: whoever waits there would
-    be lent the worker, and not be told."""
+    be lent the worker, and not be told; or when the answer is counted by both ways."""
     claim, worker = answered(pool)
     waiter = Claim()
     waiter.wants = None if any_worker else worker
@@ -107,6 +107,7 @@ def test_who_waits_for_it_is_woken(pool: Pool, any_worker: bool) -> None:
 
     assert waiter.worker is worker
     assert waiter.sleep(0)
+    assert pool.tally.latencies.count == 1
 
 
 def test_a_worker_that_died_after_its_answer_is_not_lent_again(pool: Pool) -> None:
