@@ -100,6 +100,7 @@ def test_who_waits_for_it_is_woken(pool: Pool, any_worker: bool) -> None:
     """Also who waits for that worker and no other. Fails when either queue isn't looked at: whoever waits there would
     be lent the worker, and not be told; or when the answer is counted by both ways."""
     claim, worker = answered(pool)
+    claim.sent_at = 1.0
     waiter = Claim()
     waiter.wants = None if any_worker else worker
     assert not pool.ask(waiter, 0.0)
