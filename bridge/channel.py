@@ -96,7 +96,7 @@ class FdLink(FdSteps):
             raise WorkerGone(started=sent > 0) from None
         if data and (reply := connection.result(data)) is not None:
             try:
-                value, end = scan_text(text := str(reply, "utf-8"), 0)
+                value, end = scan_text(text := reply.decode(), 0)
                 if end == len(text):
                     return value
             except (ValueError, RecursionError, StopIteration):
@@ -141,7 +141,7 @@ class FdLink(FdSteps):
             self._pause(deadline)  # out here, as in `_data`
         if data and (reply := self.connection.result(data)) is not None:
             try:
-                value, end = scan_text(text := str(reply, "utf-8"), 0)
+                value, end = scan_text(text := reply.decode(), 0)
                 if end == len(text):
                     return value
             except (ValueError, RecursionError, StopIteration):

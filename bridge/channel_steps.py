@@ -206,7 +206,7 @@ class FdSteps:
                     come = None  # nothing yet
                 if come and (reply := connection.result(come)) is not None:
                     try:
-                        value, end = scan_text(text := str(reply, "utf-8"), 0)
+                        value, end = scan_text(text := reply.decode(), 0)
                         if end == len(text):
                             return RESULT, value
                     except (ValueError, RecursionError, StopIteration):

@@ -222,7 +222,7 @@ def result_frame(value: "Any", call_id: int, limit: int) -> "Any":
     be nested so deeply that others could not read it. Any other value is walked through, as ever.
     """
     try:
-        body = "".join(encode_text(value, 0)).encode("ascii")
+        body = "".join(encode_text(value, 0)).encode()
         size, is_dict = len(body), type(value) is dict
         if size > SHORT_TEXT or body.count(b"{") > is_dict:
             check_keys(value)

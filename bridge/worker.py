@@ -257,7 +257,7 @@ class Pipes:
                 front, length, call_id = FRONT.unpack_from(data)
                 if front != PLAIN_CALL or length != len(data) - 16:
                     break
-                text = str(data[24:], "utf-8")
+                text = data[24:].decode()
                 (command, args), end = scan_text(text, 0)
                 if end != len(text):
                     break

@@ -65,7 +65,7 @@ def encode_call(command: Any, args: Any, limit: int, pickle: bool = False) -> by
             if size > SHORT_TEXT or ODD_KEY(text) is not None:
                 check_keys(args)
             if size <= limit:
-                return text.encode("ascii")
+                return text.encode()
         except (TypeError, ValueError, RecursionError):
             pass  # it has buffers, or it is said below what is wrong
     else:
