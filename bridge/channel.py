@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from bridge.arena import Arena
 from bridge.channel_steps import FdSteps
 from bridge.channel_submit import SubmitLink
-from bridge.contract import Channel, Ear, SharingChannel, WorkerGone
+from bridge.contract import Channel, Ear, WorkerGone
 from bridge.core.messages import decode_reply
 from bridge.core.protocol import Frame
 from bridge.errors import CallCancelled, ProtocolError
@@ -344,6 +344,6 @@ def link_to(
         link.poll_busily(busy_poll_us)
     if ear is not None:  # what lay in shared memory would be gone before it is heard
         link.connection = HeardConnection(limit, ear)
-    elif isinstance(channel, SharingChannel) and channel.arena >= 0:
-        link.arena = Arena(channel.arena, limit)
+    elif (arena := getattr(channel, "arena", -1)) >= 0:  # of a SharingChannel
+        link.arena = Arena(arena, limit)
     return link

@@ -53,8 +53,8 @@ def _from_nothing() -> float:
 
 
 def _from_a_zygote() -> float:
-    """Milliseconds until eight more have answered, whom as many callers ask for; their zygote runs already."""
-    together = Barrier(WORKERS + 1)
+    """Milliseconds until eight more have answered, whom as many callers ask for; these and the zygote run already."""
+    together, there = Barrier(WORKERS + 1), Barrier(WORKERS)
 
     def take(_: int) -> None:
         with b.lease() as lease:
@@ -62,6 +62,7 @@ def _from_a_zygote() -> float:
             together.wait(SETTLE)  # nobody gives a worker back before all have theirs
 
     with opened(1, max_overflow=WORKERS, **dict(ZYGOTE)) as b, b.lease(), ThreadPoolExecutor(WORKERS) as threads:
+        list(threads.map(lambda _: there.wait(SETTLE), range(WORKERS)))
         began = time.perf_counter()
         taken = threads.map(take, range(WORKERS))
         try:

@@ -11,7 +11,7 @@ import select
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from bridge.channel import FdLink
 from bridge.contract import Channel, FdChannel, PrefacedChannel, ProcessChannel, WorkerSpec
@@ -65,9 +65,10 @@ class Starting:
         )
         self._unsent = link.connection.send(START, body)
         self._skip: Callable[[], bytes | None] | None = None  # until its worker speaks, whatever else does
-        if isinstance(worker.channel, PrefacedChannel):
-            self._unsent = worker.channel.preface + self._unsent
-            self._skip = worker.channel.skip
+        if hasattr(worker.channel, "preface"):
+            channel = cast("PrefacedChannel", worker.channel)
+            self._unsent = channel.preface + self._unsent
+            self._skip = channel.skip
         poller.watch(self._read_fd, self.hear)
         self._send()
 
