@@ -193,7 +193,7 @@ class Connection:
 
     def ask(self, body: bytes, seconds: float) -> bytes:
         """The frame of a plain call: what `send` makes of it, in fewer steps, since most frames are such."""
-        if self.state is not IDLE or seconds == inf:
+        if self.state is not IDLE:
             return self.send(CALL, body, 0, seconds)
         self.state = BUSY
         self.call_id = call_id = self.call_id + 1

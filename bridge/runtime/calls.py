@@ -50,15 +50,20 @@ def plain(runtime: Runtime, command: str, args: Any, timeout: float | None, idem
         if pool.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001  # `interrupted_here`, without its call
             raise pool.interrupted()
         with pool.lock:
-            worker: Worker = pool.lend_idle(claim)  # type: ignore[assignment]  # None: it is to wait for its turn
-        if worker is None and (worker := pool.turn(claim, body, deadline)) and claim.begun:
-            result = worker.link.reply(command, deadline)
-            if pool.hand_over(claim, worker):
-                return result
+            worker = pool.lend_idle(claim)
+        if worker is not None:
+            now = began_at  # it has waited for nothing
         else:
-            worker.calls += 1
-            claim.sent_at = worker.active_at = now = clock()
-            result = worker.link.plain(command, body, deadline, now)
+            worker = pool.turn(claim, body, deadline)
+            if claim.begun:
+                result = worker.link.reply(command, deadline)  # type: ignore[union-attr]  # what hands on has it
+                if not pool.hand_over(claim, worker):
+                    pool.take_back(claim, worker)
+                return result
+            now = clock()
+        worker.calls += 1
+        claim.sent_at = worker.active_at = now
+        result = worker.link.plain(command, body, deadline, now)
         pool.take_back(claim, worker)
         return result
     except ENDINGS as end:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from math import inf
 from types import SimpleNamespace
 from typing import Any, cast
@@ -23,6 +24,7 @@ from bridge.runtime.claims import Claim
 from bridge.runtime.pool import Pool
 from bridge.runtime.pool_policy import PoolPolicy
 from bridge.testing import CRASH, FakeClock, ScriptedAdapter
+from tests.process.waiting import wait_until
 from tests.runtime.conftest import MakeRuntime
 
 
@@ -256,6 +258,23 @@ def test_a_plain_call_of_a_task_is_repeated_if_it_may_be(
     with pytest.raises(WorkerCrashed):
         asyncio.run(async_calls.plain(runtime, "go", None, 30, idempotent))
     assert runtime.stats().repeats == repeats
+
+
+def test_what_a_call_has_waited_for_a_worker_is_not_what_it_took(make_runtime: MakeRuntime) -> None:
+    """Latencies say how long workers take. Fails when a call that is begun after a wait counts from the door."""
+    clock = FakeClock()
+    runtime = make_runtime(ScriptedAdapter([("go", 1)]), clock=clock)
+    runtime.start()
+    pool, first = runtime.pool, Claim()
+    pool.checkout(first, inf)
+    with ThreadPoolExecutor(1) as threads:
+        result = threads.submit(calls.plain, runtime, "go", None, 60)
+        wait_until(lambda: pool.waiting_for_any == 1, 20, what="the call to wait")
+        clock.advance(5)
+        pool.checkin(first)
+        assert result.result(20) == 1
+
+    assert runtime.stats().latencies.sum < 1
 
 
 def test_a_plain_call_that_may_be_repeated_is(make_runtime: MakeRuntime) -> None:
