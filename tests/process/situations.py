@@ -8,6 +8,7 @@ of a pool what `Peer` says. Apart from peers.py, which says how each pool is ask
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -74,10 +75,14 @@ def report(peer: Peer, folder: str) -> str:
         try:
             peer.result(call)
         except Exception as error:
-            said = f"{error!r} {error} {vars(error)}"
-            signs = (("signal", ("SIGABRT", f"-{signal.SIGABRT.value}")), ("stderr", ("last words",)))
-            return ", ".join(part for part, words in signs if any(word in said for word in words)) or "nothing"
+            return told_by(f"{error!r} {error} {vars(error)}")
     return "no error"
+
+
+def told_by(said: str) -> str:
+    """What a report tells of a crash. An exit code stands for itself: names of calls have some digit behind a dash."""
+    signs = (("signal", rf"SIGABRT|(?<!\w)-{signal.SIGABRT.value}\b"), ("stderr", "last words"))
+    return ", ".join(part for part, sign in signs if re.search(sign, said)) or "nothing"
 
 
 def deadline(peer: Peer, folder: str) -> str:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.process import peers
 from tests.process.comparison import MARK, PAGE, PEERS, README, ROOT, answer, cells, linked, links, place, table
-from tests.process.situations import CHECKS
+from tests.process.situations import CHECKS, told_by
 from tests.process.waiting import is_gone
 
 CELLS: Final = cells(PAGE)
@@ -27,6 +27,21 @@ CELLS: Final = cells(PAGE)
 def test_a_cell_says_what_happens(name: str, check: str) -> None:
     """The situation is provoked with that pool. Fails when the pool, ours or another, behaves otherwise."""
     assert answer(name, check) == CELLS[name, check]
+
+
+@pytest.mark.parametrize(
+    ("said", "tells"),
+    [
+        ("died with exit code -6", "signal"),
+        ("{SIGABRT(-6)}", "signal"),
+        ("last words\nSIGABRT", "signal, stderr"),
+        ("crash-6b1e, crash-0c2a-6d3f, 10-6, -63", "nothing"),
+    ],
+)
+def test_a_name_tells_of_no_signal(said: str, tells: str) -> None:
+    """One of Dask's calls, say. Fails when a digit behind any dash is taken for an exit code: one in five of its names
+    has such."""
+    assert told_by(said) == tells
 
 
 def test_each_cell_has_its_check_and_each_check_its_cells() -> None:
