@@ -274,7 +274,7 @@ class FdChannel(Channel, Protocol):
 
 @runtime_checkable
 class SharingChannel(FdChannel, Protocol):
-    """What a channel has besides whose worker was given memory to share."""
+    """What a channel has besides whose worker was given memory to share. This tells it apart."""
 
     @property
     def arena(self) -> int:
@@ -300,7 +300,8 @@ class ProcessChannel(FdChannel, Protocol):
 
 @runtime_checkable
 class PrefacedChannel(ProcessChannel, Protocol):
-    """What a channel has besides whose other end has to be told what a worker is, and may say something else first."""
+    """What a channel has besides whose other end has to be told what a worker is, and may say something else first.
+    These two tell it apart."""
 
     @property
     def preface(self) -> bytes:
@@ -317,7 +318,8 @@ class PrefacedChannel(ProcessChannel, Protocol):
 
 @runtime_checkable
 class LateChannel(ProcessChannel, Protocol):
-    """What a channel has besides whose process comes, and is known, only some time after `open`."""
+    """What a channel has besides whose process comes, and is known, only some time after `open`. This tells it
+    apart."""
 
     def is_over(self) -> bool:
         """Whether the sentinel is readable since it is dead, or will never live. If not, ask `info` again."""

@@ -61,7 +61,7 @@ def asynchronous(effort: Effort, found: Found) -> None:
 
 
 async def _tasks(effort: Effort, found: Found, peer: Callable[[object], Awaitable[object]]) -> None:
-    each = effort.of(20, 1)
+    each = effort.of(20, 1)  # of fewer, too many are those with which all begin at once
     payload = dict(PAYLOAD)
 
     async def rate(call: Callable[[], Awaitable[object]]) -> float:

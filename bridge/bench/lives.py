@@ -62,6 +62,7 @@ def _from_a_zygote() -> float:
             together.wait(SETTLE)  # nobody gives a worker back before all have theirs
 
     with opened(1, max_overflow=WORKERS, **dict(ZYGOTE)) as b, b.lease(), ThreadPoolExecutor(WORKERS) as threads:
+        # No thread is started once the clock runs.
         list(threads.map(lambda _: there.wait(SETTLE), range(WORKERS)))
         began = time.perf_counter()
         taken = threads.map(take, range(WORKERS))

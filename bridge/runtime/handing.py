@@ -10,34 +10,19 @@ Apart from the pool, which knows no links, and from calls.py, where a call is be
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from threading import get_ident, main_thread
+from threading import get_ident
 from typing import Any
 
 from bridge.contract import WorkerGone
-from bridge.core.sessions import SessionPolicy
 from bridge.core.stats import AT_ONCE
 from bridge.link import SMALL
 from bridge.runtime.claims import Claim
-from bridge.runtime.pool_policy import PoolPolicy
 from bridge.runtime.refusals import Refusing
 from bridge.runtime.worker import Worker
 
 
 class Handing(Refusing):
-    """The part of a pool that hands on.
-
-    Args:
-        sessions: How sessions are kept.
-        name: Labels errors.
-        clock: Monotonic seconds.
-    """
-
-    def __init__(
-        self, policy: PoolPolicy, sessions: SessionPolicy | None, name: str, clock: Callable[[], float]
-    ) -> None:
-        super().__init__(policy, sessions, name, clock)
-        self._main = main_thread().ident  # where a signal handler may run
+    """The part of a pool that hands on."""
 
     def hand_over(self, claim: Claim, worker: Worker) -> bool:
         """Give back a clean worker that hands on: to a thread, whose call is begun here. False: nobody waits whose call

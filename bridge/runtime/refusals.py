@@ -6,33 +6,15 @@ which decides who is lent one, and who has waited for too long.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import copy
 
-from bridge.core.members import View
-from bridge.core.sessions import SessionPolicy
 from bridge.errors import CircuitOpen, PoolClosed, PoolOverloaded, PoolTimeout
 from bridge.runtime.claims import Claim
-from bridge.runtime.pool_policy import PoolPolicy
 from bridge.runtime.stock import Stock
 
 
 class Refusing(Stock):
-    """The part of a pool that refuses.
-
-    Args:
-        sessions: How sessions are kept.
-        name: Labels errors.
-        clock: Monotonic seconds.
-    """
-
-    def __init__(
-        self, policy: PoolPolicy, sessions: SessionPolicy | None, name: str, clock: Callable[[], float]
-    ) -> None:
-        super().__init__(policy, sessions, name, clock)
-        self.policy = policy
-        self.fleet = View()  # what the supervisor last said of its workers
-        self._closed = False
+    """The part of a pool that refuses."""
 
     def _refuse(self, claim: Claim, now: float) -> None:
         """Raise what a caller that would have to wait is to be told at once."""

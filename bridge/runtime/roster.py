@@ -77,8 +77,9 @@ class Roster:
         self._announcer = announcer
         self.limits_memory = recycling.max_rss is not None
         self._launchers = {host.name: host.launcher for host in pool.policy.hosts}
-        # Once: up to Python 3.11 it takes 20 us to find out whether something has all that a protocol has. So of a
-        # channel, whose start costs little more than that, the one attribute is looked for that tells it apart.
+        # Once: up to Python 3.11 it takes 20 us to find out whether something has all that a protocol has. So it is
+        # asked once for each class of channels, and then what only one kind of them has is looked for.
+        self._known: set[type[Channel]] = set()
         self._hearing = adapter if isinstance(adapter, HearingAdapter) else None
         self._softly = Capability.SOFT_CANCEL in adapter.capabilities
 
@@ -152,7 +153,10 @@ class Roster:
             worker = Worker(channel, link, replace(channel.info, generation=generation), now)
             self._announcer.meet(worker)
             if self.threaded:
-                worker.process = cast("ProcessChannel", channel)  # as its adapter has promised
+                if type(channel) not in self._known:
+                    assert isinstance(channel, ProcessChannel)
+                    self._known.add(type(channel))
+                worker.process = cast("ProcessChannel", channel)
                 worker.late = cast("LateChannel", channel) if hasattr(channel, "is_over") else None
                 self.lookout.watch(worker.process.sentinel(), lambda: self._signalled(worker))
                 self.lookout.watch(worker.process.stderr_fileno(), lambda: self._drain_stderr(worker))

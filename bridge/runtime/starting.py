@@ -65,7 +65,7 @@ class Starting:
         )
         self._unsent = link.connection.send(START, body)
         self._skip: Callable[[], bytes | None] | None = None  # until its worker speaks, whatever else does
-        if hasattr(worker.channel, "preface"):
+        if hasattr(worker.channel, "preface") and hasattr(worker.channel, "skip"):
             channel = cast("PrefacedChannel", worker.channel)
             self._unsent = channel.preface + self._unsent
             self._skip = channel.skip

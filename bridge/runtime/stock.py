@@ -7,7 +7,9 @@ and wait for them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import main_thread
 
+from bridge.core.members import View
 from bridge.core.sessions import SessionBook, SessionPolicy
 from bridge.runtime.claims import Claim
 from bridge.runtime.pool_policy import PoolPolicy, state_of
@@ -30,6 +32,10 @@ class Stock(Counting):
         super().__init__(policy.poison_threshold, name, clock)
         self.sessions: SessionBook[Worker] = SessionBook(sessions or SessionPolicy())
         self._state = state_of(policy)
+        self.policy = policy
+        self.fleet = View()  # what the supervisor last said of its workers
+        self._closed = False
+        self._main = main_thread().ident  # where a signal handler may run
 
     # -- Who waits, and who has a worker ------------------------------------------------------------------
 

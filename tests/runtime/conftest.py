@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -43,3 +44,14 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Of a socket; short, since the kernel takes 107 bytes."""
     monkeypatch.chdir(tmp_path)
     return str(tmp_path / "s")
+
+
+@pytest.fixture
+def pipes() -> Iterator[list[int]]:
+    """Read and write ends: of the replies, then of the requests."""
+    fds = [*os.pipe(), *os.pipe()]
+    for fd in fds:
+        os.set_blocking(fd, False)
+    yield fds
+    for fd in fds:
+        os.close(fd)

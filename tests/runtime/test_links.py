@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from math import inf
 from types import SimpleNamespace
@@ -19,17 +18,6 @@ from bridge.errors import ProtocolError
 from bridge.link import SMALL
 from bridge.runtime.follow import Depths, Follow
 from bridge.wire import CALL, CODEC_JSON, HEADER, HOOK, LONG, RESULT, STATE, TIMED, TIMED_HEADER, encode_json
-
-
-@pytest.fixture
-def pipes() -> Iterator[list[int]]:
-    """Read and write ends: of the replies, then of the requests."""
-    fds = [*os.pipe(), *os.pipe()]
-    for fd in fds:
-        os.set_blocking(fd, False)
-    yield fds
-    for fd in fds:
-        os.close(fd)
 
 
 @pytest.mark.parametrize("in_steps", [False, True])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 from weakref import ref
@@ -30,17 +29,6 @@ class Noting(FdLink):
     def call(self, *_: Any, **__: Any) -> Any:
         """Nothing is sent."""
         return "called"
-
-
-@pytest.fixture
-def pipes() -> Iterator[list[int]]:
-    """Read and write ends: of the replies, then of the requests."""
-    fds = [*os.pipe(), *os.pipe()]
-    for fd in fds:
-        os.set_blocking(fd, False)
-    yield fds
-    for fd in fds:
-        os.close(fd)
 
 
 def linked(pipes: list[int], kind: type[FdLink] = FdLink) -> FdLink:
