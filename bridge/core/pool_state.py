@@ -303,6 +303,9 @@ class PoolState(Generic[W]):
             elif not holder.taken:
                 self._unqueue(holder)
                 awake.append(holder)
+        first = next(iter(self.waiting), None)
+        if first is not None and first.worker is not None and not _binds(first.worker, first):
+            first.worker = None  # handing it on was cut short at its beginning
         for worker in [*self.own]:
             if not self.own[worker]:
                 del self.own[worker]

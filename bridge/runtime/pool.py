@@ -101,11 +101,12 @@ class Pool(Handing):
         return claim.worker  # type: ignore[return-value]  # it was lent
 
     def lend(self, claim: Claim) -> Worker | None:
-        """A worker at once, if one is idle and nobody waits: for most calls, whose others go on by `checkout`."""
+        """A worker at once, if one is idle, nobody waits, and the claim takes any: for most calls, whose others go on by
+        `checkout`."""
         if self.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001  # `interrupted_here`, without its call
             raise self.interrupted()
         with self.lock:
-            return self.lend_idle(claim)
+            return self.lend_idle(claim) if claim.wants is None and claim.prefers is None else None
 
     def ask(self, claim: Claim, now: float) -> bool:
         """Lend a worker at once, or queue the claim: then its owner goes on by `look`, and ends by `leave`."""
@@ -195,6 +196,7 @@ class Pool(Handing):
             latencies.fresh.append(now - claim.sent_at)
             if len(latencies.fresh) >= AT_ONCE:
                 latencies.sort_in()
+            claim.sent_at = 0.0
         return heir
 
     def take_back(self, claim: Claim, worker: Worker) -> None:

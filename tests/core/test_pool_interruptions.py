@@ -115,7 +115,7 @@ def check(world: World, *, added: bool, sound: bool) -> None:
     for waiter in awake:
         assert waiter.worker is not None or waiter.error is not None
     for waiter in pool.waiting:
-        assert waiter.worker is None or holder_of(waiter.worker) is not waiter, "who waits has one"
+        assert waiter.worker is None
     check_own_queues(world, living)
 
     # Whoever comes now gets workers that nobody else has, and keeps them when the first owner cleans up at last.

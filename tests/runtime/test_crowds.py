@@ -255,7 +255,7 @@ def test_a_worker_goes_from_one_task_to_the_next_in_the_same_breath(clock: FakeC
         began = clock()
         clock.advance(3)
         assert home.pool.pass_on(calls[0], cast(Any, worker), calls[0].loop) is calls[1]
-        assert (worker.active_at, calls[0].worker) == (began + 3, None)
+        assert (worker.active_at, calls[0].sent_at, calls[0].worker) == (began + 3, 0.0, None)
         latencies = home.pool.tally.latencies
         assert (latencies.count, latencies.fresh, calls[1].taken, calls[2].taken) == (AT_ONCE, [], True, False)
 

@@ -87,6 +87,18 @@ def test_a_worker_that_has_answered_is_idle_again(pool: Pool) -> None:
     assert pool.lend(Claim()) is worker
 
 
+@pytest.mark.parametrize("name", ["wants", "prefers"])
+def test_who_takes_not_any_worker_is_lent_none_at_once(pool: Pool, name: str) -> None:
+    """That is for `checkout` to see to. Fails when `lend` doesn't look at either."""
+    claim, worker = answered(pool)
+    pool.take_back(claim, worker)
+    choosy = Claim()
+    setattr(choosy, name, worker)
+
+    assert pool.lend(choosy) is None
+    assert pool.lend(Claim()) is worker
+
+
 def test_latencies_are_sorted_in_now_and_then(pool: Pool) -> None:
     """So that no list of them grows for ever. Fails when a return doesn't see to that."""
     claim, worker = answered(pool)
