@@ -101,7 +101,7 @@ class Pool(Handing):
         return claim.worker  # type: ignore[return-value]  # it was lent
 
     def lend(self, claim: Claim) -> Worker | None:
-        """A worker at once, if one is idle, nobody waits, and the claim takes any: for most calls, whose others go on by
+        """A worker at once, if one is idle, nobody waits, and the claim takes any: for most calls. The others go on by
         `checkout`."""
         if self.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001  # `interrupted_here`, without its call
             raise self.interrupted()
