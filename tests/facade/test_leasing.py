@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from itertools import count
 from types import FrameType
@@ -89,3 +90,16 @@ def test_a_lease_that_can_not_be_reset_gives_up_its_worker() -> None:
 
         assert b.call("answer", timeout=20) == 42
         assert b.stats().workers[0].generation > first
+
+
+def test_the_worker_of_a_lease_that_is_dropped_is_replaced_by_whoever_drops_it() -> None:
+    """Where the supervisor has no thread. Fails without the finaliser."""
+    with bridge.connect("shop:Prices", adapter=MockAdapter({"answer": 42}), size=1) as b:
+        lease = b.lease()
+        assert lease.call("answer") == 42
+        before = b.stats().workers[0].generation
+        del lease
+        gc.collect()
+
+        assert (b.stats().busy, b.stats().idle) == (0, 1)
+        assert b.stats().workers[0].generation > before
