@@ -7,7 +7,6 @@ place at its end, so that whatever ends it too early costs neither. Apart from t
 
 from __future__ import annotations
 
-import fcntl
 import heapq
 import json
 import os
@@ -20,6 +19,7 @@ from typing import Any, Final
 
 from bridge.buffers import format_of, shaped
 from bridge.errors import ConfigurationError
+from bridge.locks import lock_alone
 
 VERSION: Final = 1
 UNFINISHED: Final = ".recording"
@@ -323,7 +323,7 @@ def _locked(path: str) -> int:
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_alone(fd)
             if os.path.exists(path) and os.stat(path).st_ino == os.fstat(fd).st_ino:
                 os.truncate(fd, 0)
                 return fd

@@ -7,7 +7,6 @@ from map.py, which knows no file.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import stat
@@ -22,6 +21,7 @@ from typing import Any, Final
 from bridge.cli.lines import Lines
 from bridge.cli.output import UnwritableError, json_line, put, put_all
 from bridge.errors import ConfigurationError
+from bridge.locks import lock_alone
 
 FAILED: Final = "null\n"
 """The line of an item that has no result."""
@@ -87,7 +87,7 @@ class Ledger:
         if _is_input(found):
             raise ConfigurationError(f"--resume {out}: that is the input itself; name another file for the results")
         try:
-            fcntl.flock(self._out_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_alone(self._out_fd)
         except BlockingIOError:
             raise ConfigurationError(f"another run is writing to {out}; wait for its end, or stop it") from None
         end, last = 0, b"null"

@@ -34,7 +34,7 @@ FLOORS: Final = (
         ),
         ("bridge.coroutines", "bridge.settle"),
         ("bridge.reaper",),
-        ("bridge.pipes",),
+        ("bridge.pipes", "bridge.locks"),
         ("bridge.children",),
     ),
     (
