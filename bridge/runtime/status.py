@@ -8,7 +8,6 @@ a bridge without processes doesn't have.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import ReferenceType
 
 from bridge.errors import ConfigurationError
+from bridge.locks import lock_alone
 from bridge.runtime.checkups import resident
 from bridge.runtime.journal import log, say
 from bridge.runtime.threads import begin
@@ -49,7 +49,7 @@ SHARE: Final = 9
 AFTER_TROUBLE: Final = 1.0
 """Seconds until the next attempt, when a client can't be accepted."""
 LOCK_WAIT: Final = 1.0
-"""Seconds for another process to look at the same folder; it takes microseconds."""
+"""Seconds for another process to look at the same folder, which takes microseconds; and for what a dead one left."""
 LAST_WAIT: Final = 1.0
 """Seconds that `close` waits for the socket to be gone."""
 
@@ -159,32 +159,35 @@ class StatusSocket:
             listener.bind(path)
 
     def _refuse_if_served(self, path: bytes) -> None:
+        until = time.monotonic() + LOCK_WAIT
+        while (pid := self._served_by(path)) is not None:
+            if time.monotonic() >= until or _is_there(pid):
+                whose = "another bridge of this process" if pid == os.getpid() else f"process {pid}"
+                raise self._unusable(f"{whose} serves its status there, and each bridge needs a path of its own")
+            time.sleep(BREATH)  # it was killed while it started a process, which has its socket until it calls exec
+
+    def _served_by(self, path: bytes) -> int | None:
+        """The process that listens there, or did when it was alive; None: nobody does."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.setblocking(False)
             try:
                 probe.connect(path)
             except ConnectionRefusedError:
-                return  # its process is dead
+                return None
             except BlockingIOError:  # it lives, and many ask
                 raise self._unusable("another bridge serves its status there") from None
-            pid = struct.unpack("iII", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
-        whose = "another bridge of this process" if pid == os.getpid() else f"process {pid}"
-        raise self._unusable(f"{whose} serves its status there, and each bridge needs a path of its own")
+            pid: int = struct.unpack("iII", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+        return pid
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Nobody else finds the same socket stale at the same time, and removes the one that took its place."""
         folder = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            until = time.monotonic() + LOCK_WAIT
-            while True:
-                try:
-                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() >= until:
-                        raise self._unusable("another program holds a lock on its folder") from None
-                    time.sleep(BREATH)
+            try:
+                lock_alone(folder, LOCK_WAIT)
+            except BlockingIOError:
+                raise self._unusable("another program holds a lock on its folder") from None
             yield
         finally:
             os.close(folder)
@@ -261,6 +264,17 @@ def told_of(runtime: Runtime) -> bytes:
     for worker, fields in zip(seen.workers, stats["workers"], strict=True):
         fields["rss"] = _weight(worker)
     return json.dumps({"pid": os.getpid(), "at": time.time(), "health": health, "stats": stats}).encode() + b"\n"
+
+
+def _is_there(pid: int) -> bool:
+    """Whether there is such a process, as far as can be seen from here."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it is somebody else's
+    return True
 
 
 def _weight(worker: WorkerStats) -> int | None:

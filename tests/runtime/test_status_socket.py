@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 import warnings
 import weakref
 from pathlib import Path
@@ -23,6 +24,18 @@ from bridge.runtime import status
 from tests.runtime.statuses import ask, opened
 
 ROOT = Path(__file__).parents[2]
+
+
+LEFT = """
+import os, socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen(16)
+if not os.fork():
+    os.write(1, b"there\\n")
+    sys.stdin.read()
+"""
+"""A program that ends while another process has a copy of its socket."""
 
 
 def leave_a_stale_one(path: str) -> None:
@@ -131,12 +144,40 @@ def test_a_stale_socket_is_replaced(handlers: str, path: str) -> None:
         assert ask(path)["pid"] == os.getpid()
 
 
-def test_a_living_one_is_refused_by_name(handlers: str, path: str) -> None:
-    """The second bridge on a path doesn't start, the first one goes on; once it is gone the second one can start."""
+def test_what_a_killed_program_left_to_a_process_that_it_was_starting_is_waited_for(
+    handlers: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That one has its socket until it calls exec. Fails when whoever listened there isn't looked for, or is waited for
+    but once."""
+    left = subprocess.Popen([sys.executable, "-c", LEFT, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert left.stdin is not None
+    assert left.stdout is not None
+    assert left.stdout.readline() == b"there\n"
+    left.wait(10)
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            left.stdin.close()  # type: ignore[union-attr]
+            assert left.stdout.read() == b""  # type: ignore[union-attr]  # the copy is closed
+
+    monkeypatch.setattr(time, "sleep", pause)
+    with opened(handlers, path):
+        assert ask(path)["pid"] == os.getpid()
+    left.stdout.close()
+    assert len(pauses) >= 3
+
+
+def test_a_living_one_is_refused_by_name(handlers: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second bridge on a path doesn't start, the first one goes on; once it is gone the second one can start.
+    Fails when it is waited for as if it were dead."""
     second = opened(handlers, path)
     with opened(handlers, path):
+        monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it lives, so there is nothing to wait for"))
         with pytest.raises(ConfigurationError, match=f"status_socket {path}: another bridge of this process serves"):
             second.call("echo", [1])
+        monkeypatch.undo()
         assert second.stats().state == "new"
         assert ask(path)["stats"]["state"] == "open"
     assert second.call("echo", [1]) == 1
