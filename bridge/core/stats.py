@@ -6,8 +6,7 @@ not depend on how the pool works inside.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import Counter
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -67,8 +66,13 @@ class Histogram:
         fresh, self.fresh = self.fresh, []
         counts, self._sorted = self._counts, self._sorted + len(fresh)
         self._total += max(0.0, sum(fresh))  # it never falls, whatever a clock does
-        for index, times in Counter(map(_bucket, fresh)).items():
-            counts[index] += times
+        fresh.sort()  # most fall into a few buckets, which are searched for one after the other
+        done = 0
+        while done < len(fresh):
+            index = _bucket(fresh[done])
+            end = len(fresh) if index == len(_EDGES) else bisect_left(fresh, _EDGES[index], done)
+            counts[index] += end - done
+            done = end
 
     @property
     def count(self) -> int:
