@@ -14,7 +14,6 @@ from bridge.wire import (
     CODEC_PICKLE,
     ERROR,
     EXTRAS,
-    FRONT,
     HEADER,
     MAX_TEXT,
     PLAIN_RESULT,
@@ -31,6 +30,7 @@ from bridge.wire import (
     encode_value,
     let_go,
     pack,
+    pack_front,
     type_name,
 )
 
@@ -229,12 +229,12 @@ def result_frame(value: "Any", call_id: int, limit: int) -> "Any":
         elif is_dict:
             "".join(value)  # TypeError for any key that isn't text
         if size <= limit:
-            return FRONT.pack(PLAIN_RESULT, size, call_id) + body
+            return pack_front(PLAIN_RESULT, size, call_id) + body
         fault: "Optional[Dict[str, str]]" = {"kind": "result", "message": TOO_LONG % (size, limit)}
     except BaseException:  # it holds buffers, or can't travel; or a class of the handler's raised when it was looked at
         fault, body = result_of(value, limit, encode=encode_odd)
     if fault is None:
-        return FRONT.pack(PLAIN_RESULT, len(body), call_id) + body
+        return pack_front(PLAIN_RESULT, len(body), call_id) + body
     return fault_frame(ERROR, call_id, limit, **fault)
 
 

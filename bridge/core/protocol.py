@@ -39,9 +39,9 @@ from bridge.wire import (
     STATE,
     STOP,
     TIMED,
-    TIMED_FRONT,
     TIMED_HEADER,
     pack,
+    pack_timed,
     room,
 )
 
@@ -197,7 +197,7 @@ class Connection:
             return self.send(CALL, body, 0, seconds)
         self.state = BUSY
         self.call_id = call_id = self.call_id + 1
-        return TIMED_FRONT.pack(self._call, len(body) + 8, call_id, seconds) + body
+        return pack_timed(self._call, len(body) + 8, call_id, seconds) + body
 
     def receive(self, data: bytes) -> Frame | None:
         """Take what was read; the next whole frame, or None while there is none.
