@@ -19,7 +19,7 @@ from bridge.bulk import goes_together
 from bridge.chunks import chunk_size
 from bridge.door import DEFAULT, OPEN, Source, Timeout, checked, enter
 from bridge.errors import BridgeError, WorkerError
-from bridge.leasing import Droppable, lent, refuse_forked
+from bridge.leasing import lent, refuse_forked
 from bridge.returns import Returns, apply
 from bridge.runtime import Runtime, async_calls
 from bridge.runtime.async_streams import AsyncStream
@@ -203,10 +203,8 @@ class AsyncBridge:
         return f"<AsyncBridge of {self._source.peek().name}>"
 
 
-class AsyncLease(Droppable):
+class AsyncLease:
     """One worker, lent exclusively. `AsyncBridge.lease` makes it."""
-
-    _claim: LoopClaim
 
     def __init__(
         self,
@@ -218,9 +216,9 @@ class AsyncLease(Droppable):
         info: WorkerInfo,
     ) -> None:
         self._owner = owner  # kept alive: a bridge that nobody holds closes
-        self._pid = os.getpid()
         self._runtime, self._functions, self._returns, self._claim = runtime, functions, returns, claim
         self._returned = self._calling = False
+        self._pid = os.getpid()
         self.info = info
         """Who the worker is."""
 

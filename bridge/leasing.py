@@ -52,21 +52,7 @@ def lent(runtime: Runtime, claim: Claim, info: WorkerInfo, command: str, *, retu
     return worker
 
 
-class Droppable:
-    """A lease that nobody holds any more, and that wasn't closed: its worker is replaced, at once."""
-
-    _pid: int
-    _runtime: Runtime
-    _claim: Claim
-
-    def __del__(self) -> None:
-        claim = getattr(self, "_claim", None)  # none: it was cut short at its beginning
-        if claim is not None and claim.worker is not None and self._pid == os.getpid():
-            del claim, self._claim  # first: the step that is asked for finds a worker whose holder is gone
-            self._runtime.supervisor.notice()
-
-
-class Lease(Droppable):
+class Lease:
     """One worker, lent exclusively. `Bridge.lease` makes it."""
 
     def __init__(

@@ -333,7 +333,7 @@ class Runtime:
 
     def stats(self) -> Stats:
         """What it has done and is doing."""
-        self.supervisor.attend(0.0)
+        self._attend()
         return stats_of(
             self.supervisor,
             name=self.name,
@@ -343,9 +343,16 @@ class Runtime:
             now=self.clock(),
         )
 
+    def _attend(self) -> None:
+        """Whoever looks sees to what nobody else may: what starts without a thread, and dropped leases. (A finaliser of
+        theirs would swallow a Ctrl-C that comes while it runs.)"""
+        self.supervisor.attend(0.0)
+        if self.pool.forsaken:
+            self.supervisor.notice()
+
     def health(self) -> Health:
         """Whether calls can be served."""
-        self.supervisor.attend(0.0)
+        self._attend()
         fleet = self.pool.fleet
         error = fleet.last_error
         # A new worker is lent in the middle of a step that tells at its end: whoever was answered sees it ready.

@@ -122,6 +122,12 @@ class Stock(Counting):
         with self.lock:
             return worker not in self._state.idle and not worker.lent
 
+    @property
+    def forsaken(self) -> bool:
+        """Whether one that was lent has nobody who could give it back: its lease was dropped, and an audit is due."""
+        with self.lock:
+            return not all(worker.lent or worker in self._state.idle for worker in self._state.workers)
+
     def states(self) -> dict[Worker, str]:
         """Each worker that can be lent or is: ready or busy."""
         with self.lock:
