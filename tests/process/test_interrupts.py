@@ -162,7 +162,7 @@ def run_hammer(mode: str, signals: int, *, limit: float) -> dict[str, Any]:
 )
 def test_an_exception_between_any_two_bytecodes_loses_no_worker(mode: str, signals: int) -> None:
     """No worker is lost, no exception is swallowed, each answer is the caller's own, and calls go on. Fails without the
-    audit, when a claim gets a `__del__`, or when a Condition or an Event is entered on a caller's way."""
+    audit, when a claim or a lease gets a `__del__`, or when a Condition or an Event is entered on a caller's way."""
     found = run_hammer(mode, signals, limit=max(240, 60 + signals / 10))
 
     assert found == {
