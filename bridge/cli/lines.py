@@ -8,11 +8,11 @@ because that needs no descriptor.
 from __future__ import annotations
 
 import os
-import select
 import stat
 from collections import deque
 from typing import Final
 
+from bridge.cli.stopping import Stop
 from bridge.errors import ConfigurationError
 
 AT_ONCE: Final = 65536
@@ -24,11 +24,11 @@ class Lines:
 
     Args:
         fd: Where they come from; it stays open.
-        bell: Another descriptor: once it is readable, no more are waited for.
+        stop: Once that is asked for, no more are waited for.
     """
 
-    def __init__(self, fd: int, bell: int) -> None:
-        self._fd, self._bell = fd, bell
+    def __init__(self, fd: int, stop: Stop) -> None:
+        self._fd, self._stop = fd, stop
         self._lines: deque[bytes] = deque()
         self._begun: list[bytes] = []  # pieces of a line whose end hasn't come
         self._over = False
@@ -37,7 +37,7 @@ class Lines:
         """Bytes of all of them; None where that can't be known."""
 
     def next(self, *, wait: bool) -> bytes | None:
-        """The next one; None: there is no more, or none yet, or the bell was rung.
+        """The next one; None: there is no more, or none yet, or the end was asked for.
 
         Raises:
             ConfigurationError: They can't be read.
@@ -63,11 +63,11 @@ class Lines:
         return self._over and not self._lines
 
     def _something_came(self, *, wait: bool) -> bool:
-        look = select.poll()
-        look.register(self._fd, select.POLLIN)
-        look.register(self._bell, select.POLLIN)
-        ready = [fd for fd, _ in look.poll(None if wait else 0)]
-        return bool(ready) and self._bell not in ready
+        while not self._stop.asked:
+            came = self._stop.bell.wait(None if wait else 0, self._fd)
+            if came or not wait:
+                return bool(came) and not self._stop.asked
+        return False
 
     def _take(self, data: bytes) -> None:
         if not data:

@@ -67,7 +67,7 @@ def run(options: Options, program: str) -> int:
 
 
 def _run(options: Options, program: str, stop: Stop, ledger: Ledger) -> int:
-    lines = Lines(sys.stdin.fileno(), stop.bell)
+    lines = Lines(sys.stdin.fileno(), stop)
     shown = options.resume is not None or not _is_terminal(sys.stdout)  # else results would run into the bar
     rate = Rate(lines.size, "lines", sys.stderr, visible=shown)
     if _is_terminal(sys.stdin):

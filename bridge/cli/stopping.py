@@ -13,6 +13,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Final
 
+from bridge.cli.bells import Bell
+
 SAID: Final = "finishing what is in flight; Ctrl-C again ends at once"
 
 
@@ -27,13 +29,12 @@ class Stop:
         self.asked = False
         self._program = program
         self._listens = False
-        self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        """Readable from the moment it was asked for: to be polled beside whatever else is waited for."""
+        self.bell = Bell()
+        """Ends a wait; then it may have been asked for."""
 
     def _hear(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self.asked = True
-        os.eventfd_write(self.bell, 1)
         try:
             if sys.stderr is not None:
                 os.write(sys.stderr.fileno(), f"\n{self._program}: {SAID}\n".encode())
@@ -41,6 +42,7 @@ class Stop:
             pass  # nobody can be told
 
     def __enter__(self) -> Stop:
+        self.bell.__enter__()
         ours = threading.current_thread() is threading.main_thread()
         if ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             self._listens = True
@@ -52,4 +54,4 @@ class Stop:
     ) -> None:
         if self._listens:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.close(self.bell)
+        self.bell.__exit__()

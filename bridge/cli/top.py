@@ -8,17 +8,16 @@ status.py, which looks once.
 from __future__ import annotations
 
 import os
-import select
 import signal
 import sys
 import termios
 import time
 from contextlib import suppress
-from math import ceil
 from types import FrameType
 from typing import Any, Final
 
 from bridge.cli import exits
+from bridge.cli.bells import Bell
 from bridge.cli.output import Colour, NobodyError, painted, put
 from bridge.cli.reading import Line, Reading, in_lines, in_one_line, read
 from bridge.cli.status import where
@@ -54,11 +53,13 @@ def run(path: str | None, *, interval: float) -> int:
 
 def _tell(path: str, reading: Reading, interval: float) -> int:
     before, due = None, time.monotonic()
-    while True:
-        put(in_one_line(reading, before) + "\n", sys.stdout)
-        due = max(due + interval, time.monotonic())
-        time.sleep(max(0.0, due - time.monotonic()))
-        before, reading = reading, read(path)
+    with Bell() as bell:
+        while True:
+            put(in_one_line(reading, before) + "\n", sys.stdout)
+            due = max(due + interval, time.monotonic())
+            while (left := due - time.monotonic()) > 0:
+                bell.wait(left)
+            before, reading = reading, read(path)
 
 
 def _show(screen: _Screen, path: str, reading: Reading, interval: float) -> int:
@@ -85,9 +86,10 @@ class _Screen:
 
     def __init__(self) -> None:
         self._keys = sys.stdin.fileno() if sys.stdin is not None and sys.stdin.isatty() else None
+        self._bell = Bell()
 
     def __enter__(self) -> _Screen:
-        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._bell.__enter__()
         self._before = None if self._keys is None else termios.tcgetattr(self._keys)
         self._handlers: dict[int, Any] = {}
         try:
@@ -102,7 +104,7 @@ class _Screen:
             raise SystemExit(128 + number)  # through all that gives the terminal back
 
         def resized(*_: object) -> None:
-            os.eventfd_write(self._bell, 1)
+            pass  # it has rung the bell
 
         for number, handler in ((signal.SIGTERM, ended), (signal.SIGHUP, ended), (signal.SIGWINCH, resized)):
             self._handlers[number] = signal.signal(number, handler)
@@ -123,7 +125,7 @@ class _Screen:
                     termios.tcsetattr(self._keys, termios.TCSADRAIN, self._before)
             for number, handler in self._handlers.items():
                 signal.signal(number, handler)
-            os.close(self._bell)
+            self._bell.__exit__()
 
     def draw(self, lines: list[Line], trouble: str | None) -> None:
         """Show these lines, as many as there is room for, and what is wrong."""
@@ -137,16 +139,10 @@ class _Screen:
 
     def await_key(self, seconds: float) -> bool:
         """Wait for so long, or until it has another size. True: somebody wants to end it."""
-        look = select.poll()
-        look.register(self._bell, select.POLLIN)
-        if self._keys is not None:
-            look.register(self._keys, select.POLLIN)
-        ready = [fd for fd, _ in look.poll(ceil(max(0.0, seconds) * 1000))]
-        if self._bell in ready:
-            os.eventfd_read(self._bell)
-        if self._keys not in ready or self._keys is None:
+        keys = [] if self._keys is None else [self._keys]
+        if not self._bell.wait(seconds, *keys):
             return False
-        typed = os.read(self._keys, 64)
+        typed = os.read(keys[0], 64)
         return not typed or any(key in QUIT for key in typed)  # nothing: the terminal is gone
 
 

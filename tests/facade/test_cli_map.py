@@ -239,7 +239,7 @@ def test_bad_lines_do_not_pile_up_behind_a_slow_call(feed: Any, capsys: pytest.C
     feed(b"[1]\n" + b"bad\n" * (3 * MOST_BAD) + b"[2]\n")
     most = 0
     with Stop("test") as stop, Ledger(None, None, {}) as ledger:
-        lines = Lines(sys.stdin.fileno(), stop.bell)
+        lines = Lines(sys.stdin.fileno(), stop)
         options = Options(HANDLER, "half", None, None, None, None, None, None, False)
         work = Work(options, lines, ledger, Rate(None, "", None), stop)
 

@@ -17,6 +17,7 @@ from bridge.cli import exits, main
 from bridge.cli.ledger import Ledger
 from bridge.cli.lines import Lines
 from bridge.cli.output import UnwritableError
+from bridge.cli.stopping import Stop
 from tests.facade.mapped import Gates
 from tests.facade.terminals import ROOT, Program
 
@@ -102,8 +103,12 @@ def test_a_failure_is_noted_before_the_line_that_stands_for_it(tmp_path: Path, m
     """A kill right after it doesn't make a success of it. Fails when it waits for the next note."""
     out = tmp_path / "out"
     monkeypatch.setattr(sys, "stdin", None)
-    with Ledger(str(out), None, {"command": "x"}, clock=lambda: 0.0) as ledger, open(os.devnull) as nothing:
-        assert ledger.catch_up(Lines(nothing.fileno(), nothing.fileno()), lambda _: None)
+    with (
+        Ledger(str(out), None, {"command": "x"}, clock=lambda: 0.0) as ledger,
+        open(os.devnull) as nothing,
+        Stop("test") as stop,
+    ):
+        assert ledger.catch_up(Lines(nothing.fileno(), stop), lambda _: None)
         ledger.succeed(b"1", "1\n")
         ledger.fail(b"2", "RemoteError", "no", None)
         note = json.loads((tmp_path / "out.resume").read_text())
@@ -262,8 +267,8 @@ def test_what_fails_first_is_told_and_a_note_leaves_nothing_behind(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def run(reader: int, error: Exception | None) -> None:
-        with Ledger(str(tmp_path / "out"), None, {}) as ledger:
-            ledger.catch_up(Lines(reader, reader), lambda _: None)
+        with Ledger(str(tmp_path / "out"), None, {}) as ledger, Stop("test") as stop:
+            ledger.catch_up(Lines(reader, stop), lambda _: None)
             if error is not None:
                 raise error
 
