@@ -25,8 +25,8 @@ class Bell:
         self._before: int | None = None
 
     def wait(self, seconds: float | None, *fds: int) -> list[int]:
-        """Those of these that can be read, within so many seconds (None: no limit): none when it was rung before, and
-        by then the signal's handler has run."""
+        """Those of the descriptors that can be read, within so many seconds (None: no limit). It ends sooner, with
+        none, when it is rung: once it has returned, the signal's handler has run."""
         look = select.poll()
         for fd in (self._hears, *fds):
             look.register(fd, select.POLLIN)
