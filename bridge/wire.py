@@ -38,7 +38,7 @@ CODEC_NONE, CODEC_JSON, CODEC_PICKLE = 0, 1, 2
 FRONT = struct.Struct("<IIQ")
 """A header whose first three fields are taken for one number, as it is compared and made where each step counts."""
 pack_front, unpack_front, pack_timed = FRONT.pack, FRONT.unpack_from, struct.Struct("<IIQd").pack
-"""Up to Python 3.11 an attribute of an imported name is looked up anew each time, which is 1 % of a call."""
+"""In Python 3.11 an attribute of an imported name is looked up anew each time, which is 1 % of a call."""
 PLAIN_CALL, PLAIN_RESULT = CALL | CODEC_JSON << 8 | TIMED << 16, RESULT | CODEC_JSON << 8
 SHORT_TEXT = 1024
 """Characters of a value's JSON that is looked through for keys that aren't text: of a longer one the value is."""

@@ -142,3 +142,13 @@ def test_stats_count_idle_and_busy_workers() -> None:
     )
 
     assert (stats.idle, stats.busy) == (1, 2)
+
+
+def test_a_call_of_days_is_counted_with_others() -> None:
+    """Above the last edge there is one more bucket. Fails when its end is looked for among the edges."""
+    histogram = Histogram()
+    for seconds in (1.0, 1e6, 1e7, 1.0):
+        histogram.note(seconds)
+
+    assert histogram.count == sum(histogram.counts) == 4
+    assert histogram.counts[-1] == 2

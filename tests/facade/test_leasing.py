@@ -93,7 +93,7 @@ def test_a_lease_that_can_not_be_reset_gives_up_its_worker() -> None:
 
 
 def test_the_worker_of_a_dropped_lease_is_replaced_by_whoever_looks() -> None:
-    """Where the supervisor has no thread. Fails when neither `stats` nor `health` asks for an audit."""
+    """Where the supervisor has no thread. Fails when either of them doesn't ask for an audit."""
     with bridge.connect("shop:Prices", adapter=MockAdapter({"answer": 42}), size=1) as b:
         for look in (b.stats, b.health):
             lease = b.lease()

@@ -13,6 +13,7 @@ import threading
 import time
 import warnings
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -144,16 +145,21 @@ def test_a_stale_socket_is_replaced(handlers: str, path: str) -> None:
         assert ask(path)["pid"] == os.getpid()
 
 
+@pytest.fixture
+def left(path: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that is dead, and whose socket another process has until its stdin is closed."""
+    with subprocess.Popen([sys.executable, "-c", LEFT, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"there\n"
+        program.wait(10)
+        yield program
+
+
 def test_what_a_killed_program_left_to_a_process_that_it_was_starting_is_waited_for(
-    handlers: str, path: str, monkeypatch: pytest.MonkeyPatch
+    handlers: str, path: str, left: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That one has its socket until it calls exec. Fails when whoever listened there isn't looked for, or is waited for
     but once."""
-    left = subprocess.Popen([sys.executable, "-c", LEFT, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert left.stdin is not None
-    assert left.stdout is not None
-    assert left.stdout.readline() == b"there\n"
-    left.wait(10)
     pauses: list[float] = []
 
     def pause(seconds: float) -> None:
@@ -165,8 +171,17 @@ def test_what_a_killed_program_left_to_a_process_that_it_was_starting_is_waited_
     monkeypatch.setattr(time, "sleep", pause)
     with opened(handlers, path):
         assert ask(path)["pid"] == os.getpid()
-    left.stdout.close()
     assert len(pauses) >= 3
+
+
+def test_what_a_killed_program_left_to_a_process_that_stays_is_not_waited_for_for_ever(
+    handlers: str, path: str, left: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused, by the pid of the one that listened. Fails when nobody looks at the time: it would hang."""
+    monkeypatch.setattr(status, "LOCK_WAIT", 0.0)
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("its time is over"))
+    with pytest.raises(ConfigurationError, match=f"process {left.pid} serves its status there"):
+        opened(handlers, path).__enter__()
 
 
 def test_a_living_one_is_refused_by_name(handlers: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
